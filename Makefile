@@ -1,0 +1,108 @@
+# One file, no recursion, no guessing beyond pkg-config and "is nvcc there".
+#   make            builds everything under build/; installs nothing
+#   make demo       sets a fresh machine up, starts a whole seedpress, renders 16 pictures
+#   make demo-stop  ends what demo started, and nothing else
+#   make test       sets a fresh machine up, runs every test that needs no GPU
+#   make bench      prints figures of the whole path as ratios
+#   make install DESTDIR= PREFIX=/usr/local
+B       ?= build
+PREFIX  ?= /usr/local
+CFLAGS  ?= -O2 -g
+VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
+
+PKGS    := libzmq msgpack libpq libcrypto libjpeg libpng libcjson inih
+ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
+           -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.
+LIB      = $(shell pkg-config --libs $1)
+
+obj     = $(patsubst %,$B/%.o,$(basename $(wildcard $1)))
+PROTO   := $(call obj,proto/*.c)
+BASE    := $(PROTO) $(call obj,base/*.c)
+KERN    := $(call obj,kernels/*.c)
+SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
+LIBSP   := $(call obj,client/seedpress.c)
+PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker
+PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c)) $(KERN) $(SQL) $(BASE)
+TESTS   := $(patsubst %.c,$B/%,$(wildcard tests/test_*.c tests/flow_*.c))
+FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz_*.c))
+KIT     := $(patsubst %.c,$B/%.o,$(wildcard tests/kit_*.c))
+BENCHES := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
+
+all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $B/seedpress.pc
+
+$B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE)
+$B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE)
+$B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE)
+$B/seedpress-broker: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih) -lm
+$B/seedpress-worker: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih libjpeg libcjson) -lm -ldl
+$B/seedpress: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih libjpeg libpng libcjson) -lm -ldl
+$(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
+$(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
+$(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
+$(BENCHES): $B/%: $B/%.o $(KIT) $(PARTS)
+# Without libFuzzer a target is a program that replays the files it is given.
+$(FUZZERS): $B/%: $B/%.o $B/tests/replay.o $(PARTS)
+$(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):
+	$(CC) $(LDFLAGS) -rdynamic -pthread -o $@ $^ $(LIBS)
+
+# Only the names of seedpress.h leave the shared library.
+$B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
+	$(CC) $(LDFLAGS) -shared -pthread -Wl,-soname,libseedpress.so.1 \
+	    -Wl,--version-script=client/seedpress.map -o $@ $(LIBSP) $(BASE) \
+	    $(call LIB,libzmq msgpack libcrypto inih) -lm
+$B/libseedpress.a: $(LIBSP) $(BASE)
+	$(AR) rcs $@ $^
+$B/seedpress.pc: client/seedpress.pc.in Makefile CHANGELOG.md
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
+
+# The migrations travel inside the programs: one array entry a file, in number order.
+$B/sql/migrations.c: sql/embed.sh $(wildcard sql/migrations/*.sql)
+	@mkdir -p $(@D)
+	sh sql/embed.sh sql/migrations > $@
+$B/sql/migrations.o: $B/sql/migrations.c
+	$(CC) $(ALLC) $(CFLAGS) -c -o $@ $<
+
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
+$B/kernels/%.o: CFLAGS += -O3
+
+programs: $(PROGS) $(TESTS) $(FUZZERS)
+
+test:
+	deploy/packages.sh test
+	tests/run.sh $B
+
+demo:
+	deploy/packages.sh demo
+	$(MAKE) all
+	deploy/demo.sh start $B
+
+demo-stop:
+	deploy/demo.sh stop $B
+
+bench:
+	deploy/packages.sh test
+	tests/bench/run.sh $B
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include \
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/seedpress/models
+	install -m 755 $(PROGS) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 client/seedpress.h $(DESTDIR)$(PREFIX)/include/
+	install -m 755 $B/libseedpress.so $(DESTDIR)$(PREFIX)/lib/libseedpress.so.1
+	ln -sf libseedpress.so.1 $(DESTDIR)$(PREFIX)/lib/libseedpress.so
+	install -m 644 $B/libseedpress.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 $B/seedpress.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -m 644 deploy/models/*.safetensors deploy/models/*.md \
+	    $(DESTDIR)$(PREFIX)/share/seedpress/models/
+
+clean:
+	rm -rf $B
+
+.PHONY: all programs test demo demo-stop bench install clean
+.SECONDARY:
+-include $(shell find $B -name '*.d' 2>/dev/null)
