@@ -1,0 +1,355 @@
+#include "proto/recipe.h"
+
+#include "proto/number.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const MARK_WORDS[RECIPE_MARK_COUNT] = { "none", "xmp", "c2pa" };
+
+float recipe_psi_float(int32_t millionths)
+{
+    return (float)((double)millionths / 1e6);
+}
+
+bool recipe_name_is_valid(const char *name, size_t len)
+{
+    if (len < 1 || len > RECIPE_NAME_MAX || name[0] == '.' || name[0] == '-')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '_' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+/* ---- from a request to a recipe ---- */
+
+static enum err_code resolve_class(const struct recipe_request *request,
+                                   const struct model_facts *facts, struct recipe *out,
+                                   const char **warning, struct err *e)
+{
+    out->class_index = -1;
+    if (facts->c_dim == 0) {
+        if (request->class_index != -1 && warning)
+            *warning = "class has no effect on an unconditional model";
+        return ERR_OK;
+    }
+    if (request->class_index == -1)
+        return err_set(e, ERR_CLASS_REQUIRED, "this model needs a class: 0..%d", facts->c_dim - 1);
+    if (request->class_index < 0 || request->class_index >= facts->c_dim)
+        return err_set(e, ERR_RANGE, "class %d is out of range: the model has 0..%d",
+                       request->class_index, facts->c_dim - 1);
+    out->class_index = request->class_index;
+    return ERR_OK;
+}
+
+static enum err_code resolve_noise(const struct recipe_request *request,
+                                   const struct model_facts *facts, struct recipe *out,
+                                   struct err *e)
+{
+    static const char *const WORDS[] = { "none", "const", "random", "stream" };
+    bool has_noise = (facts->noise_modes & ~(1u << RECIPE_NOISE_NONE)) != 0;
+    int noise = request->noise;
+
+    out->noise_seed = 0;
+    if (noise < -1 || noise >= RECIPE_NOISE_COUNT)
+        return err_set(e, ERR_RANGE, "noise mode %d is out of range", noise);
+    if (noise == -1)
+        noise = RECIPE_NOISE_CONST;
+    if (request->noise_seed != -1 && noise != RECIPE_NOISE_RANDOM)
+        return err_set(e, ERR_INVALID, "a noise seed goes with noise mode random only");
+    if (!has_noise) {                /* the official tools ignore the mode where nothing reads it */
+        out->noise = RECIPE_NOISE_NONE;
+        return ERR_OK;
+    }
+    if (!(facts->noise_modes & 1u << noise))
+        return err_set(e, ERR_UNSUPPORTED, "noise mode %s is not supported for this model",
+                       WORDS[noise]);
+    if (noise == RECIPE_NOISE_RANDOM) {
+        if (request->noise_seed < 0 || request->noise_seed > UINT32_MAX)
+            return err_set(e, ERR_INVALID, "noise mode random needs a noise seed, 0..4294967295");
+        out->noise_seed = (uint32_t)request->noise_seed;
+    }
+    out->noise = (enum recipe_noise)noise;
+    return ERR_OK;
+}
+
+enum err_code recipe_resolve(const struct recipe_request *request, const struct model_facts *facts,
+                             struct recipe *out, const char **warning, struct err *e)
+{
+    enum err_code rc;
+
+    if (warning)
+        *warning = NULL;
+    if (request->psi < -RECIPE_PSI_MAX || request->psi > RECIPE_PSI_MAX)
+        return err_set(e, ERR_RANGE, "psi is out of range: it goes from -2 to 2");
+    if (request->cutoff < -1 || request->cutoff > RECIPE_WS_MAX)
+        return err_set(e, ERR_RANGE, "cutoff %d is out of range: 0..%d", request->cutoff,
+                       RECIPE_WS_MAX);
+    if (request->quality < 1 || request->quality > 100)
+        return err_set(e, ERR_RANGE, "quality %d is out of range: 1..100", request->quality);
+    if (request->mark < -1 || request->mark >= RECIPE_MARK_COUNT)
+        return err_set(e, ERR_RANGE, "mark %d is out of range", request->mark);
+    if (request->mark == RECIPE_MARK_C2PA)
+        return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
+    if (request->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
+        return err_set(e, ERR_UNSUPPORTED, "this model has no transform");
+
+    memset(out, 0, sizeof *out);
+    out->model = facts->digest;
+    out->seed = request->seed;
+    out->psi = (int32_t)request->psi;
+    out->cutoff = request->cutoff;
+    if (out->cutoff == -1 || out->cutoff > facts->num_ws || out->psi == 1000000)
+        out->cutoff = facts->num_ws;
+    out->transform = request->transform;
+    out->width = facts->width;
+    out->height = facts->height;
+    out->quality = request->quality;
+    out->mark = request->mark == -1 ? RECIPE_MARK_XMP : (enum recipe_mark)request->mark;
+    out->rev = request->rev;
+    rc = resolve_class(request, facts, out, warning, e);
+    return rc ? rc : resolve_noise(request, facts, out, e);
+}
+
+/* ---- from a recipe to its text ---- */
+
+static int print_noise(const struct recipe *self, char *at, size_t room)
+{
+    switch (self->noise) {
+    case RECIPE_NOISE_CONST:
+        return snprintf(at, room, "noise=const\n");
+    case RECIPE_NOISE_STREAM:
+        return snprintf(at, room, "noise=stream\n");
+    case RECIPE_NOISE_RANDOM:
+        return snprintf(at, room, "noise=random:%" PRIu32 "\n", self->noise_seed);
+    default:
+        return snprintf(at, room, "noise=none\n");
+    }
+}
+
+static int print_transform(const struct recipe_transform *t, char *at, size_t room)
+{
+    uint32_t bits[9];
+
+    switch (t->kind) {
+    case RECIPE_TRANSFORM_TR:
+        return snprintf(at, room, "transform=tr:%" PRId64 ",%" PRId64 ",%" PRId64 "\n", t->tx,
+                        t->ty, t->degrees);
+    case RECIPE_TRANSFORM_MATRIX:
+        memcpy(bits, t->m, sizeof bits);
+        return snprintf(at, room,
+                        "transform=m:%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32
+                        ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 "\n",
+                        bits[0], bits[1], bits[2], bits[3], bits[4], bits[5], bits[6], bits[7],
+                        bits[8]);
+    default:
+        return snprintf(at, room, "transform=none\n");
+    }
+}
+
+static int print_class(const struct recipe *self, char *at, size_t room)
+{
+    return self->class_index < 0 ? snprintf(at, room, "class=none\n")
+                                 : snprintf(at, room, "class=%d\n", self->class_index);
+}
+
+struct recipe_text recipe_text(const struct recipe *self)
+{
+    struct recipe_text t;
+    struct digest_hex model = digest_hex(&self->model);
+    size_t room = sizeof t.text;     /* every line is bounded, and so is their sum: it fits */
+    char *at = t.text;
+
+    at += snprintf(at, room, "seedpress-recipe/1\nmodel=%s\nlatent=seed:%" PRIu32 "\npsi=%d\n"
+                             "cutoff=%d\n", model.text, self->seed, self->psi, self->cutoff);
+    at += print_class(self, at, room - (size_t)(at - t.text));
+    at += print_noise(self, at, room - (size_t)(at - t.text));
+    at += print_transform(&self->transform, at, room - (size_t)(at - t.text));
+    at += snprintf(at, room - (size_t)(at - t.text),
+                   "size=%dx%d:native\nformat=jpeg:q%d:420:baseline\nmark=%s\nrev=%" PRIu32 "\n",
+                   self->width, self->height, self->quality, MARK_WORDS[self->mark], self->rev);
+    t.len = (size_t)(at - t.text);
+    return t;
+}
+
+struct digest recipe_key(const struct recipe *self)
+{
+    struct recipe_text t = recipe_text(self);
+
+    return digest_of(t.text, t.len);
+}
+
+struct digest recipe_subject(const struct recipe *self)
+{
+    struct digest_hex model = digest_hex(&self->model);
+    char text[256];
+    int len = snprintf(text, sizeof text, "seedpress-subject/1\nmodel=%s\nlatent=seed:%" PRIu32 "\n",
+                       model.text, self->seed);
+
+    len += print_class(self, text + len, sizeof text - (size_t)len);
+    return digest_of(text, (size_t)len);
+}
+
+/* ---- from a text to a recipe ----
+ * The reader below is lenient about form; strictness is one comparison at the end: the text must be
+ * what recipe_text makes of the recipe that was read. */
+
+struct cursor {
+    const char *at, *end;
+};
+
+/* Steps over word; false when something else stands there. */
+static bool take(struct cursor *c, const char *word)
+{
+    size_t len = strlen(word);
+
+    if ((size_t)(c->end - c->at) < len || memcmp(c->at, word, len) != 0)
+        return false;
+    c->at += len;
+    return true;
+}
+
+/* A whole number lo..hi, up to the next byte that cannot belong to one. */
+static bool take_number(struct cursor *c, int64_t lo, int64_t hi, int64_t *out)
+{
+    const char *from = c->at;
+    int64_t v;
+
+    while (c->at < c->end && (*c->at == '-' || (*c->at >= '0' && *c->at <= '9')))
+        c->at++;
+    if (!number_parse(from, (size_t)(c->at - from), &v) || v < lo || v > hi)
+        return false;
+    *out = v;
+    return true;
+}
+
+static bool take_noise(struct cursor *c, struct recipe *r)
+{
+    int64_t v;
+
+    if (take(c, "none"))
+        r->noise = RECIPE_NOISE_NONE;
+    else if (take(c, "const"))
+        r->noise = RECIPE_NOISE_CONST;
+    else if (take(c, "stream"))
+        r->noise = RECIPE_NOISE_STREAM;
+    else if (take(c, "random:") && take_number(c, 0, UINT32_MAX, &v)) {
+        r->noise = RECIPE_NOISE_RANDOM;
+        r->noise_seed = (uint32_t)v;
+    } else
+        return false;
+    return true;
+}
+
+static bool take_matrix(struct cursor *c, float m[9])
+{
+    for (int i = 0; i < 9; i++) {
+        uint32_t bits = 0;
+
+        if (i > 0 && !take(c, ","))
+            return false;
+        for (int digit = 0; digit < 8; digit++, c->at++) {
+            if (c->at == c->end)
+                return false;
+            char ch = *c->at;
+
+            if (ch >= '0' && ch <= '9')
+                bits = bits << 4 | (uint32_t)(ch - '0');
+            else if (ch >= 'a' && ch <= 'f')
+                bits = bits << 4 | (uint32_t)(ch - 'a' + 10);
+            else
+                return false;
+        }
+        if ((bits & 0x7f800000u) == 0x7f800000u)
+            return false;            /* NaN or infinity */
+        memcpy(&m[i], &bits, sizeof bits);
+    }
+    return true;
+}
+
+static bool take_transform(struct cursor *c, struct recipe_transform *t)
+{
+    int64_t max = RECIPE_SHIFT_MAX;
+
+    if (take(c, "none"))
+        return true;
+    if (take(c, "tr:")) {
+        t->kind = RECIPE_TRANSFORM_TR;
+        return take_number(c, -max, max, &t->tx) && take(c, ",") &&
+               take_number(c, -max, max, &t->ty) && take(c, ",") &&
+               take_number(c, -max, max, &t->degrees);
+    }
+    t->kind = RECIPE_TRANSFORM_MATRIX;
+    return take(c, "m:") && take_matrix(c, t->m);
+}
+
+static bool take_mark(struct cursor *c, struct recipe *r)
+{
+    for (int mark = 0; mark < RECIPE_MARK_COUNT; mark++)
+        if (take(c, MARK_WORDS[mark])) {
+            r->mark = (enum recipe_mark)mark;
+            return true;
+        }
+    return false;
+}
+
+static bool take_recipe(struct cursor *c, struct recipe *r)
+{
+    int64_t seed, psi, cutoff, class_index = -1, width, height, quality, rev;
+
+    if (!take(c, "seedpress-recipe/1\nmodel=") || c->end - c->at < DIGEST_HEX_LEN ||
+        !digest_parse(c->at, DIGEST_HEX_LEN, &r->model))
+        return false;
+    c->at += DIGEST_HEX_LEN;
+    if (!take(c, "\nlatent=seed:") || !take_number(c, 0, UINT32_MAX, &seed) ||
+        !take(c, "\npsi=") || !take_number(c, -RECIPE_PSI_MAX, RECIPE_PSI_MAX, &psi) ||
+        !take(c, "\ncutoff=") || !take_number(c, 0, RECIPE_WS_MAX, &cutoff) ||
+        !take(c, "\nclass=") ||
+        (!take(c, "none") && !take_number(c, 0, RECIPE_CLASS_MAX, &class_index)) ||
+        !take(c, "\nnoise=") || !take_noise(c, r) || !take(c, "\ntransform=") ||
+        !take_transform(c, &r->transform) || !take(c, "\nsize=") ||
+        !take_number(c, 1, RECIPE_SIZE_MAX, &width) || !take(c, "x") ||
+        !take_number(c, 1, RECIPE_SIZE_MAX, &height) || !take(c, ":native\nformat=jpeg:q") ||
+        !take_number(c, 1, 100, &quality) || !take(c, ":420:baseline\nmark=") ||
+        !take_mark(c, r) || !take(c, "\nrev=") || !take_number(c, 0, UINT32_MAX, &rev) ||
+        !take(c, "\n"))
+        return false;
+    r->seed = (uint32_t)seed;
+    r->psi = (int32_t)psi;
+    r->cutoff = (int)cutoff;
+    r->class_index = (int)class_index;
+    r->width = (int)width;
+    r->height = (int)height;
+    r->quality = (int)quality;
+    r->rev = (uint32_t)rev;
+    return c->at == c->end;
+}
+
+enum err_code recipe_parse(const char *text, size_t len, struct recipe *out, struct err *e)
+{
+    struct cursor c = { text, text + len };
+    struct recipe r;
+
+    memset(&r, 0, sizeof r);
+    if (len < RECIPE_TEXT_MAX && take_recipe(&c, &r)) {
+        struct recipe_text t = recipe_text(&r);
+
+        if (t.len == len && memcmp(t.text, text, len) == 0) {
+            *out = r;
+            return ERR_OK;
+        }
+    }
+    if (len >= RECIPE_TEXT_MAX)
+        return err_set(e, ERR_INVALID, "recipe text of %zu bytes is too long", len);
+    int line = 1;
+
+    for (const char *p = text; p < c.at; p++)
+        line += *p == '\n';
+    return err_set(e, ERR_INVALID, "recipe text is not canonical near line %d", line);
+}
