@@ -1,0 +1,637 @@
+#include "proto/message.h"
+
+#include "proto/number.h"
+
+#include <inttypes.h>
+#include <msgpack.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DEPTH_MAX = 4,                  /* map, list, map, value: the grammar needs no more */
+    OBJECTS_MAX = 1 << 16,          /* in one map: bounds the decoder's memory, 24 bytes each */
+};
+
+/* ---- texts ---- */
+
+struct text text_of(const char *string)
+{
+    return (struct text){ string, strlen(string) };
+}
+
+bool text_is(struct text text, const char *string)
+{
+    return strlen(string) == text.len && (text.len == 0 || memcmp(text.data, string, text.len) == 0);
+}
+
+const char *text_copy(struct text text, char *out, size_t cap)
+{
+    size_t len = text.len < cap ? text.len : cap - 1;
+
+    if (len > 0)
+        memcpy(out, text.data, len);
+    out[len] = '\0';
+    return out;
+}
+
+static bool is_plain(char c)
+{
+    return (c >= 0x20 && c <= 0x7e) || c == '\n';
+}
+
+/* ---- a scan before the decoder ----
+ * msgpack-c reserves room for as many items as an array's header claims before it has seen them, so
+ * five bytes can ask for gigabytes. This pass follows the same grammar without any memory and lets
+ * through only what is whole: counts are then bounded by the bytes that are there. */
+
+struct scan {
+    const uint8_t *at, *end;
+    size_t objects;
+};
+
+static bool scan_skip(struct scan *s, uint64_t len)
+{
+    if ((uint64_t)(s->end - s->at) < len)
+        return false;
+    s->at += len;
+    return true;
+}
+
+static bool scan_size(struct scan *s, int width, uint64_t *out)
+{
+    uint64_t v = 0;
+
+    if (s->end - s->at < width)
+        return false;
+    for (int i = 0; i < width; i++)
+        v = v << 8 | *s->at++;
+    *out = v;
+    return true;
+}
+
+/* One object with all that it holds. The recursion is bounded by DEPTH_MAX. */
+static bool scan_object(struct scan *s, int depth)
+{
+    uint64_t len = 0, items = 0;
+
+    if (s->at == s->end || ++s->objects > OBJECTS_MAX)
+        return false;
+    uint8_t b = *s->at++;
+
+    if (b <= 0x7f || b >= 0xe0 || b == 0xc0 || b == 0xc2 || b == 0xc3)
+        return true;                                     /* small integers, nil, false, true */
+    if (b <= 0x8f)
+        items = 2u * (b & 15u);                          /* fixmap */
+    else if (b <= 0x9f)
+        items = b & 15u;                                 /* fixarray */
+    else if (b <= 0xbf)
+        return scan_skip(s, b & 31u);                    /* fixstr */
+    else if (b >= 0xc4 && b <= 0xc6)
+        return scan_size(s, 1 << (b - 0xc4), &len) && scan_skip(s, len);      /* bin */
+    else if (b >= 0xc7 && b <= 0xc9)
+        return scan_size(s, 1 << (b - 0xc7), &len) && scan_skip(s, len + 1);  /* ext */
+    else if (b == 0xca || b == 0xce || b == 0xd2)
+        return scan_skip(s, 4);
+    else if (b == 0xcb || b == 0xcf || b == 0xd3)
+        return scan_skip(s, 8);
+    else if (b == 0xcc || b == 0xd0)
+        return scan_skip(s, 1);
+    else if (b == 0xcd || b == 0xd1)
+        return scan_skip(s, 2);
+    else if (b >= 0xd4 && b <= 0xd8)
+        return scan_skip(s, (1u << (b - 0xd4)) + 1);     /* fixext */
+    else if (b >= 0xd9 && b <= 0xdb)
+        return scan_size(s, 1 << (b - 0xd9), &len) && scan_skip(s, len);      /* str */
+    else if (b == 0xdc || b == 0xdd) {
+        if (!scan_size(s, b == 0xdc ? 2 : 4, &items))
+            return false;
+    } else if (b == 0xde || b == 0xdf) {
+        if (!scan_size(s, b == 0xde ? 2 : 4, &items))
+            return false;
+        items *= 2;
+    } else
+        return false;                                    /* 0xc1 is never used */
+
+    if (depth == DEPTH_MAX || items > (uint64_t)(s->end - s->at))
+        return false;
+    for (uint64_t i = 0; i < items; i++)
+        if (!scan_object(s, depth + 1))
+            return false;
+    return true;
+}
+
+/* ---- decoding ---- */
+
+static const msgpack_object *find(const msgpack_object_map *map, const char *key)
+{
+    size_t len = strlen(key);
+
+    for (uint32_t i = 0; i < map->size; i++) {
+        const msgpack_object *k = &map->ptr[i].key;
+
+        if (k->type == MSGPACK_OBJECT_STR && k->via.str.size == len &&
+            memcmp(k->via.str.ptr, key, len) == 0)
+            return map->ptr[i].val.type == MSGPACK_OBJECT_NIL ? NULL : &map->ptr[i].val;
+    }
+    return NULL;                    /* nil counts as not there */
+}
+
+static bool read_int(const msgpack_object *o, int64_t *out)
+{
+    if (o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER)
+        *out = o->via.i64;
+    else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 <= INT64_MAX)
+        *out = (int64_t)o->via.u64;
+    else
+        return false;
+    return true;
+}
+
+static enum err_code bad_range(const struct field *f, struct err *e)
+{
+    return err_set(e, ERR_RANGE, "field \"%s\" is out of range: it goes from %" PRId64 " to %" PRId64,
+                   f->name, f->min, f->max);
+}
+
+static enum err_code read_number(const msgpack_object *o, const struct field *f, int64_t *out,
+                                 struct err *e)
+{
+    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 > INT64_MAX)
+        return bad_range(f, e);
+    if (!read_int(o, out))
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a whole number", f->name);
+    return *out < f->min || *out > f->max ? bad_range(f, e) : ERR_OK;
+}
+
+static enum err_code read_psi(const msgpack_object *o, const struct field *f, int64_t *out,
+                              struct err *e)
+{
+    int64_t v;
+    double d;
+
+    if (o->type == MSGPACK_OBJECT_FLOAT64 || o->type == MSGPACK_OBJECT_FLOAT32)
+        d = o->via.f64;
+    else if (read_int(o, &v))
+        d = (double)v;
+    else
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a number", f->name);
+    if (!(d >= (double)f->min / 1e6 && d <= (double)f->max / 1e6))
+        return err_set(e, ERR_RANGE, "field \"%s\" is out of range: it goes from %" PRId64
+                                     " to %" PRId64, f->name, f->min / 1000000, f->max / 1000000);
+    if (!number_millionths_of(d, out))
+        return err_set(e, ERR_RANGE, "field \"%s\" has more than six decimal places", f->name);
+    return ERR_OK;
+}
+
+static enum err_code read_word(const msgpack_object *o, const struct field *f, int64_t *out,
+                               struct err *e)
+{
+    if (o->type == MSGPACK_OBJECT_STR)
+        for (int64_t i = 0; i <= f->max; i++)
+            if (text_is((struct text){ o->via.str.ptr, o->via.str.size }, f->words[i])) {
+                *out = i;
+                return ERR_OK;
+            }
+    return err_set(e, ERR_INVALID, "field \"%s\" needs one of its words (\"%s\", ...)", f->name,
+                   f->words[0]);
+}
+
+static enum err_code read_text(const msgpack_object *o, const struct field *f, struct text *out,
+                               struct err *e)
+{
+    if (o->type != MSGPACK_OBJECT_STR)
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a string", f->name);
+    if (o->via.str.size < f->min || o->via.str.size > f->max)
+        return err_set(e, ERR_RANGE, "field \"%s\" has %u bytes: %" PRId64 "..%" PRId64
+                                     " are allowed", f->name, o->via.str.size, f->min, f->max);
+    for (uint32_t i = 0; i < o->via.str.size; i++)
+        if (!is_plain(o->via.str.ptr[i]))
+            return err_set(e, ERR_INVALID, "field \"%s\" holds a byte that is not plain ASCII",
+                           f->name);
+    *out = (struct text){ o->via.str.ptr, o->via.str.size };
+    return ERR_OK;
+}
+
+static enum err_code read_digest(const msgpack_object *o, const struct field *f,
+                                 struct digest *out, struct err *e)
+{
+    if (o->type != MSGPACK_OBJECT_STR || !digest_parse(o->via.str.ptr, o->via.str.size, out))
+        return err_set(e, ERR_INVALID, "field \"%s\" needs 64 lower-case hex digits", f->name);
+    return ERR_OK;
+}
+
+static enum err_code take_items(msgpack_zone *zone, size_t count, size_t size,
+                                const struct field *f, void **out, struct err *e)
+{
+    *out = NULL;
+    if (count > f->most)
+        return err_set(e, ERR_RANGE, "field \"%s\" has %zu items: at most %zu are allowed", f->name,
+                       count, f->most);
+    if (count == 0)
+        return ERR_OK;
+    *out = msgpack_zone_malloc(zone, count * size);
+    if (!*out)
+        return err_set(e, ERR_NOMEM, "no memory for %zu items of \"%s\"", count, f->name);
+    memset(*out, 0, count * size);
+    return ERR_OK;
+}
+
+static enum err_code read_range(msgpack_zone *zone, const msgpack_object *o, const struct field *f,
+                                struct numbers *out, struct err *e)
+{
+    const msgpack_object *first = find(&o->via.map, "first"), *last = find(&o->via.map, "last");
+    int64_t lo, hi, *items;
+    enum err_code rc;
+
+    if (!first || !last)
+        return err_set(e, ERR_INVALID, "field \"%s\" needs \"first\" and \"last\"", f->name);
+    if ((rc = read_number(first, f, &lo, e)) || (rc = read_number(last, f, &hi, e)))
+        return rc;
+    if (lo > hi)
+        return err_set(e, ERR_RANGE, "field \"%s\" runs backwards: %" PRId64 " to %" PRId64,
+                       f->name, lo, hi);
+    rc = take_items(zone, (size_t)(hi - lo + 1), sizeof *items, f, (void **)&items, e);
+    if (rc)
+        return rc;
+    for (int64_t i = lo; i <= hi; i++)
+        items[i - lo] = i;
+    *out = (struct numbers){ items, (size_t)(hi - lo + 1) };
+    return ERR_OK;
+}
+
+static enum err_code read_numbers(msgpack_zone *zone, const msgpack_object *o,
+                                  const struct field *f, struct numbers *out, struct err *e)
+{
+    int64_t *items;
+    enum err_code rc;
+
+    if (f->kind == FIELD_SEEDS && o->type == MSGPACK_OBJECT_MAP)
+        return read_range(zone, o, f, out, e);
+    if (o->type != MSGPACK_OBJECT_ARRAY)
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a list of whole numbers", f->name);
+    rc = take_items(zone, o->via.array.size, sizeof *items, f, (void **)&items, e);
+    for (uint32_t i = 0; !rc && i < o->via.array.size; i++)
+        rc = read_number(&o->via.array.ptr[i], f, &items[i], e);
+    if (!rc)
+        *out = (struct numbers){ items, o->via.array.size };
+    return rc;
+}
+
+static enum err_code read_fields(msgpack_zone *zone, const msgpack_object_map *map,
+                                 const struct field_table *table, void *record, struct err *e);
+
+static enum err_code read_records(msgpack_zone *zone, const msgpack_object *o,
+                                  const struct field *f, struct records *out, struct err *e)
+{
+    char *items;
+    enum err_code rc;
+
+    if (o->type != MSGPACK_OBJECT_ARRAY)
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a list of maps", f->name);
+    rc = take_items(zone, o->via.array.size, f->sub->size, f, (void **)&items, e);
+    for (uint32_t i = 0; !rc && i < o->via.array.size; i++) {
+        const msgpack_object *item = &o->via.array.ptr[i];
+
+        if (item->type != MSGPACK_OBJECT_MAP)
+            return err_set(e, ERR_INVALID, "field \"%s\" needs a list of maps", f->name);
+        rc = read_fields(zone, &item->via.map, f->sub, items + i * f->sub->size, e);
+    }
+    if (!rc)
+        *out = (struct records){ items, o->via.array.size };
+    return rc;
+}
+
+static enum err_code read_field(msgpack_zone *zone, const msgpack_object *o, const struct field *f,
+                                void *at, struct err *e)
+{
+    switch (f->kind) {
+    case FIELD_INT:
+        return read_number(o, f, at, e);
+    case FIELD_PSI:
+        return read_psi(o, f, at, e);
+    case FIELD_WORD:
+        return read_word(o, f, at, e);
+    case FIELD_TEXT:
+        return read_text(o, f, at, e);
+    case FIELD_DIGEST:
+        return read_digest(o, f, at, e);
+    case FIELD_NUMBERS:
+    case FIELD_SEEDS:
+        return read_numbers(zone, o, f, at, e);
+    case FIELD_RECORDS:
+        return read_records(zone, o, f, at, e);
+    case FIELD_FLAG:
+        if (o->type != MSGPACK_OBJECT_BOOLEAN)
+            return err_set(e, ERR_INVALID, "field \"%s\" needs true or false", f->name);
+        *(bool *)at = o->via.boolean;
+        return ERR_OK;
+    }
+    return err_set(e, ERR_BUG, "field \"%s\" has no kind", f->name);
+}
+
+static void set_defaults(const struct field_table *table, void *record)
+{
+    memset(record, 0, table->size);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *f = &table->fields[i];
+
+        if (f->kind == FIELD_INT || f->kind == FIELD_PSI || f->kind == FIELD_WORD)
+            memcpy((char *)record + f->offset, &f->def, sizeof f->def);
+    }
+}
+
+static enum err_code read_fields(msgpack_zone *zone, const msgpack_object_map *map,
+                                 const struct field_table *table, void *record, struct err *e)
+{
+    set_defaults(table, record);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *f = &table->fields[i];
+        const msgpack_object *o = find(map, f->name);
+        enum err_code rc;
+
+        if (!o && f->required)
+            return err_set(e, ERR_INVALID, "field \"%s\" is missing", f->name);
+        if (o && (rc = read_field(zone, o, f, (char *)record + f->offset, e)))
+            return rc;
+    }
+    return ERR_OK;
+}
+
+/* The rules that no single field can state. */
+static enum err_code check_whole(const struct message *m, struct err *e)
+{
+    static const struct digest none;
+
+    if (m->type == MESSAGE_GENERATE) {
+        const struct message_generate *g = &m->generate;
+
+        if ((g->seed >= 0) == (g->seeds.count > 0))
+            return err_set(e, ERR_INVALID, "give either \"seed\" or \"seeds\"");
+    } else if (m->type == MESSAGE_LOOKUP) {
+        const struct message_lookup *l = &m->lookup;
+        int given = !digest_equal(&l->recipe_key, &none) + !digest_equal(&l->sha256, &none) +
+                    !digest_equal(&l->core_sha256, &none) + (l->seed >= 0);
+
+        if (given != 1)
+            return err_set(e, ERR_INVALID, "give one of \"recipe_key\", \"sha256\", "
+                                           "\"core_sha256\", \"seed\"");
+        if (l->seed < 0 && (l->model.len > 0 || l->psi != INT64_MIN))
+            return err_set(e, ERR_INVALID, "\"model\" and \"psi\" go with \"seed\" only");
+    } else if (m->type == MESSAGE_FETCH) {
+        if (digest_equal(&m->fetch.recipe_key, &none) == digest_equal(&m->fetch.sha256, &none))
+            return err_set(e, ERR_INVALID, "give either \"recipe_key\" or \"sha256\"");
+    }
+    return ERR_OK;
+}
+
+static enum err_code read_head(const msgpack_object_map *map, enum message_sender from,
+                               struct message *out, struct err *e)
+{
+    const msgpack_object *v = find(map, "v"), *type = find(map, "type"), *id = find(map, "id");
+    int64_t number;
+
+    if (id && (!read_int(id, &out->id) || out->id < 0 || out->id > (int64_t)1 << 53)) {
+        out->id = 0;
+        return err_set(e, ERR_INVALID, "field \"id\" needs a whole number from 0 to 2^53");
+    }
+    if (!v || !read_int(v, &number))
+        return err_set(e, ERR_INVALID, "field \"v\" is missing: it is the protocol's version, %d",
+                       MESSAGE_VERSION);
+    if (number != MESSAGE_VERSION)
+        return err_set(e, ERR_VERSION, "protocol version %" PRId64 " is not spoken here; %d is",
+                       number, MESSAGE_VERSION);
+    if (!type || type->type != MSGPACK_OBJECT_STR)
+        return err_set(e, ERR_INVALID, "field \"type\" is missing");
+    for (int t = 0; t < MESSAGE_TYPE_COUNT; t++) {
+        const struct message_info *info = message_info((enum message_type)t);
+
+        if (text_is((struct text){ type->via.str.ptr, type->via.str.size }, info->word) &&
+            (info->from & (unsigned)from)) {
+            out->type = (enum message_type)t;
+            return ERR_OK;
+        }
+    }
+    return err_set(e, ERR_TYPE, "unknown message type");
+}
+
+enum err_code message_decode(const void *data, size_t len, enum message_sender from,
+                             struct message *out, struct err *e)
+{
+    struct scan scan = { data, (const uint8_t *)data + len, 0 };
+    msgpack_unpacked unpacked;
+    size_t used = 0;
+    enum err_code rc;
+
+    memset(out, 0, sizeof *out);
+    if (len > MESSAGE_MAP_MAX)
+        return err_set(e, ERR_TOO_LARGE, "a message of %zu bytes is too large: at most %d", len,
+                       MESSAGE_MAP_MAX);
+    if (len == 0 || !scan_object(&scan, 0) || scan.at != scan.end)
+        return err_set(e, ERR_INVALID, "the frame is not one whole msgpack map within the limits");
+
+    msgpack_unpacked_init(&unpacked);
+    if (msgpack_unpack_next(&unpacked, data, len, &used) != MSGPACK_UNPACK_SUCCESS) {
+        msgpack_unpacked_destroy(&unpacked);
+        return err_set(e, ERR_NOMEM, "no memory to decode %zu bytes", len);
+    }
+    out->zone = msgpack_unpacked_release_zone(&unpacked);
+    if (!out->zone)                  /* no container, no zone */
+        out->zone = msgpack_zone_new(1024);
+    if (unpacked.data.type != MSGPACK_OBJECT_MAP)
+        return err_set(e, ERR_INVALID, "a message is a map");
+    rc = read_head(&unpacked.data.via.map, from, out, e);
+    if (!rc)
+        rc = read_fields(out->zone, &unpacked.data.via.map, message_info(out->type)->table,
+                         &out->generate, e);
+    return rc ? rc : check_whole(out, e);
+}
+
+void message_release(struct message *self)
+{
+    if (self->zone)
+        msgpack_zone_free(self->zone);
+    self->zone = NULL;
+}
+
+/* ---- encoding ---- */
+
+void message_init(struct message *self, enum message_type type, int64_t id)
+{
+    memset(self, 0, sizeof *self);
+    self->type = type;
+    self->id = id;
+    set_defaults(message_info(type)->table, &self->generate);
+}
+
+static void write_string(msgpack_packer *pk, const char *string)
+{
+    msgpack_pack_str_with_body(pk, string, strlen(string));
+}
+
+static void write_text(msgpack_packer *pk, struct text text)
+{
+    size_t from = 0;
+
+    msgpack_pack_str(pk, text.len);
+    for (size_t i = 0; i < text.len; i++)    /* runs of plain bytes, '?' for the others */
+        if (!is_plain(text.data[i])) {
+            msgpack_pack_str_body(pk, text.data + from, i - from);
+            msgpack_pack_str_body(pk, "?", 1);
+            from = i + 1;
+        }
+    if (text.len > from)
+        msgpack_pack_str_body(pk, text.data + from, text.len - from);
+}
+
+static bool is_absent(const struct field *f, const void *at)
+{
+    static const struct digest none;
+
+    if (f->required)
+        return false;
+    switch (f->kind) {
+    case FIELD_FLAG:
+        return !*(const bool *)at;
+    case FIELD_TEXT:
+        return ((const struct text *)at)->len == 0;
+    case FIELD_DIGEST:
+        return digest_equal(at, &none);
+    case FIELD_NUMBERS:
+    case FIELD_SEEDS:
+        return ((const struct numbers *)at)->count == 0;
+    case FIELD_RECORDS:
+        return ((const struct records *)at)->count == 0;
+    default:
+        return *(const int64_t *)at == f->def;
+    }
+}
+
+static bool is_writable(const struct field *f, const void *at)
+{
+    const struct numbers *n = at;
+
+    switch (f->kind) {
+    case FIELD_INT:
+    case FIELD_PSI:
+    case FIELD_WORD:
+        return *(const int64_t *)at >= f->min && *(const int64_t *)at <= f->max;
+    case FIELD_TEXT:
+        return ((const struct text *)at)->len >= (size_t)f->min &&
+               ((const struct text *)at)->len <= (size_t)f->max;
+    case FIELD_NUMBERS:
+    case FIELD_SEEDS:
+        for (size_t i = 0; i < n->count; i++)
+            if (n->items[i] < f->min || n->items[i] > f->max)
+                return false;
+        return n->count <= f->most;
+    case FIELD_RECORDS:
+        return ((const struct records *)at)->count <= f->most;
+    default:
+        return true;
+    }
+}
+
+static enum err_code write_fields(msgpack_packer *pk, const struct field_table *table,
+                                  const void *record, uint32_t extra, struct err *e);
+
+static enum err_code write_field(msgpack_packer *pk, const struct field *f, const void *at,
+                                 struct err *e)
+{
+    const struct numbers *n = at;
+    const struct records *r = at;
+    enum err_code rc = ERR_OK;
+
+    switch (f->kind) {
+    case FIELD_INT:
+        msgpack_pack_int64(pk, *(const int64_t *)at);
+        break;
+    case FIELD_FLAG:
+        *(const bool *)at ? msgpack_pack_true(pk) : msgpack_pack_false(pk);
+        break;
+    case FIELD_PSI:
+        msgpack_pack_double(pk, (double)*(const int64_t *)at / 1e6);
+        break;
+    case FIELD_WORD:
+        write_string(pk, f->words[*(const int64_t *)at]);
+        break;
+    case FIELD_TEXT:
+        write_text(pk, *(const struct text *)at);
+        break;
+    case FIELD_DIGEST:
+        write_string(pk, digest_hex(at).text);
+        break;
+    case FIELD_NUMBERS:
+    case FIELD_SEEDS:
+        msgpack_pack_array(pk, n->count);
+        for (size_t i = 0; i < n->count; i++)
+            msgpack_pack_int64(pk, n->items[i]);
+        break;
+    case FIELD_RECORDS:
+        msgpack_pack_array(pk, r->count);
+        for (size_t i = 0; !rc && i < r->count; i++)
+            rc = write_fields(pk, f->sub, (const char *)r->items + i * f->sub->size, 0, e);
+        break;
+    }
+    return rc;
+}
+
+/* Writes the head of a map with room for extra entries that the caller has still to write, then the
+ * fields; the caller's entries come last. */
+static enum err_code write_fields(msgpack_packer *pk, const struct field_table *table,
+                                  const void *record, uint32_t extra, struct err *e)
+{
+    enum err_code rc = ERR_OK;
+    size_t present = 0;
+
+    for (size_t i = 0; i < table->count; i++)
+        present += !is_absent(&table->fields[i], (const char *)record + table->fields[i].offset);
+    msgpack_pack_map(pk, present + extra);
+    for (size_t i = 0; !rc && i < table->count; i++) {
+        const struct field *f = &table->fields[i];
+        const char *at = (const char *)record + f->offset;
+
+        if (is_absent(f, at))
+            continue;
+        if (!is_writable(f, at))
+            return err_set(e, ERR_BUG, "field \"%s\" cannot be sent: out of range", f->name);
+        write_string(pk, f->name);
+        rc = write_field(pk, f, at, e);
+    }
+    return rc;
+}
+
+enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e)
+{
+    const struct message_info *info = message_info(self->type);
+    msgpack_sbuffer buffer;
+    msgpack_packer pk;
+    enum err_code rc;
+
+    *data = NULL;
+    *len = 0;
+    msgpack_sbuffer_init(&buffer);
+    msgpack_packer_init(&pk, &buffer, msgpack_sbuffer_write);
+    rc = write_fields(&pk, info->table, &self->generate, self->id ? 3 : 2, e);
+    if (!rc) {
+        write_string(&pk, "v");
+        msgpack_pack_int(&pk, MESSAGE_VERSION);
+        write_string(&pk, "type");
+        write_string(&pk, info->word);
+        if (self->id) {
+            write_string(&pk, "id");
+            msgpack_pack_int64(&pk, self->id);
+        }
+        /* A failed write shows only here: the packer's return values would triple this file. */
+        struct scan scan = { (uint8_t *)buffer.data, (uint8_t *)buffer.data + buffer.size, 0 };
+
+        if (!buffer.data || !scan_object(&scan, 0) || scan.at != scan.end)
+            rc = err_set(e, ERR_NOMEM, "no memory to encode a %s", info->word);
+    }
+    if (rc) {
+        msgpack_sbuffer_destroy(&buffer);
+        return rc;
+    }
+    *len = buffer.size;
+    *data = msgpack_sbuffer_release(&buffer);
+    return ERR_OK;
+}

@@ -1,0 +1,303 @@
+/* message -- what travels between clients, brokers and workers: one msgpack map a message, at times
+ * followed by a frame of raw bytes (a JPEG). PROTOCOL.md is the grammar for people; the tables in
+ * message_tables.c are the same grammar for programs, read by the codec, the page's test and the
+ * fuzzers.
+ *
+ * To add a message: a struct here, a table there, a section in PROTOCOL.md, a handler, a test. */
+#ifndef PROTO_MESSAGE_H
+#define PROTO_MESSAGE_H
+
+#include "proto/digest.h"
+#include "proto/err.h"
+#include "proto/recipe.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    MESSAGE_VERSION = 1,            /* spoken: MESSAGE_VERSION and the one before it (none yet) */
+    MESSAGE_MAP_MAX = 1 << 20,      /* bytes of a map */
+    MESSAGE_IMAGE_MAX = 64 << 20,   /* bytes of the frame after it */
+    MESSAGE_SEEDS_MAX = 1000,       /* seeds of one generate */
+    MESSAGE_JOBS_MAX = 64,          /* jobs of one message */
+    MESSAGE_MODELS_MAX = 256,
+};
+
+enum message_type {
+    /* client to broker */
+    MESSAGE_GENERATE, MESSAGE_CANCEL, MESSAGE_LOOKUP, MESSAGE_FETCH, MESSAGE_MODELS,
+    MESSAGE_MODEL_USE, MESSAGE_STATUS, MESSAGE_PING,
+    /* broker to client */
+    MESSAGE_IMAGE, MESSAGE_RECEIPT, MESSAGE_ERROR, MESSAGE_DONE, MESSAGE_PROVENANCE,
+    MESSAGE_MODEL_LIST, MESSAGE_STATUS_REPORT, MESSAGE_PONG,
+    /* worker to broker */
+    MESSAGE_READY, MESSAGE_CREDIT, MESSAGE_HEARTBEAT, MESSAGE_STARTED, MESSAGE_RENDERED,
+    MESSAGE_RESULT, MESSAGE_FAIL, MESSAGE_HANDBACK, MESSAGE_BYE,
+    /* broker to worker (and HEARTBEAT) */
+    MESSAGE_INTRODUCE, MESSAGE_JOBS, MESSAGE_RECALL, MESSAGE_DRAIN,
+    MESSAGE_TYPE_COUNT
+};
+
+/* Who may send a type, as bits. */
+enum message_sender { MESSAGE_FROM_CLIENT = 1, MESSAGE_FROM_BROKER = 2, MESSAGE_FROM_WORKER = 4 };
+
+enum message_priority { MESSAGE_HIGH, MESSAGE_NORMAL, MESSAGE_LOW, MESSAGE_PRIORITY_COUNT };
+enum message_want { MESSAGE_WANT_IMAGE, MESSAGE_WANT_RECEIPT };
+enum message_cache { MESSAGE_CACHE_USE, MESSAGE_CACHE_ONLY, MESSAGE_CACHE_BYPASS };
+enum message_source { MESSAGE_SOURCE_RENDER, MESSAGE_SOURCE_LEDGER };
+
+/* Borrowed from the decoded bytes (or, before encoding, from the caller). data may be NULL when len
+ * is 0; it does not end in NUL. ASCII, no control characters but LF. */
+struct text {
+    const char *data;
+    size_t len;
+};
+struct numbers {
+    const int64_t *items;
+    size_t count;
+};
+struct records {                    /* of the struct that the field's table describes */
+    const void *items;
+    size_t count;
+};
+
+/* A digest field that is not there is all zeros. */
+
+struct message_generate {
+    struct text model;              /* "cats", "cats@1a2b3c4d", or 64 hex digits */
+    int64_t seed;                   /* -1: seeds holds them */
+    struct numbers seeds;           /* a list, or a range expanded */
+    int64_t psi;                    /* millionths */
+    int64_t cutoff, class_index;    /* -1: not given */
+    int64_t noise_mode, noise_seed; /* -1: not given */
+    int64_t quality;
+    int64_t mark;                   /* -1: not given */
+    int64_t rev;
+    int64_t priority;               /* enum message_priority */
+    int64_t deadline_ms;            /* from arrival at the broker */
+    int64_t want;                   /* enum message_want */
+    int64_t cache;                  /* enum message_cache */
+    struct text require_class;      /* "": any */
+    struct text trace;              /* echoed into the log */
+};
+struct message_cancel {
+    int64_t request;                /* id of the generate */
+};
+struct message_lookup {
+    struct digest recipe_key, sha256, core_sha256;
+    struct text model;              /* with seed; "": any model */
+    int64_t seed;                   /* -1: not given */
+    int64_t psi;                    /* millionths; INT64_MIN: any */
+    int64_t limit;
+};
+struct message_fetch {
+    struct digest recipe_key, sha256;
+};
+struct message_model_use {
+    struct text name;
+    struct text digest;             /* 4..64 hex digits */
+};
+struct message_empty {
+    char unused;                    /* C has no empty struct */
+};
+
+struct message_image {              /* IMAGE (a frame with the JPEG follows) and RECEIPT (none) */
+    int64_t seed;
+    int64_t psi;
+    struct digest model, recipe_key, sha256, core_sha256;
+    struct text recipe;
+    struct text numerics_class, encoder;
+    int64_t run;
+    int64_t bytes;
+    int64_t source;                 /* enum message_source */
+    int64_t queue_ms, render_ms, encode_ms, store_ms;
+    int64_t batch;
+    struct text warning;
+};
+struct message_error {
+    struct text code;               /* err_info()->word */
+    struct text message;
+    bool retry;
+    int64_t retry_after_ms;
+    int64_t seed;                   /* -1: the request as a whole */
+};
+struct message_done {
+    int64_t count, failed;
+};
+struct message_row {
+    struct digest recipe_key, sha256, core_sha256;
+    struct text recipe;
+    struct text model;              /* the name bound to it now, "" if none */
+    struct text numerics_class, encoder;
+    int64_t run, batch, bytes;
+    bool kept, withdrawn;
+    struct text created;
+    struct text worker, version, backend, device, driver, libraries;
+};
+struct message_provenance {
+    struct records rows;            /* struct message_row */
+};
+struct message_model {
+    struct text name;
+    struct digest digest;
+    struct text arch, licence;
+    int64_t width, height, num_ws, z_dim, w_dim, c_dim;
+    int64_t noise_modes;            /* bits, see struct model_facts */
+    bool has_transform;
+    bool bound;                     /* MODEL_LIST: the ledger binds name to this digest */
+    int64_t workers;                /* MODEL_LIST: live workers that have it */
+};
+struct message_model_list {
+    struct records models;          /* struct message_model */
+};
+struct message_worker {
+    struct text worker, numerics_class, device;
+    int64_t run, credit, leased, rendered, backlog_ms, silent_ms;
+    bool draining;
+};
+struct message_status_report {
+    struct text version;
+    int64_t uptime_ms;
+    bool ledger_up;
+    bool draining;
+    int64_t looking_up, queued_high, queued_normal, queued_low, held, rendering, committing;
+    int64_t waiters;
+    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
+    struct records workers;         /* struct message_worker */
+};
+
+struct message_ready {
+    struct text worker;             /* "host:pid:start" */
+    int64_t run;
+    struct text version, numerics_class, encoder, device;
+    int64_t credit;
+    struct records models;          /* struct message_model */
+};
+struct message_credit {
+    int64_t credit;                 /* leases this broker may have out at this worker */
+};
+struct message_heartbeat {
+    int64_t held, started, rendered, stored;    /* totals since the worker's start but held */
+    int64_t backlog_ms;
+    bool ledger_up;
+};
+struct message_leases {             /* STARTED, RENDERED, HANDBACK, RECALL */
+    struct numbers leases;
+};
+struct message_result {             /* a frame with the winner's JPEG follows */
+    int64_t lease;
+    struct digest recipe_key, sha256, core_sha256;
+    struct text numerics_class, encoder;
+    int64_t run;
+    int64_t render_us, encode_us, store_us;
+    int64_t batch;
+};
+struct message_fail {
+    int64_t lease;
+    struct text code, message;
+};
+struct message_job {
+    int64_t lease;
+    struct text recipe;
+    int64_t priority;
+    int64_t deadline_ms;            /* from arrival at the worker */
+    bool alone;                     /* not to be batched with others: it may have killed a worker */
+};
+struct message_jobs {
+    struct records jobs;            /* struct message_job */
+};
+
+struct message {
+    enum message_type type;
+    int64_t id;                     /* ties answers to requests; 0 when not given */
+    union {
+        struct message_generate generate;
+        struct message_cancel cancel;
+        struct message_lookup lookup;
+        struct message_fetch fetch;
+        struct message_model_use model_use;
+        struct message_empty empty;
+        struct message_image image;
+        struct message_error error;
+        struct message_done done;
+        struct message_provenance provenance;
+        struct message_model_list model_list;
+        struct message_status_report status_report;
+        struct message_ready ready;
+        struct message_credit credit;
+        struct message_heartbeat heartbeat;
+        struct message_leases leases;
+        struct message_result result;
+        struct message_fail fail;
+        struct message_jobs jobs;
+    };
+    void *zone;                     /* the decoder's memory; message_release frees it */
+};
+
+/* Decodes one map from data[0..len), which must outlive the message. Unknown fields are ignored;
+ * everything else that PROTOCOL.md does not allow is an error that names the field: ERR_INVALID,
+ * ERR_RANGE, ERR_TYPE (unknown, or not from this sender), ERR_VERSION, ERR_TOO_LARGE, ERR_NOMEM.
+ * In every case out->id is the map's id if one could be read, else 0, and *out is to be released. */
+enum err_code message_decode(const void *data, size_t len, enum message_sender from,
+                             struct message *out, struct err *e);
+void message_release(struct message *self);
+
+/* Sets the fields of a type to their defaults, ready to be filled in and encoded. */
+void message_init(struct message *self, enum message_type type, int64_t id);
+/* The map as bytes; fields at their defaults are left out. *data is the caller's to free().
+ * Characters that a text may not hold become '?'. ERR_NOMEM; ERR_BUG for a value out of range. */
+enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e);
+
+const char *message_word(enum message_type type);       /* "generate" */
+
+/* For a text literal or string; the string is borrowed. */
+struct text text_of(const char *string);
+bool text_is(struct text text, const char *string);
+/* Copies into out[cap] and ends it in NUL; cut when it does not fit. Returns out. */
+const char *text_copy(struct text text, char *out, size_t cap);
+
+/* ---- the grammar as tables ---- */
+
+enum field_kind {
+    FIELD_INT,                      /* int64_t */
+    FIELD_FLAG,                     /* bool */
+    FIELD_PSI,                      /* int64_t millionths; a float or integer on the wire */
+    FIELD_WORD,                     /* int64_t index into words; a string on the wire */
+    FIELD_TEXT,                     /* struct text; min and max are lengths */
+    FIELD_DIGEST,                   /* struct digest; 64 lower-case hex digits on the wire */
+    FIELD_NUMBERS,                  /* struct numbers; min, max are of each; at most most items */
+    FIELD_SEEDS,                    /* struct numbers; a list, or the map {first, last} */
+    FIELD_RECORDS,                  /* struct records; each a map, described by sub */
+};
+struct field {
+    const char *name;
+    enum field_kind kind;
+    bool required;
+    int64_t min, max;
+    int64_t def;                    /* the value when it is not there; INT64_MIN: printed as "-" */
+    size_t most;                    /* items of NUMBERS, SEEDS, RECORDS */
+    size_t offset;                  /* in the struct */
+    const char *const *words;       /* WORD: the values, [max + 1] */
+    const struct field_table *sub;  /* RECORDS */
+    const char *help;               /* one line for the page */
+};
+struct field_table {
+    const struct field *fields;
+    size_t count;
+    size_t size;                    /* of the struct */
+};
+struct message_info {
+    const char *word;
+    unsigned from;                  /* bits of enum message_sender */
+    const struct field_table *table;
+    bool has_frame;                 /* a frame of raw bytes follows the map */
+    const char *help;
+};
+const struct message_info *message_info(enum message_type type);
+
+/* One line of the page for a field, as PROTOCOL.md has it: "| `seed` | int | 0..4294967295 | - | ...".
+ * Returns the length; cut at cap. */
+size_t message_describe(const struct field *field, char *out, size_t cap);
+
+#endif

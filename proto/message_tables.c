@@ -1,0 +1,505 @@
+#include "proto/message.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+#define AT(record, member) .offset = offsetof(struct record, member)
+#define TABLE(record, rows) { .fields = rows, .count = COUNT(rows), .size = sizeof(struct record) }
+
+enum { ABSENT = -1 };
+#define U32_MAX ((int64_t)UINT32_MAX)
+#define BIG     ((int64_t)1 << 53)  /* the largest integer that every language can hold exactly */
+
+static const char *const NOISE_WORDS[] = { "none", "const", "random", "stream" };
+static const char *const MARK_WORDS[] = { "none", "xmp", "c2pa" };
+static const char *const PRIORITY_WORDS[] = { "high", "normal", "low" };
+static const char *const WANT_WORDS[] = { "image", "receipt" };
+static const char *const CACHE_WORDS[] = { "use", "only", "bypass" };
+static const char *const SOURCE_WORDS[] = { "render", "ledger" };
+
+/* ---- client to broker ---- */
+
+static const struct field GENERATE[] = {
+    { "model", FIELD_TEXT, .required = true, .min = 1, .max = 160, AT(message_generate, model),
+      .help = "a name (`cats`), name and digest (`cats@1a2b3c4d`), or a digest of 64 hex digits" },
+    { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_generate, seed),
+      .help = "one picture; either this or `seeds`" },
+    { "seeds", FIELD_SEEDS, .min = 0, .max = U32_MAX, .most = MESSAGE_SEEDS_MAX,
+      AT(message_generate, seeds),
+      .help = "several pictures: a list, or the map `{first, last}`; DEALER only" },
+    { "psi", FIELD_PSI, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = 1000000,
+      AT(message_generate, psi), .help = "truncation strength, at most six decimal places" },
+    { "cutoff", FIELD_INT, .min = 0, .max = RECIPE_WS_MAX, .def = ABSENT,
+      AT(message_generate, cutoff), .help = "rows of w that truncation reaches; all when absent" },
+    { "class", FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX, .def = ABSENT,
+      AT(message_generate, class_index), .help = "required by conditional models" },
+    { "noise_mode", FIELD_WORD, .max = 3, .def = ABSENT, .words = NOISE_WORDS,
+      AT(message_generate, noise_mode), .help = "`const` when absent and the model has noise" },
+    { "noise_seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT,
+      AT(message_generate, noise_seed), .help = "with `noise_mode` `random`" },
+    { "quality", FIELD_INT, .min = 1, .max = 100, .def = 90, AT(message_generate, quality),
+      .help = "of the JPEG" },
+    { "mark", FIELD_WORD, .max = 2, .def = ABSENT, .words = MARK_WORDS, AT(message_generate, mark),
+      .help = "metadata inside the file; `xmp` when absent" },
+    { "rev", FIELD_INT, .min = 0, .max = U32_MAX, .def = 0, AT(message_generate, rev),
+      .help = "raised by an operator who must make pictures anew" },
+    { "priority", FIELD_WORD, .max = 2, .def = MESSAGE_NORMAL, .words = PRIORITY_WORDS,
+      AT(message_generate, priority), .help = "bulk work is `low`" },
+    { "deadline_ms", FIELD_INT, .min = 1, .max = 3600000, .def = 10000,
+      AT(message_generate, deadline_ms), .help = "from arrival; the answer after it is an error" },
+    { "want", FIELD_WORD, .max = 1, .def = MESSAGE_WANT_IMAGE, .words = WANT_WORDS,
+      AT(message_generate, want), .help = "`receipt`: everything but the JPEG" },
+    { "cache", FIELD_WORD, .max = 2, .def = MESSAGE_CACHE_USE, .words = CACHE_WORDS,
+      AT(message_generate, cache),
+      .help = "`only`: nothing is rendered; `bypass`: rendered even when stored (the stored picture "
+              "still wins)" },
+    { "require_class", FIELD_TEXT, .max = 63, AT(message_generate, require_class),
+      .help = "numerics class that must have made the picture" },
+    { "trace", FIELD_TEXT, .max = 64, AT(message_generate, trace), .help = "goes into the log" },
+};
+static const struct field_table GENERATE_TABLE = TABLE(message_generate, GENERATE);
+
+static const struct field CANCEL[] = {
+    { "request", FIELD_INT, .required = true, .min = 0, .max = BIG, AT(message_cancel, request),
+      .help = "`id` of the generate, which must come from the same socket" },
+};
+static const struct field_table CANCEL_TABLE = TABLE(message_cancel, CANCEL);
+
+static const struct field LOOKUP[] = {
+    { "recipe_key", FIELD_DIGEST, AT(message_lookup, recipe_key), .help = "SHA-256 of the recipe" },
+    { "sha256", FIELD_DIGEST, AT(message_lookup, sha256), .help = "of the file" },
+    { "core_sha256", FIELD_DIGEST, AT(message_lookup, core_sha256),
+      .help = "of the JPEG without APPn and COM segments" },
+    { "model", FIELD_TEXT, .max = 160, AT(message_lookup, model), .help = "with `seed`; any when absent" },
+    { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_lookup, seed),
+      .help = "exactly one of the three digests and `seed` is given" },
+    { "psi", FIELD_PSI, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = INT64_MIN,
+      AT(message_lookup, psi), .help = "with `seed`; any when absent" },
+    { "limit", FIELD_INT, .min = 1, .max = 100, .def = 10, AT(message_lookup, limit),
+      .help = "rows of the answer, newest first" },
+};
+static const struct field_table LOOKUP_TABLE = TABLE(message_lookup, LOOKUP);
+
+static const struct field FETCH[] = {
+    { "recipe_key", FIELD_DIGEST, AT(message_fetch, recipe_key), .help = "either this" },
+    { "sha256", FIELD_DIGEST, AT(message_fetch, sha256), .help = "or the file's hash" },
+};
+static const struct field_table FETCH_TABLE = TABLE(message_fetch, FETCH);
+
+static const struct field MODEL_USE[] = {
+    { "name", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_NAME_MAX,
+      AT(message_model_use, name), .help = "letters, digits, `.`, `_`, `-`" },
+    { "digest", FIELD_TEXT, .required = true, .min = 4, .max = DIGEST_HEX_LEN,
+      AT(message_model_use, digest), .help = "first hex digits of a known model's digest" },
+};
+static const struct field_table MODEL_USE_TABLE = TABLE(message_model_use, MODEL_USE);
+
+static const struct field_table EMPTY_TABLE = { .fields = NULL, .count = 0,
+                                                .size = sizeof(struct message_empty) };
+
+/* ---- broker to client ---- */
+
+static const struct field IMAGE[] = {
+    { "seed", FIELD_INT, .required = true, .min = 0, .max = U32_MAX, AT(message_image, seed),
+      .help = "" },
+    { "psi", FIELD_PSI, .required = true, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX,
+      AT(message_image, psi), .help = "" },
+    { "model", FIELD_DIGEST, .required = true, AT(message_image, model), .help = "digest" },
+    { "recipe_key", FIELD_DIGEST, .required = true, AT(message_image, recipe_key),
+      .help = "SHA-256 of `recipe`" },
+    { "sha256", FIELD_DIGEST, .required = true, AT(message_image, sha256), .help = "of the file" },
+    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_image, core_sha256),
+      .help = "of the file without APPn and COM segments" },
+    { "recipe", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
+      AT(message_image, recipe), .help = "the recipe's text" },
+    { "numerics_class", FIELD_TEXT, .required = true, .max = 63, AT(message_image, numerics_class),
+      .help = "the arithmetic that made the pixels" },
+    { "encoder", FIELD_TEXT, .required = true, .max = 63, AT(message_image, encoder), .help = "" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_image, run),
+      .help = "the worker's start in the ledger" },
+    { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_image, bytes),
+      .help = "length of the file" },
+    { "source", FIELD_WORD, .max = 1, .def = MESSAGE_SOURCE_RENDER, .words = SOURCE_WORDS,
+      AT(message_image, source), .help = "`ledger`: it was there already" },
+    { "queue_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, queue_ms),
+      .help = "from arrival to dispatch" },
+    { "render_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, render_ms),
+      .help = "of the whole batch" },
+    { "encode_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, encode_ms), .help = "" },
+    { "store_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, store_ms), .help = "" },
+    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_image, batch),
+      .help = "pictures rendered together" },
+    { "warning", FIELD_TEXT, .max = 160, AT(message_image, warning), .help = "" },
+};
+static const struct field_table IMAGE_TABLE = TABLE(message_image, IMAGE);
+
+static const struct field ERROR[] = {
+    { "code", FIELD_TEXT, .required = true, .min = 1, .max = 32, AT(message_error, code),
+      .help = "a word of the table of errors" },
+    { "message", FIELD_TEXT, .max = 256, AT(message_error, message), .help = "for a person" },
+    { "retry", FIELD_FLAG, AT(message_error, retry), .help = "the same request may succeed later" },
+    { "retry_after_ms", FIELD_INT, .min = 0, .max = 3600000, AT(message_error, retry_after_ms),
+      .help = "" },
+    { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_error, seed),
+      .help = "which of several pictures; absent: the request as a whole" },
+};
+static const struct field_table ERROR_TABLE = TABLE(message_error, ERROR);
+
+static const struct field DONE[] = {
+    { "count", FIELD_INT, .min = 0, .max = BIG, AT(message_done, count),
+      .help = "pictures answered; requests cancelled" },
+    { "failed", FIELD_INT, .min = 0, .max = BIG, AT(message_done, failed),
+      .help = "errors among them" },
+};
+static const struct field_table DONE_TABLE = TABLE(message_done, DONE);
+
+static const struct field ROW[] = {
+    { "recipe_key", FIELD_DIGEST, .required = true, AT(message_row, recipe_key), .help = "" },
+    { "sha256", FIELD_DIGEST, .required = true, AT(message_row, sha256), .help = "of the file" },
+    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_row, core_sha256), .help = "" },
+    { "recipe", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
+      AT(message_row, recipe), .help = "the recipe's text" },
+    { "model", FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_row, model),
+      .help = "a name bound to the model now" },
+    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_row, numerics_class), .help = "" },
+    { "encoder", FIELD_TEXT, .max = 63, AT(message_row, encoder), .help = "" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_row, run), .help = "" },
+    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_row, batch), .help = "" },
+    { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_row, bytes), .help = "" },
+    { "kept", FIELD_FLAG, AT(message_row, kept), .help = "`fetch` would give the bytes" },
+    { "withdrawn", FIELD_FLAG, AT(message_row, withdrawn), .help = "" },
+    { "created", FIELD_TEXT, .max = 40, AT(message_row, created), .help = "ISO 8601, UTC" },
+    { "worker", FIELD_TEXT, .max = 127, AT(message_row, worker), .help = "host, process, start" },
+    { "version", FIELD_TEXT, .max = 63, AT(message_row, version), .help = "of seedpress" },
+    { "backend", FIELD_TEXT, .max = 31, AT(message_row, backend), .help = "" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_row, device), .help = "" },
+    { "driver", FIELD_TEXT, .max = 63, AT(message_row, driver), .help = "" },
+    { "libraries", FIELD_TEXT, .max = 159, AT(message_row, libraries), .help = "" },
+};
+static const struct field_table ROW_TABLE = TABLE(message_row, ROW);
+
+static const struct field PROVENANCE[] = {
+    { "rows", FIELD_RECORDS, .most = 100, .sub = &ROW_TABLE, AT(message_provenance, rows),
+      .help = "newest first; empty when nothing is known" },
+};
+static const struct field_table PROVENANCE_TABLE = TABLE(message_provenance, PROVENANCE);
+
+static const struct field MODEL[] = {
+    { "name", FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_model, name), .help = "" },
+    { "digest", FIELD_DIGEST, .required = true, AT(message_model, digest), .help = "" },
+    { "arch", FIELD_TEXT, .max = 32, AT(message_model, arch), .help = "`stylegan2`" },
+    { "licence", FIELD_TEXT, .max = 128, AT(message_model, licence), .help = "of the weights" },
+    { "width", FIELD_INT, .min = 0, .max = RECIPE_SIZE_MAX, AT(message_model, width),
+      .help = "pixels" },
+    { "height", FIELD_INT, .min = 0, .max = RECIPE_SIZE_MAX, AT(message_model, height),
+      .help = "pixels" },
+    { "num_ws", FIELD_INT, .min = 0, .max = RECIPE_WS_MAX, AT(message_model, num_ws),
+      .help = "rows of w" },
+    { "z_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, z_dim), .help = "" },
+    { "w_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, w_dim), .help = "" },
+    { "c_dim", FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX + 1, AT(message_model, c_dim),
+      .help = "classes; 0 = unconditional" },
+    { "noise_modes", FIELD_INT, .min = 0, .max = 15, .def = 1, AT(message_model, noise_modes),
+      .help = "bits: 1 none, 2 const, 4 random, 8 stream" },
+    { "has_transform", FIELD_FLAG, AT(message_model, has_transform), .help = "" },
+    { "bound", FIELD_FLAG, AT(message_model, bound),
+      .help = "`model_list`: the ledger binds the name to this digest" },
+    { "workers", FIELD_INT, .min = 0, .max = BIG, AT(message_model, workers),
+      .help = "`model_list`: live workers that have it" },
+};
+static const struct field_table MODEL_TABLE = TABLE(message_model, MODEL);
+
+static const struct field MODEL_LIST[] = {
+    { "models", FIELD_RECORDS, .most = MESSAGE_MODELS_MAX, .sub = &MODEL_TABLE,
+      AT(message_model_list, models), .help = "" },
+};
+static const struct field_table MODEL_LIST_TABLE = TABLE(message_model_list, MODEL_LIST);
+
+static const struct field WORKER[] = {
+    { "worker", FIELD_TEXT, .max = 127, AT(message_worker, worker), .help = "host, process, start" },
+    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_worker, numerics_class), .help = "" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_worker, device), .help = "" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, run), .help = "" },
+    { "credit", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, credit), .help = "" },
+    { "leased", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, leased), .help = "" },
+    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, rendered), .help = "" },
+    { "backlog_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, backlog_ms), .help = "" },
+    { "silent_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, silent_ms),
+      .help = "since its last message" },
+    { "draining", FIELD_FLAG, AT(message_worker, draining), .help = "" },
+};
+static const struct field_table WORKER_TABLE = TABLE(message_worker, WORKER);
+
+static const struct field STATUS_REPORT[] = {
+    { "version", FIELD_TEXT, .max = 63, AT(message_status_report, version), .help = "" },
+    { "uptime_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, uptime_ms),
+      .help = "" },
+    { "ledger_up", FIELD_FLAG, AT(message_status_report, ledger_up), .help = "" },
+    { "draining", FIELD_FLAG, AT(message_status_report, draining), .help = "" },
+    { "looking_up", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, looking_up),
+      .help = "renders, by state" },
+    { "queued_high", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_high),
+      .help = "" },
+    { "queued_normal", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_normal),
+      .help = "" },
+    { "queued_low", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_low),
+      .help = "" },
+    { "held", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, held), .help = "" },
+    { "rendering", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, rendering),
+      .help = "" },
+    { "committing", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, committing),
+      .help = "" },
+    { "waiters", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, waiters), .help = "" },
+    { "submitted", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, submitted),
+      .help = "pictures asked for since the start" },
+    { "answered", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, answered),
+      .help = "with a picture" },
+    { "failed", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, failed),
+      .help = "with an error" },
+    { "cancelled", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, cancelled),
+      .help = "" },
+    { "joined", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, joined),
+      .help = "requests that shared a render in flight" },
+    { "ledger_hits", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, ledger_hits),
+      .help = "" },
+    { "retried", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, retried),
+      .help = "renders given to another worker" },
+    { "late", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, late),
+      .help = "results of leases that had ended" },
+    { "workers", FIELD_RECORDS, .most = 1024, .sub = &WORKER_TABLE,
+      AT(message_status_report, workers), .help = "" },
+};
+static const struct field_table STATUS_REPORT_TABLE = TABLE(message_status_report, STATUS_REPORT);
+
+/* ---- worker to broker ---- */
+
+static const struct field READY[] = {
+    { "worker", FIELD_TEXT, .required = true, .min = 1, .max = 127, AT(message_ready, worker),
+      .help = "host, process, start; unique" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_ready, run), .help = "in the ledger" },
+    { "version", FIELD_TEXT, .max = 63, AT(message_ready, version), .help = "of seedpress" },
+    { "numerics_class", FIELD_TEXT, .required = true, .min = 1, .max = 63,
+      AT(message_ready, numerics_class), .help = "" },
+    { "encoder", FIELD_TEXT, .max = 63, AT(message_ready, encoder), .help = "" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_ready, device), .help = "" },
+    { "credit", FIELD_INT, .required = true, .min = 0, .max = 4096, AT(message_ready, credit),
+      .help = "leases this broker may have out here" },
+    { "models", FIELD_RECORDS, .required = true, .most = MESSAGE_MODELS_MAX, .sub = &MODEL_TABLE,
+      AT(message_ready, models), .help = "" },
+};
+static const struct field_table READY_TABLE = TABLE(message_ready, READY);
+
+static const struct field CREDIT[] = {
+    { "credit", FIELD_INT, .required = true, .min = 0, .max = 4096, AT(message_credit, credit),
+      .help = "leases this broker may have out here from now on" },
+};
+static const struct field_table CREDIT_TABLE = TABLE(message_credit, CREDIT);
+
+static const struct field HEARTBEAT[] = {
+    { "held", FIELD_INT, .min = 0, .max = 4096, AT(message_heartbeat, held),
+      .help = "leases of this broker here now" },
+    { "started", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, started),
+      .help = "pictures since the worker's start, by stage: the sums show progress" },
+    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, rendered), .help = "" },
+    { "stored", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, stored), .help = "" },
+    { "backlog_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, backlog_ms),
+      .help = "work of all brokers before a new picture" },
+    { "ledger_up", FIELD_FLAG, AT(message_heartbeat, ledger_up), .help = "" },
+};
+static const struct field_table HEARTBEAT_TABLE = TABLE(message_heartbeat, HEARTBEAT);
+
+static const struct field LEASES[] = {
+    { "leases", FIELD_NUMBERS, .required = true, .min = 1, .max = BIG, .most = 4096,
+      AT(message_leases, leases), .help = "" },
+};
+static const struct field_table LEASES_TABLE = TABLE(message_leases, LEASES);
+
+static const struct field RESULT[] = {
+    { "lease", FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_result, lease),
+      .help = "" },
+    { "recipe_key", FIELD_DIGEST, .required = true, AT(message_result, recipe_key),
+      .help = "must be the lease's" },
+    { "sha256", FIELD_DIGEST, .required = true, AT(message_result, sha256),
+      .help = "of the file that won, which follows" },
+    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_result, core_sha256), .help = "" },
+    { "numerics_class", FIELD_TEXT, .required = true, .min = 1, .max = 63,
+      AT(message_result, numerics_class), .help = "the winner's" },
+    { "encoder", FIELD_TEXT, .required = true, .max = 63, AT(message_result, encoder),
+      .help = "the winner's" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_result, run), .help = "the winner's" },
+    { "render_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, render_us),
+      .help = "of the batch" },
+    { "encode_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, encode_us), .help = "" },
+    { "store_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, store_us), .help = "" },
+    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_result, batch), .help = "" },
+};
+static const struct field_table RESULT_TABLE = TABLE(message_result, RESULT);
+
+static const struct field FAIL[] = {
+    { "lease", FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_fail, lease),
+      .help = "" },
+    { "code", FIELD_TEXT, .required = true, .min = 1, .max = 32, AT(message_fail, code),
+      .help = "a word of the table of errors; those with retry are tried again elsewhere" },
+    { "message", FIELD_TEXT, .max = 256, AT(message_fail, message), .help = "" },
+};
+static const struct field_table FAIL_TABLE = TABLE(message_fail, FAIL);
+
+/* ---- broker to worker ---- */
+
+static const struct field JOB[] = {
+    { "lease", FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_job, lease),
+      .help = "the broker's promise; unique within the broker's life" },
+    { "recipe", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
+      AT(message_job, recipe), .help = "canonical text" },
+    { "priority", FIELD_WORD, .max = 2, .def = MESSAGE_NORMAL, .words = PRIORITY_WORDS,
+      AT(message_job, priority), .help = "" },
+    { "deadline_ms", FIELD_INT, .min = 0, .max = 3600000, .def = 10000,
+      AT(message_job, deadline_ms), .help = "from arrival at the worker" },
+    { "alone", FIELD_FLAG, AT(message_job, alone),
+      .help = "not to be batched: an attempt before this one died" },
+};
+static const struct field_table JOB_TABLE = TABLE(message_job, JOB);
+
+static const struct field JOBS[] = {
+    { "jobs", FIELD_RECORDS, .required = true, .most = MESSAGE_JOBS_MAX, .sub = &JOB_TABLE,
+      AT(message_jobs, jobs), .help = "transport, not a batch" },
+};
+static const struct field_table JOBS_TABLE = TABLE(message_jobs, JOBS);
+
+static const struct message_info INFO[MESSAGE_TYPE_COUNT] = {
+    [MESSAGE_GENERATE] = { "generate", MESSAGE_FROM_CLIENT, &GENERATE_TABLE, false,
+                           "asks for one picture or several" },
+    [MESSAGE_CANCEL] = { "cancel", MESSAGE_FROM_CLIENT, &CANCEL_TABLE, false,
+                         "ends what is still waiting of a generate; answered by `done`" },
+    [MESSAGE_LOOKUP] = { "lookup", MESSAGE_FROM_CLIENT, &LOOKUP_TABLE, false,
+                         "asks what the ledger knows; answered by `provenance`" },
+    [MESSAGE_FETCH] = { "fetch", MESSAGE_FROM_CLIENT, &FETCH_TABLE, false,
+                        "asks for a stored file; answered by `image` or `error`" },
+    [MESSAGE_MODELS] = { "models", MESSAGE_FROM_CLIENT, &EMPTY_TABLE, false,
+                         "answered by `model_list`" },
+    [MESSAGE_MODEL_USE] = { "model_use", MESSAGE_FROM_CLIENT, &MODEL_USE_TABLE, false,
+                            "binds a name to a model for everybody; answered by `done`" },
+    [MESSAGE_STATUS] = { "status", MESSAGE_FROM_CLIENT, &EMPTY_TABLE, false,
+                         "answered by `status_report`" },
+    [MESSAGE_PING] = { "ping", MESSAGE_FROM_CLIENT, &EMPTY_TABLE, false, "answered by `pong`" },
+    [MESSAGE_IMAGE] = { "image", MESSAGE_FROM_BROKER, &IMAGE_TABLE, true,
+                        "one picture; the JPEG is the next frame" },
+    [MESSAGE_RECEIPT] = { "receipt", MESSAGE_FROM_BROKER, &IMAGE_TABLE, false,
+                          "an `image` without its JPEG" },
+    [MESSAGE_ERROR] = { "error", MESSAGE_FROM_BROKER, &ERROR_TABLE, false,
+                        "why there is no answer" },
+    [MESSAGE_DONE] = { "done", MESSAGE_FROM_BROKER, &DONE_TABLE, false,
+                       "after the last answer to `seeds`; answers `cancel` and `model_use`" },
+    [MESSAGE_PROVENANCE] = { "provenance", MESSAGE_FROM_BROKER, &PROVENANCE_TABLE, false,
+                             "answers `lookup`" },
+    [MESSAGE_MODEL_LIST] = { "model_list", MESSAGE_FROM_BROKER, &MODEL_LIST_TABLE, false,
+                             "answers `models`" },
+    [MESSAGE_STATUS_REPORT] = { "status_report", MESSAGE_FROM_BROKER, &STATUS_REPORT_TABLE, false,
+                                "answers `status`" },
+    [MESSAGE_PONG] = { "pong", MESSAGE_FROM_BROKER, &EMPTY_TABLE, false, "answers `ping`" },
+    [MESSAGE_READY] = { "ready", MESSAGE_FROM_WORKER, &READY_TABLE, false,
+                        "what a worker is and has; first message, and again after `introduce`" },
+    [MESSAGE_CREDIT] = { "credit", MESSAGE_FROM_WORKER, &CREDIT_TABLE, false,
+                         "a new bound on this broker's leases" },
+    [MESSAGE_HEARTBEAT] = { "heartbeat", MESSAGE_FROM_WORKER | MESSAGE_FROM_BROKER,
+                            &HEARTBEAT_TABLE, false, "every second, both ways" },
+    [MESSAGE_STARTED] = { "started", MESSAGE_FROM_WORKER, &LEASES_TABLE, false,
+                          "these are being rendered" },
+    [MESSAGE_RENDERED] = { "rendered", MESSAGE_FROM_WORKER, &LEASES_TABLE, false,
+                           "these have pixels and are on their way to the ledger" },
+    [MESSAGE_RESULT] = { "result", MESSAGE_FROM_WORKER, &RESULT_TABLE, true,
+                         "committed; the winner's JPEG is the next frame" },
+    [MESSAGE_FAIL] = { "fail", MESSAGE_FROM_WORKER, &FAIL_TABLE, false, "why there is no result" },
+    [MESSAGE_HANDBACK] = { "handback", MESSAGE_FROM_WORKER, &LEASES_TABLE, false,
+                           "these were not started and will not be" },
+    [MESSAGE_BYE] = { "bye", MESSAGE_FROM_WORKER, &EMPTY_TABLE, false, "the worker leaves" },
+    [MESSAGE_INTRODUCE] = { "introduce", MESSAGE_FROM_BROKER, &EMPTY_TABLE, false,
+                            "this broker does not know you: send `ready`" },
+    [MESSAGE_JOBS] = { "jobs", MESSAGE_FROM_BROKER, &JOBS_TABLE, false, "renders under lease" },
+    [MESSAGE_RECALL] = { "recall", MESSAGE_FROM_BROKER, &LEASES_TABLE, false,
+                         "hand these back if they have not started" },
+    [MESSAGE_DRAIN] = { "drain", MESSAGE_FROM_BROKER, &EMPTY_TABLE, false,
+                        "this broker is leaving: finish what it leased, expect nothing more" },
+};
+
+const struct message_info *message_info(enum message_type type)
+{
+    return &INFO[type];
+}
+
+const char *message_word(enum message_type type)
+{
+    return INFO[type].word;
+}
+
+/* ---- the page ---- */
+
+static const char *kind_word(enum field_kind kind)
+{
+    static const char *const WORDS[] = { "int", "bool", "number", "word", "text", "digest",
+                                         "list of int", "seeds", "list of maps" };
+
+    return WORDS[kind];
+}
+
+static void describe_limits(const struct field *f, char *out, size_t cap)
+{
+    size_t len = 0;
+
+    out[0] = '\0';
+    switch (f->kind) {
+    case FIELD_INT:
+        snprintf(out, cap, "%" PRId64 "..%" PRId64, f->min, f->max);
+        break;
+    case FIELD_PSI:
+        snprintf(out, cap, "%" PRId64 "..%" PRId64, f->min / 1000000, f->max / 1000000);
+        break;
+    case FIELD_WORD:
+        for (int64_t i = 0; i <= f->max && len < cap; i++)
+            len += (size_t)snprintf(out + len, cap - len, "%s`%s`", i ? " " : "", f->words[i]);
+        break;
+    case FIELD_TEXT:
+        snprintf(out, cap, "%" PRId64 "..%" PRId64 " bytes", f->min, f->max);
+        break;
+    case FIELD_DIGEST:
+        snprintf(out, cap, "64 hex digits");
+        break;
+    case FIELD_NUMBERS:
+    case FIELD_SEEDS:
+        snprintf(out, cap, "at most %zu of %" PRId64 "..%" PRId64, f->most, f->min, f->max);
+        break;
+    case FIELD_RECORDS:
+        snprintf(out, cap, "at most %zu", f->most);
+        break;
+    case FIELD_FLAG:
+        break;
+    }
+}
+
+static void describe_default(const struct field *f, char *out, size_t cap)
+{
+    if (f->required)
+        snprintf(out, cap, "required");
+    else if (f->kind == FIELD_FLAG)
+        snprintf(out, cap, "false");
+    else if (f->kind == FIELD_INT && f->def >= f->min)
+        snprintf(out, cap, "%" PRId64, f->def);
+    else if (f->kind == FIELD_WORD && f->def >= 0)
+        snprintf(out, cap, "`%s`", f->words[f->def]);
+    else if (f->kind == FIELD_PSI && f->def != INT64_MIN)
+        snprintf(out, cap, "%" PRId64, f->def / 1000000);
+    else
+        snprintf(out, cap, "-");
+}
+
+size_t message_describe(const struct field *field, char *out, size_t cap)
+{
+    char limits[160], absent[32];
+
+    describe_limits(field, limits, sizeof limits);
+    describe_default(field, absent, sizeof absent);
+    int len = snprintf(out, cap, "| `%s` | %s | %s | %s | %s |", field->name,
+                       kind_word(field->kind), limits, absent, field->help);
+    return len < 0 ? 0 : (size_t)len < cap ? (size_t)len : cap - 1;
+}
