@@ -1,0 +1,387 @@
+#include "base/link.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum { POLL_MAX = 64, HWM_DEFAULT = 1000, FRAMES_MAX = LINK_ENVELOPE_MAX + 4 };
+
+_Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "a frame is a zmq_msg_t");
+
+/* ---- frames ---- */
+
+static zmq_msg_t *msg(const struct frame *self)
+{
+    return (zmq_msg_t *)(uintptr_t)self->opaque;   /* libzmq reads through non-const pointers */
+}
+
+static void free_data(void *data, void *hint)
+{
+    (void)hint;
+    free(data);
+}
+
+void frame_init(struct frame *self)
+{
+    zmq_msg_init(msg(self));
+}
+
+bool frame_init_copy(struct frame *self, const void *data, size_t len)
+{
+    if (zmq_msg_init_size(msg(self), len) != 0) {
+        frame_init(self);
+        return false;
+    }
+    if (len > 0)
+        memcpy(zmq_msg_data(msg(self)), data, len);
+    return true;
+}
+
+bool frame_init_take(struct frame *self, void *data, size_t len)
+{
+    if (zmq_msg_init_data(msg(self), data, len, free_data, NULL) != 0) {
+        free(data);
+        frame_init(self);
+        return false;
+    }
+    return true;
+}
+
+void frame_init_share(struct frame *self, struct frame *other)
+{
+    zmq_msg_init(msg(self));
+    zmq_msg_copy(msg(self), msg(other));
+}
+
+void frame_release(struct frame *self)
+{
+    zmq_msg_close(msg(self));
+    zmq_msg_init(msg(self));
+}
+
+const void *frame_data(const struct frame *self)
+{
+    return zmq_msg_data(msg(self));
+}
+
+size_t frame_len(const struct frame *self)
+{
+    return zmq_msg_size(msg(self));
+}
+
+/* ---- addresses ---- */
+
+bool address_same_peer(const struct address *a, const struct address *b)
+{
+    return a->peer_len == b->peer_len && memcmp(a->bytes, b->bytes, a->peer_len) == 0;
+}
+
+static bool address_add(struct address *self, const struct frame *frame)
+{
+    size_t len = frame_len(frame);
+
+    if (len > 255 || self->len + 1 + len > LINK_ADDRESS_MAX)
+        return false;
+    self->bytes[self->len++] = (uint8_t)len;
+    if (len > 0)
+        memcpy(self->bytes + self->len, frame_data(frame), len);
+    self->len = (uint16_t)(self->len + len);
+    return true;
+}
+
+void parcel_release(struct parcel *self)
+{
+    for (int i = 0; i < self->count; i++)
+        frame_release(&self->body[i]);
+    self->count = 0;
+}
+
+/* ---- links ---- */
+
+struct link_context {
+    void *zmq;
+};
+
+struct link {
+    void *socket;
+    enum link_kind kind;
+    bool allow_plain;
+    int lock_fd;                    /* of an ipc path; -1: none */
+    int64_t malformed;
+    char endpoint[256];
+};
+
+enum err_code link_context_create(struct link_context **out, struct err *e)
+{
+    struct link_context *self = calloc(1, sizeof *self);
+
+    *out = NULL;
+    if (!self || !(self->zmq = zmq_ctx_new())) {
+        free(self);
+        return err_set(e, ERR_NOMEM, "could not start the message library: %s",
+                       zmq_strerror(errno));
+    }
+    zmq_ctx_set(self->zmq, ZMQ_MAX_SOCKETS, 16384);
+    *out = self;
+    return ERR_OK;
+}
+
+void link_context_destroy(struct link_context **self)
+{
+    if (*self)
+        zmq_ctx_term((*self)->zmq);
+    free(*self);
+    *self = NULL;
+}
+
+static void set_int(struct link *self, int option, int value)
+{
+    zmq_setsockopt(self->socket, option, &value, sizeof value);
+}
+
+enum err_code link_create(struct link_context *context, const struct link_options *options,
+                          struct link **out, struct err *e)
+{
+    static const int TYPES[] = { ZMQ_ROUTER, ZMQ_DEALER, ZMQ_REQ };
+    struct link *self = calloc(1, sizeof *self);
+
+    *out = NULL;
+    if (!self || !(self->socket = zmq_socket(context->zmq, TYPES[options->kind]))) {
+        free(self);
+        return err_set(e, ERR_NOMEM, "could not make a socket: %s", zmq_strerror(errno));
+    }
+    self->kind = options->kind;
+    self->allow_plain = options->allow_plain;
+    self->lock_fd = -1;
+    set_int(self, ZMQ_LINGER, 0);
+    set_int(self, ZMQ_SNDHWM, options->send_hwm ? options->send_hwm : HWM_DEFAULT);
+    set_int(self, ZMQ_RCVHWM, options->receive_hwm ? options->receive_hwm : HWM_DEFAULT);
+    set_int(self, ZMQ_RECONNECT_IVL, 50);
+    set_int(self, ZMQ_RECONNECT_IVL_MAX, 1000);
+    zmq_setsockopt(self->socket, ZMQ_MAXMSGSIZE, &options->frame_max, sizeof options->frame_max);
+    if (options->kind == LINK_ROUTER)
+        set_int(self, ZMQ_ROUTER_MANDATORY, 1);
+    else
+        set_int(self, ZMQ_IMMEDIATE, 1);    /* nothing queues for a peer that is not there */
+    *out = self;
+    return ERR_OK;
+}
+
+void link_destroy(struct link **self)
+{
+    if (!*self)
+        return;
+    zmq_close((*self)->socket);
+    if ((*self)->lock_fd >= 0)
+        close((*self)->lock_fd);
+    free(*self);
+    *self = NULL;
+}
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool is_local(const char *endpoint)
+{
+    return begins(endpoint, "ipc://") || begins(endpoint, "inproc://") ||
+           begins(endpoint, "tcp://127.") || begins(endpoint, "tcp://localhost:") ||
+           begins(endpoint, "tcp://[::1]:");
+}
+
+/* libzmq lets a second program bind a live ipc path and take it over without a word; a lock file
+ * beside it does not. It stays when the program dies, the lock does not. */
+static enum err_code lock_path(struct link *self, const char *path, struct err *e)
+{
+    char lock[256];
+
+    if ((size_t)snprintf(lock, sizeof lock, "%s.lock", path) >= sizeof lock)
+        return err_set(e, ERR_INVALID, "ipc path \"%.80s...\" is too long", path);
+    self->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (self->lock_fd < 0)
+        return err_set(e, ERR_FILE, "could not open \"%.120s\": %s", lock, strerror(errno));
+    if (flock(self->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        close(self->lock_fd);
+        self->lock_fd = -1;
+        return err_set(e, ERR_CONFLICT, "another program serves \"%.120s\"", path);
+    }
+    return ERR_OK;
+}
+
+enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
+{
+    size_t len = sizeof self->endpoint;
+    enum err_code rc;
+
+    if (!is_local(endpoint) && !self->allow_plain)
+        return err_set(e, ERR_DENIED, "endpoint \"%.120s\" is not on loopback, and plain sockets are "
+                                      "only served there", endpoint);
+    if (begins(endpoint, "ipc://") && (rc = lock_path(self, endpoint + strlen("ipc://"), e)))
+        return rc;
+    if (zmq_bind(self->socket, endpoint) != 0)
+        return err_set(e, errno == EADDRINUSE ? ERR_CONFLICT : ERR_INVALID,
+                       "could not listen on \"%.120s\": %s", endpoint, zmq_strerror(errno));
+    zmq_getsockopt(self->socket, ZMQ_LAST_ENDPOINT, self->endpoint, &len);
+    return ERR_OK;
+}
+
+enum err_code link_connect(struct link *self, const char *endpoint, struct err *e)
+{
+    if (!is_local(endpoint) && !self->allow_plain)
+        return err_set(e, ERR_DENIED, "endpoint \"%.120s\" is not on loopback, and plain sockets are "
+                                      "only used there", endpoint);
+    if (zmq_connect(self->socket, endpoint) != 0)
+        return err_set(e, ERR_INVALID, "could not connect to \"%.120s\": %s", endpoint,
+                       zmq_strerror(errno));
+    return ERR_OK;
+}
+
+const char *link_endpoint(const struct link *self)
+{
+    return self->endpoint;
+}
+
+int64_t link_malformed(const struct link *self)
+{
+    return self->malformed;
+}
+
+/* Reads one whole multipart message into frames; those beyond the array are read and dropped. */
+static int receive_frames(struct link *self, struct frame frames[FRAMES_MAX], bool *too_many)
+{
+    int count = 0, more = 1;
+    size_t size = sizeof more;
+
+    *too_many = false;
+    while (more) {
+        struct frame f;
+
+        frame_init(&f);
+        if (zmq_msg_recv(msg(&f), self->socket, ZMQ_DONTWAIT) < 0) {
+            frame_release(&f);      /* between messages only: parts arrive together */
+            return count;
+        }
+        zmq_getsockopt(self->socket, ZMQ_RCVMORE, &more, &size);
+        if (count < FRAMES_MAX) {
+            frame_init(&frames[count]);
+            zmq_msg_move(msg(&frames[count++]), msg(&f));
+        } else
+            *too_many = true;
+        frame_release(&f);
+    }
+    return count;
+}
+
+/* frames = [peer id (ROUTER)] [envelope... empty] map [bytes]. Moves the body into out. */
+static bool sort_frames(const struct link *self, struct frame *frames, int count,
+                        struct parcel *out)
+{
+    int at = 0, body;
+
+    memset(&out->from, 0, sizeof out->from);
+    out->count = 0;
+    if (self->kind == LINK_ROUTER) {
+        if (!address_add(&out->from, &frames[at++]))
+            return false;
+        out->from.peer_len = (uint8_t)out->from.len;
+    }
+    body = at;
+    for (int i = at; self->kind == LINK_ROUTER && i < count && i <= at + LINK_ENVELOPE_MAX; i++)
+        if (frame_len(&frames[i]) == 0) {       /* the first empty frame ends the envelope */
+            out->from.delimited = true;
+            body = i + 1;
+            break;
+        }
+    for (; at < body; at++)
+        if (!address_add(&out->from, &frames[at]))
+            return false;
+    if (count - body < 1 || count - body > 2)
+        return false;
+    for (int i = body; i < count; i++) {
+        frame_init(&out->body[out->count]);
+        zmq_msg_move(msg(&out->body[out->count++]), msg(&frames[i]));
+    }
+    return true;
+}
+
+bool link_receive(struct link *self, struct parcel *out)
+{
+    struct frame frames[FRAMES_MAX];
+    bool too_many, good = false;
+
+    while (!good) {
+        int count = receive_frames(self, frames, &too_many);
+
+        if (count == 0)
+            return false;
+        good = !too_many && sort_frames(self, frames, count, out);
+        if (!good)
+            self->malformed++;
+        for (int i = 0; i < count; i++)
+            frame_release(&frames[i]);
+    }
+    return true;
+}
+
+static enum link_sent send_failed(void)
+{
+    return errno == EHOSTUNREACH ? LINK_GONE : LINK_FULL;
+}
+
+enum link_sent link_send(struct link *self, const struct address *to, struct frame *map,
+                         struct frame *payload)
+{
+    /* Only the first frame of a message can be refused; what follows it is then accepted whole. */
+    int flags = ZMQ_DONTWAIT;
+
+    for (size_t at = 0; to && at < to->len; at += 1u + to->bytes[at], flags = 0)
+        if (zmq_send(self->socket, to->bytes + at + 1, to->bytes[at], flags | ZMQ_SNDMORE) < 0 &&
+            flags)
+            return send_failed();
+    if (zmq_msg_send(msg(map), self->socket, flags | (payload ? ZMQ_SNDMORE : 0)) < 0) {
+        if (flags)
+            return send_failed();
+        frame_release(map);         /* the peer went in the middle: libzmq drops the rest */
+    }
+    if (payload) {
+        struct frame share;
+
+        frame_init_share(&share, payload);
+        if (zmq_msg_send(msg(&share), self->socket, 0) < 0)
+            frame_release(&share);
+    }
+    return LINK_SENT;
+}
+
+void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
+{
+    zmq_pollitem_t items[POLL_MAX];
+    int64_t wait_ms = wake_ms - clock_ms();
+
+    if (count > POLL_MAX)
+        count = POLL_MAX;
+    for (size_t i = 0; i < count; i++)
+        items[i] = (zmq_pollitem_t){ waits[i].link ? waits[i].link->socket : NULL, waits[i].fd,
+                                     ZMQ_POLLIN, 0 };
+    zmq_poll(items, (int)count, wait_ms < 0 ? 0 : wait_ms > 60000 ? 60000 : (long)wait_ms);
+    for (size_t i = 0; i < count; i++)
+        waits[i].ready = (items[i].revents & ZMQ_POLLIN) != 0;
+}
+
+const char *link_library(void)
+{
+    static char text[32];
+    int major, minor, patch;
+
+    zmq_version(&major, &minor, &patch);
+    snprintf(text, sizeof text, "libzmq %d.%d.%d", major, minor, patch);
+    return text;
+}

@@ -1,0 +1,102 @@
+/* link -- messages over sockets; the one file that sees zmq.h. A link is one socket and belongs to
+ * one thread. Nothing here blocks but link_poll.
+ *
+ * What libzmq does silently is made visible: ROUTER links refuse to send to a peer that is gone
+ * (LINK_GONE) or slow (LINK_FULL) instead of dropping; a second program cannot steal an ipc path;
+ * plain TCP is refused beyond loopback. */
+#ifndef BASE_LINK_H
+#define BASE_LINK_H
+
+#include "proto/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    LINK_ENVELOPE_MAX = 8,          /* frames before the empty one that a broker echoes */
+    LINK_ADDRESS_MAX = 320,         /* bytes of a peer's id and its envelope together */
+};
+
+/* ---- frames: bytes that are counted, not copied ---- */
+
+struct frame {
+    _Alignas(8) unsigned char opaque[64];       /* a zmq_msg_t; link.c checks the size */
+};
+void frame_init(struct frame *self);                                /* empty */
+/* Copies data. False: no memory, the frame is empty. */
+bool frame_init_copy(struct frame *self, const void *data, size_t len);
+/* Takes data, which free() will end; on failure (no memory) it is freed and the frame is empty. The
+ * free runs on whatever thread drops the last share. */
+bool frame_init_take(struct frame *self, void *data, size_t len);
+/* Both frames then show the same bytes. */
+void frame_init_share(struct frame *self, struct frame *other);
+void frame_release(struct frame *self);                             /* leaves it empty */
+const void *frame_data(const struct frame *self);
+size_t frame_len(const struct frame *self);
+
+/* ---- addresses: where an answer goes ---- */
+
+struct address {
+    uint16_t len;                   /* 0: a DEALER's or REQ's one other side */
+    uint8_t peer_len;               /* the id's part of it, for comparing peers */
+    bool delimited;                 /* an empty frame stands before the map: a REQ socket */
+    uint8_t bytes[LINK_ADDRESS_MAX];/* frames, each after its length */
+};
+bool address_same_peer(const struct address *a, const struct address *b);
+
+/* What came in: frames and who sent them. */
+struct parcel {
+    struct address from;
+    struct frame body[2];           /* the map; the bytes after it */
+    int count;                      /* of body: 1 or 2 */
+};
+void parcel_release(struct parcel *self);
+
+/* ---- links ---- */
+
+struct link_context;
+enum err_code link_context_create(struct link_context **out, struct err *e);
+void link_context_destroy(struct link_context **self);  /* after its links */
+
+enum link_kind { LINK_ROUTER, LINK_DEALER, LINK_REQ };
+struct link_options {
+    enum link_kind kind;
+    int send_hwm, receive_hwm;      /* messages a peer; 0: 1000 */
+    int64_t frame_max;              /* bytes of one frame; larger ones close the connection */
+    bool allow_plain;               /* TCP beyond loopback without encryption */
+};
+struct link;
+enum err_code link_create(struct link_context *context, const struct link_options *options,
+                          struct link **out, struct err *e);
+/* Unsent messages are given up. */
+void link_destroy(struct link **self);
+
+/* Endpoints as libzmq writes them: "tcp://127.0.0.1:7701", "tcp://127.0.0.1:*", "ipc:///run/x". */
+enum err_code link_bind(struct link *self, const char *endpoint, struct err *e);
+enum err_code link_connect(struct link *self, const char *endpoint, struct err *e);
+/* The last endpoint bound, with its real port. */
+const char *link_endpoint(const struct link *self);
+
+/* The next message, if one is there. Malformed ones (no body, too many frames, an address too long)
+ * are dropped and counted. */
+bool link_receive(struct link *self, struct parcel *out);
+int64_t link_malformed(const struct link *self);
+
+enum link_sent { LINK_SENT, LINK_FULL, LINK_GONE };
+/* Sends map and, if payload is not NULL, its bytes (shared, not copied). Neither is consumed unless
+ * the answer is LINK_SENT; map is then empty. */
+enum link_sent link_send(struct link *self, const struct address *to, struct frame *map,
+                         struct frame *payload);
+
+struct link_wait {
+    struct link *link;              /* or NULL: fd */
+    int fd;
+    bool ready;                     /* out */
+};
+/* Until one of waits[0..count) can be read, or wake_ms (clock_ms's scale), or a signal. */
+void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms);
+
+const char *link_library(void);     /* "libzmq 4.3.4" */
+
+#endif

@@ -1,0 +1,78 @@
+/* client -- who asks: one ROUTER peer, its requests in flight, and what could not be sent to it yet.
+ * A peer that does not read cannot make the broker grow: its outbox is bounded in bytes, then it is
+ * dropped and counted. */
+#ifndef BROKER_CLIENT_H
+#define BROKER_CLIENT_H
+
+#include "base/link.h"
+#include "proto/message.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+
+struct waiter;
+struct client;
+
+/* One generate. It ends, and is freed, with its last waiter. */
+struct request {
+    struct client *client;
+    struct address to;
+    int64_t id;
+    enum message_want want;
+    bool many;                      /* "seeds": `done` follows the last answer */
+    int64_t count, failed, left;    /* pictures: answered, of them errors, still waiting */
+    char require_class[64];         /* "": any */
+    struct waiter *waiters;         /* those still waiting */
+    struct request *prev, *next;    /* of the client */
+};
+
+/* The waiters of one client at one level, in order of arrival; queue.c's. */
+struct line {
+    struct client *client;
+    struct waiter *first;
+    bool in_ring;
+    struct line *prev, *next;       /* of the level's ring */
+};
+
+struct letter {                     /* a reply that the socket did not take yet */
+    struct address to;
+    struct frame map, payload;
+    bool has_payload;
+    struct letter *prev, *next;
+};
+
+struct client {
+    uint8_t peer[256];              /* the key: its address's part that names the peer */
+    size_t peer_len;
+    struct request *requests;
+    size_t waiting;                 /* waiters of all its requests */
+    struct line lines[MESSAGE_PRIORITY_COUNT];
+    struct letter *outbox;
+    size_t outbox_bytes;
+    int64_t seen_ms;
+    bool gone;                      /* unroutable or dropped; ended by the next tick */
+    UT_hash_handle hh;
+};
+
+struct clients {
+    struct client *by_peer;
+    struct link *link;              /* borrowed */
+    size_t outbox_max;              /* bytes a client */
+    size_t letters;                 /* in all outboxes */
+    int64_t dropped;                /* clients that did not read */
+};
+
+/* The client of that address, made when it is new. NULL: no memory. */
+struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms);
+/* Sends or keeps map and payload (NULL: none; shared). Consumes map. Marks the client gone when it
+ * is unroutable or its outbox full. */
+void clients_send(struct clients *self, struct client *client, const struct address *to,
+                  struct frame *map, struct frame *payload);
+/* Tries the outboxes again. */
+void clients_flush(struct clients *self);
+/* Ends a client that has no requests any more. */
+void clients_end(struct clients *self, struct client *client);
+void clients_release(struct clients *self);
+
+#endif

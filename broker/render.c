@@ -1,0 +1,84 @@
+#include "broker/render.h"
+
+#include "broker/roster.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+struct render *renders_find(struct renders *self, const struct digest *key)
+{
+    struct render *r = NULL;
+
+    HASH_FIND(hh, self->by_key, key, sizeof *key, r);
+    return r;
+}
+
+struct render *renders_find_lease(struct renders *self, int64_t lease)
+{
+    struct render *r = NULL;
+
+    HASH_FIND(lease_hh, self->by_lease, &lease, sizeof lease, r);
+    return r;
+}
+
+struct render *renders_add(struct renders *self, const struct recipe *recipe,
+                           const struct digest *key, int64_t now_ms)
+{
+    struct render *r = calloc(1, sizeof *r);
+
+    if (!r)
+        return NULL;
+    r->key = *key;
+    r->recipe = *recipe;
+    r->since_ms = now_ms;
+    self->count[r->state]++;
+    HASH_ADD(hh, self->by_key, key, sizeof r->key, r);
+    return r;
+}
+
+void renders_end(struct renders *self, struct render *render)
+{
+    if (render->lease)
+        renders_clear_lease(self, render);
+    self->count[render->state]--;
+    HASH_DELETE(hh, self->by_key, render);
+    free(render);
+}
+
+void renders_set_state(struct renders *self, struct render *render, enum render_state state,
+                       int64_t now_ms)
+{
+    self->count[render->state]--;
+    self->count[state]++;
+    render->state = state;
+    render->since_ms = now_ms;
+}
+
+void renders_set_lease(struct renders *self, struct render *render, struct worker *worker,
+                       int64_t lease)
+{
+    render->lease = lease;
+    render->worker = worker;
+    worker->leased++;
+    DL_APPEND2(worker->leases, render, lease_prev, lease_next);
+    HASH_ADD(lease_hh, self->by_lease, lease, sizeof render->lease, render);
+}
+
+void renders_clear_lease(struct renders *self, struct render *render)
+{
+    struct worker *worker = render->worker;
+
+    HASH_DELETE(lease_hh, self->by_lease, render);
+    DL_DELETE2(worker->leases, render, lease_prev, lease_next);
+    worker->leased--;
+    render->worker = NULL;
+    render->lease = 0;
+}
+
+void renders_release(struct renders *self)
+{
+    struct render *r, *next;
+
+    HASH_ITER(hh, self->by_key, r, next)
+        renders_end(self, r);
+}

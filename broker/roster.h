@@ -1,0 +1,50 @@
+/* roster -- the workers that are alive, what they have, and how much more they take. */
+#ifndef BROKER_ROSTER_H
+#define BROKER_ROSTER_H
+
+#include "base/link.h"
+#include "broker/render.h"
+#include "proto/message.h"
+
+#include <uthash.h>
+
+struct worker {
+    uint8_t peer[256];              /* the key */
+    size_t peer_len;
+    struct address to;
+    char name[128];                 /* "host:pid:start" */
+    char numerics_class[64], encoder[64], device[128], version[64];
+    int64_t run;
+    struct digest *models;          /* [model_count] */
+    size_t model_count;
+    size_t credit;                  /* leases it takes from this broker */
+    size_t leased;
+    bool draining;                  /* said bye, or its drain was seen */
+    int64_t heard_ms;
+    int64_t progress, progress_ms;  /* sum of its stages' counters, and when it last moved */
+    int64_t rendered, backlog_ms;
+    int64_t batch_us_max;           /* longest batch seen: what a stall is measured by */
+    struct render *leases;
+    UT_hash_handle hh;
+};
+
+struct roster {
+    struct worker *by_peer;
+};
+
+struct worker *roster_find(struct roster *self, const struct address *address);
+/* Adds the worker, or brings a known one up to date: one that has come back over a new connection
+ * keeps its leases. NULL: no memory. */
+struct worker *roster_put(struct roster *self, const struct address *address,
+                          const struct message_ready *ready, int64_t now_ms);
+/* Its leases must have ended. */
+void roster_remove(struct roster *self, struct worker *worker);
+void roster_release(struct roster *self);
+
+bool worker_has_model(const struct worker *self, const struct digest *model);
+/* Leases that it takes now. */
+size_t worker_room(const struct worker *self);
+/* Any worker, draining ones aside, that has the model. */
+bool roster_has_model(const struct roster *self, const struct digest *model);
+
+#endif
