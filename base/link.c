@@ -111,6 +111,7 @@ struct link_context {
 
 struct link {
     void *socket;
+    void *watch;                    /* hears of its broken connections; NULL: nobody asked */
     enum link_kind kind;
     bool allow_plain;
     int lock_fd;                    /* of an ipc path; -1: none */
@@ -146,6 +147,21 @@ static void set_int(struct link *self, int option, int value)
     zmq_setsockopt(self->socket, option, &value, sizeof value);
 }
 
+/* The monitor speaks over a socket of its own, named after the one it watches. */
+static bool watch_socket(struct link_context *context, struct link *self)
+{
+    char name[48];
+    int no_linger = 0;
+
+    snprintf(name, sizeof name, "inproc://watch-%p", (void *)self);
+    self->watch = zmq_socket(context->zmq, ZMQ_PAIR);
+    if (!self->watch)
+        return false;
+    zmq_setsockopt(self->watch, ZMQ_LINGER, &no_linger, sizeof no_linger);
+    return zmq_socket_monitor(self->socket, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
+           zmq_connect(self->watch, name) == 0;
+}
+
 enum err_code link_create(struct link_context *context, const struct link_options *options,
                           struct link **out, struct err *e)
 {
@@ -170,6 +186,11 @@ enum err_code link_create(struct link_context *context, const struct link_option
         set_int(self, ZMQ_ROUTER_MANDATORY, 1);
     else
         set_int(self, ZMQ_IMMEDIATE, 1);    /* nothing queues for a peer that is not there */
+    if (options->watch && !watch_socket(context, self)) {
+        err_set(e, ERR_NOMEM, "could not watch a socket: %s", zmq_strerror(errno));
+        link_destroy(&self);
+        return ERR_NOMEM;
+    }
     *out = self;
     return ERR_OK;
 }
@@ -178,6 +199,10 @@ void link_destroy(struct link **self)
 {
     if (!*self)
         return;
+    if ((*self)->watch) {
+        zmq_socket_monitor((*self)->socket, NULL, 0);
+        zmq_close((*self)->watch);
+    }
     zmq_close((*self)->socket);
     if ((*self)->lock_fd >= 0)
         close((*self)->lock_fd);
@@ -331,6 +356,20 @@ bool link_receive(struct link *self, struct parcel *out)
     return true;
 }
 
+bool link_was_lost(struct link *self)
+{
+    bool lost = false;
+    struct frame f;
+
+    if (!self->watch)
+        return false;
+    frame_init(&f);                 /* an event is two frames; what they say is known */
+    while (zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0)
+        lost = true;
+    frame_release(&f);
+    return lost;
+}
+
 static enum link_sent send_failed(void)
 {
     return errno == EHOSTUNREACH ? LINK_GONE : LINK_FULL;
@@ -363,17 +402,45 @@ enum link_sent link_send(struct link *self, const struct address *to, struct fra
 
 void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
 {
-    zmq_pollitem_t items[POLL_MAX];
+    zmq_pollitem_t items[2 * POLL_MAX];     /* a watched link is two */
     int64_t wait_ms = wake_ms - clock_ms();
+    int used = 0;
 
     if (count > POLL_MAX)
         count = POLL_MAX;
-    for (size_t i = 0; i < count; i++)
-        items[i] = (zmq_pollitem_t){ waits[i].link ? waits[i].link->socket : NULL, waits[i].fd,
-                                     ZMQ_POLLIN, 0 };
-    zmq_poll(items, (int)count, wait_ms < 0 ? 0 : wait_ms > 60000 ? 60000 : (long)wait_ms);
-    for (size_t i = 0; i < count; i++)
-        waits[i].ready = (items[i].revents & ZMQ_POLLIN) != 0;
+    for (size_t i = 0; i < count; i++) {
+        struct link *link = waits[i].link;
+        short events = link && waits[i].wants_room ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
+
+        items[used++] = (zmq_pollitem_t){ link ? link->socket : NULL, waits[i].fd, events, 0 };
+        if (link && link->watch)
+            items[used++] = (zmq_pollitem_t){ link->watch, 0, ZMQ_POLLIN, 0 };
+    }
+    zmq_poll(items, used, wait_ms < 0 ? 0 : wait_ms > 60000 ? 60000 : (long)wait_ms);
+    used = 0;
+    for (size_t i = 0; i < count; i++, used++) {
+        waits[i].ready = (items[used].revents & items[used].events) != 0;
+        if (waits[i].link && waits[i].link->watch)
+            waits[i].ready |= items[++used].revents != 0;
+    }
+}
+
+int link_fd(const struct link *self)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+
+    zmq_getsockopt(self->socket, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
+bool link_is_readable(const struct link *self)
+{
+    int events = 0;
+    size_t size = sizeof events;
+
+    zmq_getsockopt(self->socket, ZMQ_EVENTS, &events, &size);
+    return events & ZMQ_POLLIN;
 }
 
 const char *link_library(void)

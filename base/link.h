@@ -65,6 +65,7 @@ struct link_options {
     int send_hwm, receive_hwm;      /* messages a peer; 0: 1000 */
     int64_t frame_max;              /* bytes of one frame; larger ones close the connection */
     bool allow_plain;               /* TCP beyond loopback without encryption */
+    bool watch;                     /* DEALER: link_was_lost will tell of lost connections */
 };
 struct link;
 enum err_code link_create(struct link_context *context, const struct link_options *options,
@@ -83,6 +84,10 @@ const char *link_endpoint(const struct link *self);
 bool link_receive(struct link *self, struct parcel *out);
 int64_t link_malformed(const struct link *self);
 
+/* True once after each time that a connection broke. What was sent over it and not answered may be
+ * lost, although libzmq connects again by itself and nothing else shows it. Needs options.watch. */
+bool link_was_lost(struct link *self);
+
 enum link_sent { LINK_SENT, LINK_FULL, LINK_GONE };
 /* Sends map and, if payload is not NULL, its bytes (shared, not copied). Neither is consumed unless
  * the answer is LINK_SENT; map is then empty. */
@@ -93,9 +98,17 @@ struct link_wait {
     struct link *link;              /* or NULL: fd */
     int fd;
     bool ready;                     /* out */
+    bool wants_room;                /* ready also when the link can send */
 };
-/* Until one of waits[0..count) can be read, or wake_ms (clock_ms's scale), or a signal. */
+/* Until one of waits[0..count) can be read (or a watched one was lost), or wake_ms (clock_ms's
+ * scale), or a signal. */
 void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms);
+
+/* For a poll loop that is not ours. The descriptor turns readable when something happened to the
+ * link, which may be nothing to receive, and need not turn readable again before everything was
+ * received: ask link_is_readable before waiting for it. Valid until link_destroy. */
+int link_fd(const struct link *self);
+bool link_is_readable(const struct link *self);
 
 const char *link_library(void);     /* "libzmq 4.3.4" */
 
