@@ -3,6 +3,7 @@
 #ifndef KERNELS_MODEL_H
 #define KERNELS_MODEL_H
 
+#include "kernels/stylegan2_arch.h"
 #include "proto/err.h"
 #include "proto/recipe.h"
 
@@ -32,11 +33,14 @@ void model_destroy(struct model **self);
 
 enum model_arch model_arch(const struct model *self);
 const char *model_arch_word(const struct model *self);   /* "stylegan2" */
+/* NULL when the model is of another architecture. */
+const struct stylegan2_arch *model_stylegan2(const struct model *self);
 const struct model_facts *model_facts(const struct model *self);
 
 /* A value of the file's metadata, NULL when it has none under that key ("licence", "name"). */
 const char *model_note(const struct model *self, const char *key);
 
+/* The tensors that the architecture uses, in name order; what else the file held is not kept. */
 size_t model_tensor_count(const struct model *self);
 const struct model_tensor *model_tensor_at(const struct model *self, size_t index);
 /* NULL when there is none of that name. */

@@ -1,0 +1,175 @@
+#include "kernels/backend.h"
+
+#include "kernels/model.h"
+#include "kernels/pool.h"
+#include "kernels/stylegan2.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEVICE_TEXT_MAX = 128, BATCH_MAX = 4096 };
+
+struct engine {
+    struct pool *pool;
+    char device[DEVICE_TEXT_MAX];
+};
+
+struct net {
+    const struct model *model;
+    int max_batch;
+    struct stylegan2 *stylegan2;
+};
+
+/* "Intel(R) Xeon(R) Processor @ 2.50GHz", or "CPU" where the system does not say. */
+static void read_cpu_name(char out[static 96])
+{
+    static const char KEY[] = "model name";
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+
+    snprintf(out, 96, "CPU");
+    if (!file)
+        return;
+    while (fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+
+        if (strncmp(line, KEY, sizeof KEY - 1) == 0 && colon) {
+            line[strcspn(line, "\n")] = '\0';
+            snprintf(out, 96, "%.95s", colon + 1 + strspn(colon + 1, " "));
+            break;
+        }
+    }
+    fclose(file);
+}
+
+static enum err_code cpu_open(const struct backend_options *options, struct engine **out,
+                              struct err *e)
+{
+    char name[96];
+    struct engine *self;
+    enum err_code rc;
+
+    *out = NULL;
+    if (options->device != 0)
+        return err_set(e, ERR_DEVICE, "backend cpu has no device %d, only device 0",
+                       options->device);
+    self = calloc(1, sizeof *self);
+    if (!self)
+        return err_set(e, ERR_NOMEM, "no memory for an engine");
+    rc = pool_create(options->threads, &self->pool, e);
+    if (rc) {
+        free(self);
+        return rc;
+    }
+    read_cpu_name(name);
+    snprintf(self->device, sizeof self->device, "%s, %d thread%s", name, pool_threads(self->pool),
+             pool_threads(self->pool) == 1 ? "" : "s");
+    *out = self;
+    return ERR_OK;
+}
+
+static void cpu_close(struct engine **self)
+{
+    if (!*self)
+        return;
+    pool_destroy(&(*self)->pool);
+    free(*self);
+    *self = NULL;
+}
+
+/* One class for every x86 and every other machine with IEEE 754 floats: kernels/README.md. */
+static const char *cpu_numerics_class(const struct engine *self)
+{
+    (void)self;
+    return "cpu-fp32-1";
+}
+
+static const char *cpu_device(const struct engine *self)
+{
+    return self->device;
+}
+
+static void cpu_unload(struct net **self)
+{
+    if (!*self)
+        return;
+    stylegan2_destroy(&(*self)->stylegan2);
+    free(*self);
+    *self = NULL;
+}
+
+static enum err_code cpu_load(struct engine *self, const struct model *model, int max_batch,
+                              struct net **out, struct err *e)
+{
+    struct net *net;
+    enum err_code rc;
+
+    *out = NULL;
+    if (max_batch < 1 || max_batch > BATCH_MAX)
+        return err_set(e, ERR_RANGE, "a batch of %d; 1 to %d are possible", max_batch, BATCH_MAX);
+    if (model_arch(model) != MODEL_STYLEGAN2)
+        return err_set(e, ERR_UNSUPPORTED, "backend cpu does not do \"%s\" yet",
+                       model_arch_word(model));
+    net = calloc(1, sizeof *net);
+    if (!net)
+        return err_set(e, ERR_NOMEM, "no memory for a net");
+    net->model = model;
+    net->max_batch = max_batch;
+    rc = stylegan2_create(model, self->pool, max_batch, &net->stylegan2, e);
+    if (rc) {
+        cpu_unload(&net);
+        return rc;
+    }
+    *out = net;
+    return ERR_OK;
+}
+
+static enum err_code check_sample(const struct model_facts *facts, const struct sample *s, int index,
+                                  struct err *e)
+{
+    if (!isfinite(s->psi))
+        return err_set(e, ERR_RANGE, "sample %d: psi is not a finite number", index);
+    if (s->cutoff < 0 || s->cutoff > facts->num_ws)
+        return err_set(e, ERR_RANGE, "sample %d: cutoff %d is not 0 to %d", index, s->cutoff,
+                       facts->num_ws);
+    if (facts->c_dim > 0 && s->class_index < 0)
+        return err_set(e, ERR_CLASS_REQUIRED, "sample %d: this model needs a class, 0 to %d", index,
+                       facts->c_dim - 1);
+    if (facts->c_dim > 0 && s->class_index >= facts->c_dim)
+        return err_set(e, ERR_RANGE, "sample %d: class %d is not 0 to %d", index, s->class_index,
+                       facts->c_dim - 1);
+    if ((unsigned)s->noise >= RECIPE_NOISE_COUNT || !(facts->noise_modes >> s->noise & 1))
+        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no such noise", index);
+    if (s->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
+        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no transform", index);
+    return ERR_OK;
+}
+
+static enum err_code cpu_render(struct net *self, const struct sample *samples, int count,
+                                uint8_t *rgb, const struct capture *capture, struct err *e)
+{
+    if (count < 0 || count > self->max_batch)
+        return err_set(e, ERR_RANGE, "a batch of %d; the net was loaded for %d", count,
+                       self->max_batch);
+    for (int i = 0; i < count; i++) {
+        enum err_code rc = check_sample(model_facts(self->model), &samples[i], i, e);
+
+        if (rc)
+            return rc;
+    }
+    return stylegan2_render(self->stylegan2, samples, count, rgb, capture, e);
+}
+
+const struct backend backend_cpu = {
+    .abi = BACKEND_ABI,
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .numerics_class = cpu_numerics_class,
+    .device = cpu_device,
+    .load = cpu_load,
+    .unload = cpu_unload,
+    .render = cpu_render,
+};
