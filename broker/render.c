@@ -32,15 +32,33 @@ struct render *renders_add(struct renders *self, const struct recipe *recipe,
     r->recipe = *recipe;
     r->since_ms = now_ms;
     self->count[r->state]++;
+    DL_APPEND2(self->lookups, r, lookup_prev, lookup_next);
     HASH_ADD(hh, self->by_key, key, sizeof r->key, r);
     return r;
+}
+
+static void leave_state(struct renders *self, struct render *render)
+{
+    self->count[render->state]--;
+    if (render->state == RENDER_LOOKUP)
+        DL_DELETE2(self->lookups, render, lookup_prev, lookup_next);
+}
+
+bool render_is_wanted(const struct render *render)
+{
+    const struct waiter *w;
+
+    DL_FOREACH(render->waiters, w)
+        if (!w->only)
+            return true;
+    return false;
 }
 
 void renders_end(struct renders *self, struct render *render)
 {
     if (render->lease)
         renders_clear_lease(self, render);
-    self->count[render->state]--;
+    leave_state(self, render);
     HASH_DELETE(hh, self->by_key, render);
     free(render);
 }
@@ -48,8 +66,10 @@ void renders_end(struct renders *self, struct render *render)
 void renders_set_state(struct renders *self, struct render *render, enum render_state state,
                        int64_t now_ms)
 {
-    self->count[render->state]--;
+    leave_state(self, render);
     self->count[state]++;
+    if (state == RENDER_LOOKUP)
+        DL_APPEND2(self->lookups, render, lookup_prev, lookup_next);
     render->state = state;
     render->since_ms = now_ms;
 }

@@ -48,7 +48,8 @@ struct render {
     bool bypass;                    /* never look up: somebody wants a new render */
     int attempts;                   /* tries that died or failed */
     bool at_front;                  /* queued before everybody else */
-    struct render *front_prev, *front_next;
+    struct render *front_prev, *front_next;     /* of the queue's front */
+    struct render *lookup_prev, *lookup_next;
 
     int64_t lease;                  /* HELD and later; 0: none */
     struct worker *worker;
@@ -59,6 +60,7 @@ struct render {
 
 struct renders {
     struct render *by_key, *by_lease;
+    struct render *lookups;         /* those in LOOKUP, longest there first */
     size_t count[RENDER_STATE_COUNT];
 };
 
@@ -74,6 +76,8 @@ void renders_set_state(struct renders *self, struct render *render, enum render_
 void renders_set_lease(struct renders *self, struct render *render, struct worker *worker,
                        int64_t lease);
 void renders_clear_lease(struct renders *self, struct render *render);
+/* Somebody waits who would take a new picture too. */
+bool render_is_wanted(const struct render *render);
 void renders_release(struct renders *self);
 
 #endif

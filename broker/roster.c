@@ -91,7 +91,9 @@ bool worker_has_model(const struct worker *self, const struct digest *model)
 
 size_t worker_room(const struct worker *self)
 {
-    return self->draining || self->leased >= self->credit ? 0 : self->credit - self->leased;
+    if (self->draining || self->stalled || self->leased >= self->credit)
+        return 0;
+    return self->credit - self->leased;
 }
 
 bool roster_has_model(const struct roster *self, const struct digest *model)

@@ -19,7 +19,8 @@ struct worker {
     size_t model_count;
     size_t credit;                  /* leases it takes from this broker */
     size_t leased;
-    bool draining;                  /* said bye, or its drain was seen */
+    bool draining;                  /* it finishes what it has and leaves */
+    bool stalled;                   /* no progress for too long; cleared by the next progress */
     int64_t heard_ms;
     int64_t progress, progress_ms;  /* sum of its stages' counters, and when it last moved */
     int64_t rendered, backlog_ms;

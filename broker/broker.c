@@ -1,0 +1,251 @@
+#include "broker/core.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum {
+    SECOND_MS = 1000,
+    NAMES_MS = 2000,                /* how old the ledger's bindings may be */
+    FLUSH_MS = 5,                   /* how soon a full socket is tried again */
+    CLIENT_IDLE_MS = 60000,         /* a client that asks nothing is forgotten */
+};
+
+static bool is_due_earlier(const void *a, const void *b)
+{
+    return ((const struct waiter *)a)->deadline_ms < ((const struct waiter *)b)->deadline_ms;
+}
+
+enum err_code broker_create(const struct broker_options *options, struct link *client_link,
+                            struct link *worker_link, struct scribe *scribe, int64_t now_ms,
+                            struct broker **out, struct err *e)
+{
+    struct broker *b = calloc(1, sizeof *b);
+
+    *out = b;
+    if (!b)
+        return err_set(e, ERR_NOMEM, "no memory for the broker");
+    b->options = *options;
+    b->clients.link = client_link;
+    b->clients.outbox_max = options->outbox_max;
+    b->worker_link = worker_link;
+    b->scribe = scribe;
+    b->started_ms = now_ms;
+    b->next_second_ms = now_ms;
+    heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
+    return ERR_OK;
+}
+
+void broker_destroy(struct broker **self)
+{
+    struct broker *b = *self;
+    struct client *client, *next;
+    struct parked *p, *p_next;
+
+    if (!b)
+        return;
+    HASH_ITER(hh, b->clients.by_peer, client, next)
+        client_gone(b, client, 0);
+    renders_release(&b->renders);
+    roster_release(&b->roster);
+    clients_release(&b->clients);
+    models_release(&b->models);
+    heap_release(&b->deadlines);
+    DL_FOREACH_SAFE(b->parked, p, p_next) {
+        parcel_release(&p->parcel);
+        free(p);
+    }
+    free(b);
+    *self = NULL;
+}
+
+/* ---- what is due ---- */
+
+static void end_deadlines(struct broker *b, int64_t now_ms)
+{
+    struct waiter *w;
+
+    while ((w = heap_peek(&b->deadlines)) && w->deadline_ms <= now_ms) {
+        if (scribe_ledger_is_up(b->scribe))
+            waiter_fail(b, w, ERR_DEADLINE, now_ms, "no picture within the deadline of %lld ms",
+                        (long long)(w->deadline_ms - w->arrived_ms));
+        else
+            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms, "the ledger cannot be reached, so nothing "
+                                                       "could be stored within the deadline");
+    }
+}
+
+/* Renders that have waited long enough for the look-up go on without it; where everybody wants a
+ * stored picture only, the look-up gets another turn. */
+static void end_lookups(struct broker *b, int64_t now_ms)
+{
+    struct render *r;
+
+    while ((r = b->renders.lookups) && now_ms >= r->since_ms + b->options.lookup_ms)
+        if (render_is_wanted(r))
+            render_enqueue(b, r, now_ms);
+        else
+            renders_set_state(&b->renders, r, RENDER_LOOKUP, now_ms);
+}
+
+static int64_t stall_bound(const struct broker *b, const struct worker *w)
+{
+    int64_t measured = 3 * w->batch_us_max / 1000;
+
+    if (w->batch_us_max == 0)
+        return b->options.stall_ms;
+    return measured > 2000 ? measured : 2000;
+}
+
+/* Hung: alive, but nothing moves. What waits for its commit only counts when the ledger is there. */
+static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
+{
+    struct render *r, *next;
+    bool ledger_up = scribe_ledger_is_up(b->scribe);
+    size_t ended = 0;
+
+    if (w->leased == 0 || now_ms < w->progress_ms + stall_bound(b, w))
+        return;
+    DL_FOREACH_SAFE2(w->leases, r, next, lease_next) {
+        if (r->state == RENDER_COMMITTING && !ledger_up)
+            continue;
+        ended++;
+        if (r->state == RENDER_RENDERING)
+            render_retry(b, r, now_ms, "its worker made no progress");
+        else
+            render_return(b, r, now_ms);
+    }
+    if (ended > 0) {
+        log_event(LOG_WARN, "worker_stalled", "worker=%s leases=%zu", w->name, ended);
+        w->stalled = true;
+    }
+}
+
+static void check_workers(struct broker *b, int64_t now_ms)
+{
+    struct worker *w, *next;
+    struct message heartbeat;
+
+    message_init(&heartbeat, MESSAGE_HEARTBEAT, 0);
+    HASH_ITER(hh, b->roster.by_peer, w, next) {
+        send_worker(b, w, &heartbeat);
+        if (now_ms - b->options.silence_ms > w->heard_ms) {
+            worker_lost(b, w, now_ms, "it is silent");
+            continue;
+        }
+        end_stalled(b, w, now_ms);
+    }
+}
+
+/* Models that nobody serves any more: what waits for them ends after the grace. */
+static void check_models(struct broker *b, int64_t now_ms)
+{
+    struct render *r, *next;
+    bool unserved = false;
+
+    for (struct model_entry *m = b->models.by_digest; m; m = m->hh.next)
+        if (roster_has_model(&b->roster, &m->digest))
+            m->served_ms = now_ms;
+        else
+            unserved |= now_ms >= m->served_ms + b->options.grace_ms;
+    if (!unserved || b->renders.count[RENDER_QUEUED] == 0)
+        return;
+    HASH_ITER(hh, b->renders.by_key, r, next) {
+        const struct model_entry *m = models_find(&b->models, &r->recipe.model);
+
+        if (r->state == RENDER_QUEUED && now_ms >= m->served_ms + b->options.grace_ms)
+            render_fail(b, r, ERR_NO_WORKER, now_ms, "no live worker has model \"%.64s\"",
+                        models_name_of(&b->models, &r->recipe.model));
+    }
+}
+
+static void ask_names(struct broker *b, int64_t now_ms)
+{
+    struct errand *errand;
+
+    if (b->names_asked_ms && now_ms < b->names_asked_ms + NAMES_MS)
+        return;
+    if (!scribe_ledger_is_up(b->scribe) || !(errand = errand_create(ERRAND_NAMES)))
+        return;
+    b->names_asked_ms = now_ms;
+    if (!scribe_ask(b->scribe, errand))
+        errand_destroy(&errand);
+}
+
+static void sweep_clients(struct broker *b, int64_t now_ms)
+{
+    struct client *c, *next;
+
+    HASH_ITER(hh, b->clients.by_peer, c, next)
+        if (c->gone)
+            client_gone(b, c, now_ms);
+        else if (!c->requests && !c->outbox && now_ms > c->seen_ms + CLIENT_IDLE_MS)
+            clients_end(&b->clients, c);
+}
+
+static void every_second(struct broker *b, int64_t now_ms)
+{
+    if (now_ms < b->next_second_ms)
+        return;
+    b->next_second_ms = now_ms + SECOND_MS;
+    check_workers(b, now_ms);
+    check_models(b, now_ms);
+    sweep_clients(b, now_ms);
+    if (now_ms >= b->started_ms + b->options.grace_ms)
+        retry_parked(b, now_ms);     /* no longer early: they get their answer */
+}
+
+int64_t broker_tick(struct broker *b, int64_t now_ms)
+{
+    struct errand *errand;
+    const struct waiter *w;
+    int64_t wake_ms;
+
+    while ((errand = scribe_answer(b->scribe)))
+        take_errand(b, errand, now_ms);
+    end_deadlines(b, now_ms);
+    end_lookups(b, now_ms);
+    every_second(b, now_ms);
+    ask_names(b, now_ms);
+    dispatch(b, now_ms);
+    clients_flush(&b->clients);
+
+    wake_ms = b->next_second_ms;
+    if ((w = heap_peek(&b->deadlines)) && w->deadline_ms < wake_ms)
+        wake_ms = w->deadline_ms;
+    if (b->renders.count[RENDER_LOOKUP] > 0 && now_ms + b->options.lookup_ms < wake_ms)
+        wake_ms = now_ms + b->options.lookup_ms;
+    if (b->clients.letters > 0 && now_ms + FLUSH_MS < wake_ms)
+        wake_ms = now_ms + FLUSH_MS;
+    return wake_ms;
+}
+
+/* ---- drain ---- */
+
+void broker_drain(struct broker *b, int64_t now_ms)
+{
+    struct render *r, *next;
+    struct message drain;
+
+    if (b->draining)
+        return;
+    b->draining = true;
+    b->drain_since_ms = now_ms;
+    message_init(&drain, MESSAGE_DRAIN, 0);
+    for (struct worker *w = b->roster.by_peer; w; w = w->hh.next)
+        send_worker(b, w, &drain);
+    retry_parked(b, now_ms);
+    HASH_ITER(hh, b->renders.by_key, r, next)
+        if (r->state < RENDER_RENDERING)
+            render_fail(b, r, ERR_RETRY, now_ms, "this broker is going away");
+}
+
+bool broker_is_drained(const struct broker *b, int64_t now_ms)
+{
+    bool working = b->renders.count[RENDER_RENDERING] + b->renders.count[RENDER_COMMITTING] > 0;
+
+    return b->draining && ((!working && b->clients.letters == 0) ||
+                           now_ms >= b->drain_since_ms + b->options.drain_ms);
+}

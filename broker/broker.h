@@ -1,0 +1,49 @@
+/* broker -- hands renders to workers and pictures to clients. One thread, one poll, no waiting: the
+ * loop in main.c feeds messages in and calls broker_tick; time comes in as now_ms. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "base/link.h"
+#include "broker/scribe.h"
+#include "proto/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker_options {
+    int64_t lookup_ms;              /* how long a render waits for the ledger's look-up */
+    int64_t grace_ms;               /* how long a render waits for any worker that has its model */
+    int64_t silence_ms;             /* a worker not heard for this long is lost */
+    int64_t stall_ms;               /* a worker with leases and no progress for this long is hung;
+                                       the bound until a batch has been measured */
+    int64_t heartbeat_ms;
+    int64_t drain_ms;               /* how long a drain waits for what has started */
+    size_t waiters_max, client_waiters_max;
+    size_t outbox_max;              /* bytes a client that does not read */
+    int attempts_max;               /* tries of a render that die before it counts as poison */
+};
+#define BROKER_OPTIONS_DEFAULT                                                                     \
+    ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \
+                              .stall_ms = 30000, .heartbeat_ms = 1000, .drain_ms = 20000,          \
+                              .waiters_max = 100000, .client_waiters_max = 10000,                  \
+                              .outbox_max = 64u << 20, .attempts_max = 3 })
+
+struct broker;
+/* Links (ROUTERs) and scribe are borrowed and must outlive it. */
+enum err_code broker_create(const struct broker_options *options, struct link *client_link,
+                            struct link *worker_link, struct scribe *scribe, int64_t now_ms,
+                            struct broker **out, struct err *e);
+void broker_destroy(struct broker **self);
+
+/* One message from a client or a worker. Consumes the parcel. */
+void broker_on_client(struct broker *self, int64_t now_ms, struct parcel *parcel);
+void broker_on_worker(struct broker *self, int64_t now_ms, struct parcel *parcel);
+/* Takes the scribe's answers, ends what is due, dispatches. Returns when it wants to be called again
+ * though nothing came. */
+int64_t broker_tick(struct broker *self, int64_t now_ms);
+
+/* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. */
+void broker_drain(struct broker *self, int64_t now_ms);
+bool broker_is_drained(const struct broker *self, int64_t now_ms);
+
+#endif

@@ -1,0 +1,117 @@
+/* core -- what the broker's own files share: the object, the moves of a render through its states,
+ * and the replies. Nobody outside broker/ includes it. */
+#ifndef BROKER_CORE_H
+#define BROKER_CORE_H
+
+#include "base/heap.h"
+#include "broker/broker.h"
+#include "broker/client.h"
+#include "broker/models.h"
+#include "broker/queue.h"
+#include "broker/render.h"
+#include "broker/roster.h"
+
+enum { PARKED_MAX = 1000 };
+
+/* A generate that came before the first worker did; tried again when one is ready. */
+struct parked {
+    struct parcel parcel;
+    int64_t arrived_ms;
+    struct parked *prev, *next;
+};
+
+struct broker_counts {              /* since the start */
+    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
+};
+
+struct broker {
+    struct broker_options options;
+    struct link *worker_link;       /* borrowed; the clients' is in clients */
+    struct scribe *scribe;          /* borrowed */
+    struct clients clients;
+    struct renders renders;
+    struct queue queue;
+    struct roster roster;
+    struct models models;
+    struct heap deadlines;          /* of waiters */
+    size_t waiters;
+    struct parked *parked;
+    size_t parked_count;
+    int64_t last_lease;
+    int64_t started_ms, drain_since_ms, next_second_ms, names_asked_ms;
+    bool draining;
+    struct broker_counts count;
+};
+
+/* ---- moves.c: a render through its states ---- */
+
+/* Attaches a waiter; the render moves on by itself. NULL: no memory. */
+struct waiter *waiter_add(struct broker *b, struct render *render, struct request *request,
+                          const struct message_generate *g, const char *warning,
+                          int64_t arrived_ms);
+/* Ends a waiter with an error and lets its render know. */
+void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code, int64_t now_ms,
+                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Ends a waiter that nobody answers: its client cancelled or is gone. */
+void waiter_drop(struct broker *b, struct waiter *waiter, int64_t now_ms);
+
+/* The caller's own share of request->left is given back. */
+void request_end_if_done(struct broker *b, struct request *request);
+
+void render_start(struct broker *b, struct render *render, int64_t now_ms);
+void render_enqueue(struct broker *b, struct render *render, int64_t now_ms);
+/* Ends the waiters that want a stored picture only; the others, and so the render, may stay. */
+void render_fail_only(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
+                      const char *words);
+/* A worker gave it back unstarted, or died before it started: to the front, attempts unchanged. */
+void render_return(struct broker *b, struct render *render, int64_t now_ms);
+/* An attempt died or failed: to the front, to run alone; the last one ends as poison. */
+void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why);
+/* END with a picture for all waiters. jpeg is shared, not consumed. */
+struct picture;
+void render_finish(struct broker *b, struct render *render, const struct picture *picture,
+                   int64_t now_ms);
+/* END with an error for all waiters. */
+void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
+                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const char *why);
+void client_gone(struct broker *b, struct client *client, int64_t now_ms);
+/* Hands queued renders to workers that have room. */
+void dispatch(struct broker *b, int64_t now_ms);
+
+/* ---- reply.c: what goes out ---- */
+
+/* A picture on its way to those who asked for it. Texts are borrowed for the call. */
+struct picture {
+    const struct recipe *recipe;
+    struct digest key, file_sha, core_sha;
+    const char *numerics_class, *encoder;
+    int64_t run, render_us, encode_us, store_us, batch;
+    enum message_source source;
+    struct frame *jpeg;
+};
+struct picture picture_of_row(const struct ledger_row *row, struct frame *jpeg);
+
+void reply_message(struct broker *b, struct client *client, const struct address *to,
+                   const struct message *message, struct frame *payload);
+void reply_error(struct broker *b, struct client *client, const struct address *to, int64_t id,
+                 int64_t seed, const struct err *e);
+/* To one waiter of a render; warning may be NULL. */
+void reply_picture(struct broker *b, const struct request *request, const struct picture *picture,
+                   int64_t queue_ms, const char *warning);
+/* To a fetch. */
+void reply_fetch(struct broker *b, struct client *client, const struct address *to, int64_t id,
+                 const struct picture *picture);
+void reply_provenance(struct broker *b, struct client *client, const struct address *to,
+                      int64_t id, const struct ledger_rows *rows);
+void reply_models(struct broker *b, struct client *client, const struct address *to, int64_t id);
+void reply_status(struct broker *b, struct client *client, const struct address *to, int64_t id,
+                  int64_t now_ms);
+/* To a worker; false when it cannot be reached now. Sends what message holds. */
+bool send_worker(struct broker *b, struct worker *worker, const struct message *message);
+
+/* ---- from_client.c, from_worker.c ---- */
+void retry_parked(struct broker *b, int64_t now_ms);
+void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
+
+#endif

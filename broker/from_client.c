@@ -1,0 +1,435 @@
+/* What clients send, and what the ledger answers them. HANDLERS is the index. */
+#include "broker/core.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* A message with who sent it and how to answer. */
+struct call {
+    struct client *client;
+    const struct address *to;
+    int64_t id, now_ms, arrived_ms;
+    const struct message *message;
+    struct parcel *parcel;
+};
+
+static void refuse(struct broker *b, const struct call *c, const struct err *e)
+{
+    reply_error(b, c->client, c->to, c->id, -1, e);
+}
+
+/* ---- generate ---- */
+
+static struct recipe_request request_of(const struct message_generate *g, int64_t seed)
+{
+    return (struct recipe_request){
+        .seed = (uint32_t)seed, .psi = g->psi, .cutoff = (int)g->cutoff,
+        .class_index = (int)g->class_index, .noise = (int)g->noise_mode,
+        .noise_seed = g->noise_seed, .quality = (int)g->quality, .mark = (int)g->mark,
+        .rev = (uint32_t)g->rev,
+    };
+}
+
+/* One picture of a generate: joins the render in flight or begins a new one. */
+static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
+                           const struct model_entry *model, int64_t seed, struct err *e)
+{
+    const struct message_generate *g = &c->message->generate;
+    struct recipe_request wish = request_of(g, seed);
+    const char *warning;
+    struct recipe recipe;
+    enum err_code rc = recipe_resolve(&wish, &model->facts, &recipe, &warning, e);
+
+    if (rc)
+        return rc;
+    if (b->waiters >= b->options.waiters_max)
+        return err_set(e, ERR_OVERLOADED, "the broker holds %zu requests, which is its limit",
+                       b->waiters);
+    if (c->client->waiting >= b->options.client_waiters_max)
+        return err_set(e, ERR_OVERLOADED, "this client has %zu requests waiting, which is its limit",
+                       c->client->waiting);
+    struct digest key = recipe_key(&recipe);
+    struct render *render = renders_find(&b->renders, &key);
+    bool is_new = !render;
+
+    if (is_new && !(render = renders_add(&b->renders, &recipe, &key, c->now_ms)))
+        return err_set(e, ERR_NOMEM, "no memory for another render");
+    if (!waiter_add(b, render, request, g, warning, c->arrived_ms)) {
+        if (is_new)
+            renders_end(&b->renders, render);
+        return err_set(e, ERR_NOMEM, "no memory for another request");
+    }
+    render->bypass |= g->cache == MESSAGE_CACHE_BYPASS;
+    b->count.joined += !is_new;
+    if (is_new)
+        render_start(b, render, c->now_ms);
+    else if (render->bypass && render->state == RENDER_LOOKUP)
+        render_enqueue(b, render, c->now_ms);
+    return ERR_OK;
+}
+
+static bool park(struct broker *b, struct parcel *parcel, int64_t arrived_ms)
+{
+    struct parked *p = b->parked_count < PARKED_MAX ? calloc(1, sizeof *p) : NULL;
+
+    if (!p)
+        return false;
+    p->arrived_ms = arrived_ms;
+    p->parcel.from = parcel->from;
+    p->parcel.count = parcel->count;
+    for (int i = 0; i < parcel->count; i++)
+        frame_init_share(&p->parcel.body[i], &parcel->body[i]);
+    DL_APPEND(b->parked, p);
+    b->parked_count++;
+    return true;
+}
+
+/* An unknown model just after the start may be one whose worker is still on its way. */
+static enum err_code find_model(struct broker *b, const struct call *c,
+                                const struct model_entry **model, struct err *e)
+{
+    enum err_code rc = models_resolve(&b->models, c->message->generate.model, model, e);
+
+    if (!rc && !roster_has_model(&b->roster, &(*model)->digest) &&
+        c->now_ms >= (*model)->served_ms + b->options.grace_ms)
+        return err_set(e, ERR_NO_WORKER, "no live worker has model \"%.64s\"",
+                       models_name_of(&b->models, &(*model)->digest));
+    return rc;
+}
+
+static void on_generate(struct broker *b, const struct call *c)
+{
+    const struct message_generate *g = &c->message->generate;
+    size_t count = g->seeds.count ? g->seeds.count : 1;
+    const struct model_entry *model;
+    struct request *request;
+    struct err e;
+
+    if (b->draining) {
+        err_set(&e, ERR_RETRY, "this broker is going away");
+        refuse(b, c, &e);
+        return;
+    }
+    if (g->seeds.count && c->to->delimited) {
+        err_set(&e, ERR_USE_DEALER, "\"seeds\" has several answers and needs a DEALER socket");
+        refuse(b, c, &e);
+        return;
+    }
+    if (find_model(b, c, &model, &e)) {
+        bool early = c->now_ms < b->started_ms + b->options.grace_ms;
+
+        if ((e.code == ERR_UNKNOWN_MODEL || e.code == ERR_NO_WORKER) && early &&
+            park(b, c->parcel, c->arrived_ms))
+            return;
+        refuse(b, c, &e);
+        return;
+    }
+    request = calloc(1, sizeof *request);
+    if (!request) {
+        err_set(&e, ERR_NOMEM, "no memory for another request");
+        refuse(b, c, &e);
+        return;
+    }
+    request->client = c->client;
+    request->to = *c->to;
+    request->id = c->id;
+    request->want = (enum message_want)g->want;
+    request->many = g->seeds.count > 0;
+    text_copy(g->require_class, request->require_class, sizeof request->require_class);
+    request->left = (int64_t)count + 1;      /* one for this function, so that it outlives the loop */
+    DL_APPEND(c->client->requests, request);
+    b->count.submitted += (int64_t)count;
+    for (size_t i = 0; i < count; i++) {
+        int64_t seed = request->many ? g->seeds.items[i] : g->seed;
+
+        if (admit(b, c, request, model, seed, &e)) {
+            request->count++;
+            request->failed++;
+            request->left--;
+            b->count.failed++;
+            reply_error(b, c->client, c->to, c->id, seed, &e);
+        }
+    }
+    request_end_if_done(b, request);
+}
+
+static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
+                        struct parcel *parcel);
+
+void retry_parked(struct broker *b, int64_t now_ms)
+{
+    struct parked *list = b->parked, *p, *next;
+
+    b->parked = NULL;
+    b->parked_count = 0;
+    DL_FOREACH_SAFE(list, p, next) {
+        take_parcel(b, now_ms, p->arrived_ms, &p->parcel);   /* parks it again if still too early */
+        free(p);
+    }
+}
+
+/* ---- what goes to the ledger ---- */
+
+static void ask(struct broker *b, const struct call *c, struct errand *errand)
+{
+    struct err e;
+
+    if (errand && scribe_ledger_is_up(b->scribe)) {
+        errand->to = *c->to;
+        errand->id = c->id;
+        if (scribe_ask(b->scribe, errand))
+            return;
+        err_set(&e, ERR_OVERLOADED, "too many look-ups wait for the ledger");
+    } else if (errand)
+        err_set(&e, ERR_LEDGER_DOWN, "the ledger cannot be reached now");
+    else
+        err_set(&e, ERR_NOMEM, "no memory for another look-up");
+    errand_destroy(&errand);
+    refuse(b, c, &e);
+}
+
+static void on_lookup(struct broker *b, const struct call *c)
+{
+    static const struct digest none;
+    const struct message_lookup *l = &c->message->lookup;
+    struct ledger_query q = { .limit = (size_t)l->limit, .psi = l->psi, .any_model = true };
+    struct errand *errand;
+    struct err e;
+
+    if (l->seed >= 0) {
+        q.by = LEDGER_BY_SEED;
+        q.seed = (uint32_t)l->seed;
+        if (l->model.len > 0) {
+            q.any_model = false;
+            if (models_digest_of(&b->models, l->model, &q.model, &e)) {
+                refuse(b, c, &e);
+                return;
+            }
+        }
+    } else {
+        bool by_key = !digest_equal(&l->recipe_key, &none);
+        bool by_file = !digest_equal(&l->sha256, &none);
+
+        q.by = by_key ? LEDGER_BY_KEY : by_file ? LEDGER_BY_FILE_SHA : LEDGER_BY_CORE_SHA;
+        q.digest = by_key ? l->recipe_key : by_file ? l->sha256 : l->core_sha256;
+    }
+    errand = errand_create(ERRAND_LOOKUP);
+    if (errand)
+        errand->query = q;
+    ask(b, c, errand);
+}
+
+static void on_fetch(struct broker *b, const struct call *c)
+{
+    static const struct digest none;
+    const struct message_fetch *f = &c->message->fetch;
+    bool by_key = !digest_equal(&f->recipe_key, &none);
+    struct errand *errand = errand_create(ERRAND_FETCH);
+
+    if (errand)
+        errand->query = (struct ledger_query){
+            .by = by_key ? LEDGER_BY_KEY : LEDGER_BY_FILE_SHA,
+            .digest = by_key ? f->recipe_key : f->sha256, .psi = INT64_MIN, .limit = 1,
+        };
+    ask(b, c, errand);
+}
+
+static void on_model_use(struct broker *b, const struct call *c)
+{
+    const struct message_model_use *use = &c->message->model_use;
+    const struct model_entry *model;
+    struct errand *errand;
+    struct err e;
+
+    if (!recipe_name_is_valid(use->name.data, use->name.len)) {
+        err_set(&e, ERR_INVALID, "\"%.*s\" is no valid name for a model", (int)use->name.len,
+                use->name.data);
+        refuse(b, c, &e);
+        return;
+    }
+    if (models_find_prefix(&b->models, use->digest, &model, &e)) {
+        refuse(b, c, &e);
+        return;
+    }
+    errand = errand_create(ERRAND_BIND);
+    if (errand) {
+        errand->digest = model->digest;
+        text_copy(use->name, errand->name, sizeof errand->name);
+    }
+    ask(b, c, errand);
+}
+
+/* ---- the others ---- */
+
+static void on_cancel(struct broker *b, const struct call *c)
+{
+    struct request *request, *next;
+    struct message done;
+
+    message_init(&done, MESSAGE_DONE, c->id);
+    DL_FOREACH_SAFE(c->client->requests, request, next) {
+        struct waiter *w, *w_next;
+
+        if (request->id != c->message->cancel.request)
+            continue;
+        request->many = false;       /* this call's `done` is the last word */
+        DL_FOREACH_SAFE2(request->waiters, w, w_next, request_next) {
+            done.done.count++;
+            waiter_drop(b, w, c->now_ms);
+        }
+    }
+    reply_message(b, c->client, c->to, &done, NULL);
+}
+
+static void on_models(struct broker *b, const struct call *c)
+{
+    reply_models(b, c->client, c->to, c->id);
+}
+
+static void on_status(struct broker *b, const struct call *c)
+{
+    reply_status(b, c->client, c->to, c->id, c->now_ms);
+}
+
+static void on_ping(struct broker *b, const struct call *c)
+{
+    struct message pong;
+
+    message_init(&pong, MESSAGE_PONG, c->id);
+    reply_message(b, c->client, c->to, &pong, NULL);
+}
+
+static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, const struct call *c) = {
+    [MESSAGE_GENERATE] = on_generate, [MESSAGE_CANCEL] = on_cancel, [MESSAGE_LOOKUP] = on_lookup,
+    [MESSAGE_FETCH] = on_fetch, [MESSAGE_MODELS] = on_models, [MESSAGE_MODEL_USE] = on_model_use,
+    [MESSAGE_STATUS] = on_status, [MESSAGE_PING] = on_ping,
+};
+
+static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
+                        struct parcel *parcel)
+{
+    struct client *client = clients_get(&b->clients, &parcel->from, now_ms);
+    struct address from = parcel->from;
+    struct message m;
+    struct err e = { 0 };
+
+    if (!client || client->gone) {
+        parcel_release(parcel);
+        return;
+    }
+    enum err_code rc = message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
+                                      MESSAGE_FROM_CLIENT, &m, &e);
+    struct call call = { client, &from, m.id, now_ms, arrived_ms, &m, parcel };
+
+    if (!rc && parcel->count != 1)
+        rc = err_set(&e, ERR_INVALID, "a client's message is one frame");
+    if (rc)
+        refuse(b, &call, &e);
+    else
+        HANDLERS[m.type](b, &call);
+    message_release(&m);
+    parcel_release(parcel);
+}
+
+void broker_on_client(struct broker *b, int64_t now_ms, struct parcel *parcel)
+{
+    take_parcel(b, now_ms, now_ms, parcel);
+}
+
+/* ---- the ledger's answers ---- */
+
+static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
+{
+    struct render *render = renders_find(&b->renders, &errand->key);
+    const struct ledger_row *row = errand->rows.count ? &errand->rows.row[0] : NULL;
+
+    if (!render || !render->asked)
+        return;                      /* it ended meanwhile */
+    render->asked = false;
+    if (render->state != RENDER_LOOKUP && render->state != RENDER_QUEUED)
+        return;                      /* too late: the worker's commit will find the winner */
+    if (row && row->withdrawn) {
+        render_fail(b, render, ERR_WITHDRAWN, now_ms, "this picture has been withdrawn");
+    } else if (row && row->data && !render->bypass) {
+        struct frame jpeg;
+        uint8_t *data = errand->rows.row[0].data;
+
+        errand->rows.row[0].data = NULL;
+        if (frame_init_take(&jpeg, data, row->len)) {
+            struct picture picture = picture_of_row(row, &jpeg);
+
+            b->count.ledger_hits++;
+            render_finish(b, render, &picture, now_ms);
+        }
+        frame_release(&jpeg);
+    } else {
+        if (render->state == RENDER_LOOKUP)
+            render_enqueue(b, render, now_ms);
+        render_fail_only(b, render, errand->rc ? ERR_LEDGER_DOWN : ERR_NOT_FOUND, now_ms,
+                         errand->rc ? errand->err.msg : "this picture is not stored");
+    }
+}
+
+static void take_fetch(struct broker *b, struct client *client, struct errand *errand)
+{
+    struct ledger_row *row = errand->rows.count ? &errand->rows.row[0] : NULL;
+    struct frame jpeg;
+    struct err e;
+
+    if (row && row->data) {
+        uint8_t *data = row->data;
+
+        row->data = NULL;
+        if (frame_init_take(&jpeg, data, row->len)) {
+            struct picture picture = picture_of_row(row, &jpeg);
+
+            reply_fetch(b, client, &errand->to, errand->id, &picture);
+        }
+        frame_release(&jpeg);
+        return;
+    }
+    if (row && row->withdrawn)
+        err_set(&e, ERR_WITHDRAWN, "this picture has been withdrawn");
+    else
+        err_set(&e, ERR_NOT_FOUND, row ? "the bytes of this picture are not kept"
+                                       : "no such picture is stored");
+    reply_error(b, client, &errand->to, errand->id, -1, &e);
+}
+
+static void take_client_errand(struct broker *b, struct errand *errand, int64_t now_ms)
+{
+    struct client *client = clients_get(&b->clients, &errand->to, now_ms);
+    struct message done;
+
+    if (!client)
+        return;
+    if (errand->rc) {
+        reply_error(b, client, &errand->to, errand->id, -1, &errand->err);
+    } else if (errand->kind == ERRAND_LOOKUP) {
+        reply_provenance(b, client, &errand->to, errand->id, &errand->rows);
+    } else if (errand->kind == ERRAND_FETCH) {
+        take_fetch(b, client, errand);
+    } else {
+        b->names_asked_ms = 0;       /* read the bindings again at once */
+        message_init(&done, MESSAGE_DONE, errand->id);
+        done.done.count = 1;
+        reply_message(b, client, &errand->to, &done, NULL);
+    }
+}
+
+void take_errand(struct broker *b, struct errand *errand, int64_t now_ms)
+{
+    if (errand->kind == ERRAND_FIND)
+        take_find(b, errand, now_ms);
+    else if (errand->kind == ERRAND_NAMES) {
+        if (!errand->rc) {
+            models_take_names(&b->models, errand->names, errand->name_count);
+            errand->names = NULL;
+        }
+    } else
+        take_client_errand(b, errand, now_ms);
+    errand_destroy(&errand);
+}

@@ -1,0 +1,200 @@
+/* What workers send. HANDLERS is the index. */
+#include "broker/core.h"
+
+#include "base/log.h"
+
+#include <string.h>
+#include <utlist.h>
+
+struct news {                       /* a worker's message */
+    struct worker *worker;
+    int64_t now_ms;
+    const struct message *message;
+    struct parcel *parcel;
+};
+
+static void moved(struct news *n)   /* progress was seen */
+{
+    n->worker->progress_ms = n->now_ms;
+    n->worker->stalled = false;
+}
+
+/* The render under that lease, if this worker still holds it. */
+static struct render *held(struct broker *b, const struct news *n, int64_t lease)
+{
+    struct render *r = renders_find_lease(&b->renders, lease);
+
+    return r && r->worker == n->worker ? r : NULL;
+}
+
+static void on_credit(struct broker *b, struct news *n)
+{
+    (void)b;
+    n->worker->credit = (size_t)n->message->credit.credit;
+}
+
+static void on_heartbeat(struct broker *b, struct news *n)
+{
+    const struct message_heartbeat *h = &n->message->heartbeat;
+    int64_t progress = h->started + h->rendered + h->stored;
+
+    (void)b;
+    if (progress != n->worker->progress)
+        moved(n);
+    n->worker->progress = progress;
+    n->worker->rendered = h->rendered;
+    n->worker->backlog_ms = h->backlog_ms;
+    n->worker->credit = (size_t)h->credit;
+}
+
+static void on_started(struct broker *b, struct news *n)
+{
+    const struct numbers *leases = &n->message->leases.leases;
+
+    moved(n);
+    for (size_t i = 0; i < leases->count; i++) {
+        struct render *r = held(b, n, leases->items[i]);
+
+        if (r && r->state == RENDER_HELD)
+            renders_set_state(&b->renders, r, RENDER_RENDERING, n->now_ms);
+    }
+}
+
+static void on_rendered(struct broker *b, struct news *n)
+{
+    const struct numbers *leases = &n->message->leases.leases;
+
+    moved(n);
+    for (size_t i = 0; i < leases->count; i++) {
+        struct render *r = held(b, n, leases->items[i]);
+
+        if (r && (r->state == RENDER_HELD || r->state == RENDER_RENDERING))
+            renders_set_state(&b->renders, r, RENDER_COMMITTING, n->now_ms);
+    }
+}
+
+static void on_result(struct broker *b, struct news *n)
+{
+    const struct message_result *m = &n->message->result;
+    struct render *r = held(b, n, m->lease);
+    char numerics_class[64], encoder[64];
+
+    moved(n);
+    if (m->render_us > n->worker->batch_us_max)
+        n->worker->batch_us_max = m->render_us;
+    if (!r) {
+        b->count.late++;
+        return;
+    }
+    if (!digest_equal(&m->recipe_key, &r->key) || n->parcel->count != 2 ||
+        frame_len(&n->parcel->body[1]) == 0) {
+        log_event(LOG_ERROR, "result_wrong", "worker=%s lease=%lld", n->worker->name,
+                  (long long)m->lease);
+        render_retry(b, r, n->now_ms, "its worker answered with another recipe's picture");
+        return;
+    }
+    struct picture picture = {
+        .recipe = &r->recipe, .key = r->key, .file_sha = m->sha256, .core_sha = m->core_sha256,
+        .numerics_class = text_copy(m->numerics_class, numerics_class, sizeof numerics_class),
+        .encoder = text_copy(m->encoder, encoder, sizeof encoder), .run = m->run,
+        .render_us = m->render_us, .encode_us = m->encode_us, .store_us = m->store_us,
+        .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .jpeg = &n->parcel->body[1],
+    };
+
+    render_finish(b, r, &picture, n->now_ms);
+}
+
+static void on_fail(struct broker *b, struct news *n)
+{
+    const struct message_fail *m = &n->message->fail;
+    struct render *r = held(b, n, m->lease);
+    enum err_code code = err_from_word(m->code.data, m->code.len);
+    char words[200];
+
+    moved(n);
+    if (!r) {
+        b->count.late++;
+        return;
+    }
+    text_copy(m->message, words, sizeof words);
+    if (code == ERR_COUNT || code == ERR_OK)
+        code = ERR_BUG;
+    log_event(LOG_WARN, "render_failed", "worker=%s recipe=%s code=%s reason=\"%s\"",
+              n->worker->name, digest_hex(&r->key).text, err_info(code)->word, words);
+    if (err_info(code)->retry)
+        render_retry(b, r, n->now_ms, words);
+    else
+        render_fail(b, r, code, n->now_ms, "%s", words);
+}
+
+static void on_handback(struct broker *b, struct news *n)
+{
+    const struct numbers *leases = &n->message->leases.leases;
+
+    for (size_t i = 0; i < leases->count; i++) {
+        struct render *r = held(b, n, leases->items[i]);
+
+        if (r)
+            render_return(b, r, n->now_ms);
+    }
+}
+
+static void on_bye(struct broker *b, struct news *n)
+{
+    worker_lost(b, n->worker, n->now_ms, "it left");
+}
+
+static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, struct news *n) = {
+    [MESSAGE_CREDIT] = on_credit, [MESSAGE_HEARTBEAT] = on_heartbeat,
+    [MESSAGE_STARTED] = on_started, [MESSAGE_RENDERED] = on_rendered, [MESSAGE_RESULT] = on_result,
+    [MESSAGE_FAIL] = on_fail, [MESSAGE_HANDBACK] = on_handback, [MESSAGE_BYE] = on_bye,
+};
+
+/* READY comes from peers that are not in the roster yet. */
+static void on_ready(struct broker *b, const struct address *from, const struct message_ready *ready,
+                     int64_t now_ms)
+{
+    struct worker *w = roster_put(&b->roster, from, ready, now_ms);
+
+    if (!w)
+        return;
+    models_put(&b->models, ready->models.items, ready->models.count, now_ms);
+    b->names_asked_ms = 0;           /* it may have bound a new name */
+    log_event(LOG_INFO, "worker_ready", "worker=%s class=%s models=%zu credit=%zu", w->name,
+              w->numerics_class, w->model_count, w->credit);
+    retry_parked(b, now_ms);
+}
+
+static void introduce(struct broker *b, const struct address *from)
+{
+    struct worker stranger = { .to = *from };
+    struct message m;
+
+    message_init(&m, MESSAGE_INTRODUCE, 0);
+    send_worker(b, &stranger, &m);
+}
+
+void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
+{
+    struct worker *w = roster_find(&b->roster, &parcel->from);
+    struct message m;
+    struct err e = { 0 };
+
+    if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
+                       MESSAGE_FROM_WORKER, &m, &e)) {
+        log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-", e.msg);
+    } else if (m.type == MESSAGE_READY) {
+        on_ready(b, &parcel->from, &m.ready, now_ms);
+    } else if (!w) {
+        b->count.late += m.type == MESSAGE_RESULT || m.type == MESSAGE_FAIL;
+        if (m.type == MESSAGE_HEARTBEAT)
+            introduce(b, &parcel->from);
+    } else {
+        struct news n = { w, now_ms, &m, parcel };
+
+        w->heard_ms = now_ms;
+        HANDLERS[m.type](b, &n);
+    }
+    message_release(&m);
+    parcel_release(parcel);
+}

@@ -1,0 +1,50 @@
+/* models -- what the broker knows of models: the facts that workers announced, by digest, and the
+ * names that the ledger binds. Facts stay when the last worker goes, so that a request can wait for
+ * the next one. */
+#ifndef BROKER_MODELS_H
+#define BROKER_MODELS_H
+
+#include "proto/message.h"
+#include "sql/ledger.h"
+
+#include <uthash.h>
+
+struct model_entry {
+    struct digest digest;           /* the key */
+    struct model_facts facts;
+    char name[RECIPE_NAME_MAX + 1]; /* proposed by the worker's file */
+    char arch[33], licence[129];
+    int64_t served_ms;              /* when a live worker was last seen to have it */
+    UT_hash_handle hh;
+};
+
+struct models {
+    struct model_entry *by_digest;
+    struct ledger_name *names;      /* owned, [name_count], as the ledger last said */
+    size_t name_count;
+};
+
+/* Adds what is new of a worker's announcement. At most MESSAGE_MODELS_MAX are remembered. */
+void models_put(struct models *self, const struct message_model *models, size_t count,
+                int64_t now_ms);
+/* Takes names (malloc'ed). */
+void models_take_names(struct models *self, struct ledger_name *names, size_t count);
+void models_release(struct models *self);
+
+/* spec: "cats", "cats@1a2b3c4d" or 64 hex digits. ERR_UNKNOWN_MODEL lists what is known;
+ * ERR_NO_WORKER: the ledger knows the name, but no worker has been here with its model. */
+enum err_code models_resolve(const struct models *self, struct text spec,
+                             const struct model_entry **out, struct err *e);
+/* The digest alone, which a name of the ledger or 64 hex digits give even when no worker has been
+ * here with the model. */
+enum err_code models_digest_of(const struct models *self, struct text spec, struct digest *out,
+                               struct err *e);
+/* The one known model whose digest begins with prefix (hex). ERR_UNKNOWN_MODEL, ERR_CONFLICT. */
+enum err_code models_find_prefix(const struct models *self, struct text prefix,
+                                 const struct model_entry **out, struct err *e);
+const struct model_entry *models_find(const struct models *self, const struct digest *digest);
+/* A name that the ledger binds to the digest, else the one its file proposed, else "". */
+const char *models_name_of(const struct models *self, const struct digest *digest);
+bool models_is_bound(const struct models *self, const char *name, const struct digest *digest);
+
+#endif
