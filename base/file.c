@@ -144,8 +144,8 @@ static int open_beside(const char *path, char temp[PATH_MAX])
     return -1;
 }
 
-/* The rename itself lasts through a power cut only once its folder is on the disk. Some file systems
- * refuse to sync a folder; the file is whole all the same. */
+/* The rename itself lasts through a power cut only once its folder is on the disk. Some file
+ * systems refuse to sync a folder; the file is whole all the same. */
 static void sync_folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -169,8 +169,8 @@ static enum err_code parse_header(struct text t, const char *path, struct npy *o
             has_order = true;
         } else if (!has_shape && take(&t, "'shape':")) {
             if (!take_shape(&t, out))
-                return err_set(e, ERR_UNSUPPORTED, "array \"%s\" has no shape of at most %d lengths",
-                               path, NPY_RANK_MAX);
+                return err_set(e, ERR_UNSUPPORTED, "array \"%s\" has no shape of at most %d "
+                                                   "lengths", path, NPY_RANK_MAX);
             has_shape = true;
         } else {
             break;
@@ -179,7 +179,8 @@ static enum err_code parse_header(struct text t, const char *path, struct npy *o
             break;
     }
     if (!closed || !has_dtype || !has_order || !has_shape)
-        return err_set(e, ERR_INVALID, "\"%s\" is not an array file: its header is malformed", path);
+        return err_set(e, ERR_INVALID, "\"%s\" is not an array file: its header is malformed",
+                       path);
     return ERR_OK;
 }
 

@@ -1,5 +1,5 @@
-/* npy -- arrays in NumPy's file format (version 1.0, C order, little-endian): what `render --dump-*`
- * writes and what the golden vectors are kept in. */
+/* npy -- arrays in NumPy's file format (version 1.0, C order, little-endian): what
+ * `render --dump-*` writes and what the golden vectors are kept in. */
 #ifndef BASE_NPY_H
 #define BASE_NPY_H
 
@@ -26,8 +26,8 @@ size_t npy_item_bytes(enum npy_dtype dtype);
  * length that cannot be; else as file_write_atomic. */
 enum err_code npy_write(const char *path, const struct npy *array, struct err *e);
 
-/* Reads path; every byte of it is hostile. On success *out is the caller's to release; on failure it
- * is all zero. ERR_FILE (cannot be read, cut short, longer than its shape says), ERR_INVALID (not
+/* Reads path; every byte of it is hostile. On success *out is the caller's to release; on failure
+ * it is all zero. ERR_FILE (cannot be read, cut short, longer than its shape says), ERR_INVALID (not
  * such a file), ERR_UNSUPPORTED (another dtype, order, version or rank), ERR_NOMEM. */
 enum err_code npy_read(const char *path, struct npy *out, struct err *e);
 void npy_release(struct npy *self);

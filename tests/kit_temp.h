@@ -31,7 +31,7 @@ struct ran {
 struct ran run_program(const char *const *argv);
 void ran_release(struct ran *self);
 
-/* A picture that is neither flat nor noise: waves whose form depends on index. [height, width, 3] */
+/* A picture neither flat nor noise: waves whose form depends on index. [height, width, 3] */
 void fill_waves(uint8_t *rgb, int width, int height, int index);
 
 #endif
