@@ -1,0 +1,40 @@
+#include "kernels/picture.h"
+
+#include "base/mark.h"
+
+#include <stdlib.h>
+
+enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
+                             const uint8_t *rgb, struct picture *out, struct err *e)
+{
+    char xmp[MARK_XMP_MAX];
+    struct jpeg_picture jpeg = { .rgb = rgb, .width = recipe->width, .height = recipe->height,
+                                 .quality = recipe->quality };
+    enum err_code rc;
+
+    *out = (struct picture){ .file = NULL };
+    if (recipe->mark == RECIPE_MARK_XMP) {
+        struct recipe_text text = recipe_text(recipe);
+
+        if (!mark_xmp(&text, xmp, sizeof xmp))
+            return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark", text.len);
+        jpeg.xmp = xmp;
+    } else if (recipe->mark != RECIPE_MARK_NONE) {
+        return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
+    }
+    rc = jpeg_encode(encoder, &jpeg, &out->file, &out->len, e);
+    if (rc)
+        return rc;
+    out->file_sha = digest_of(out->file, out->len);
+    if (!mark_core_sha256(out->file, out->len, &out->core_sha)) {
+        picture_release(out);
+        return err_set(e, ERR_BUG, "the JPEG just made is malformed");
+    }
+    return ERR_OK;
+}
+
+void picture_release(struct picture *self)
+{
+    free(self->file);
+    *self = (struct picture){ .file = NULL };
+}

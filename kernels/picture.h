@@ -1,0 +1,27 @@
+/* picture -- from rendered pixels to the file that is stored and sent: the one place where a
+ * recipe's format and mark become bytes, so that the worker and `seedpress render` make the same. */
+#ifndef KERNELS_PICTURE_H
+#define KERNELS_PICTURE_H
+
+#include "kernels/jpeg.h"
+#include "proto/digest.h"
+#include "proto/err.h"
+#include "proto/recipe.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct picture {
+    uint8_t *file;                  /* a JPEG; picture_release frees it, or take it and set NULL */
+    size_t len;
+    struct digest file_sha;         /* SHA-256 of file */
+    struct digest core_sha;         /* the same without metadata: base/mark.h */
+};
+
+/* rgb [recipe->height, recipe->width, 3]. On failure *out is all zero. ERR_UNSUPPORTED (a mark that
+ * is not there), ERR_RANGE, ERR_NOMEM, ERR_BUG. */
+enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
+                             const uint8_t *rgb, struct picture *out, struct err *e);
+void picture_release(struct picture *self);
+
+#endif
