@@ -176,7 +176,7 @@ enum err_code link_create(struct link_context *context, const struct link_option
     self->kind = options->kind;
     self->allow_plain = options->allow_plain;
     self->lock_fd = -1;
-    set_int(self, ZMQ_LINGER, 0);
+    set_int(self, ZMQ_LINGER, options->linger_ms);
     set_int(self, ZMQ_SNDHWM, options->send_hwm ? options->send_hwm : HWM_DEFAULT);
     set_int(self, ZMQ_RCVHWM, options->receive_hwm ? options->receive_hwm : HWM_DEFAULT);
     set_int(self, ZMQ_RECONNECT_IVL, 50);

@@ -66,11 +66,11 @@ struct link_options {
     int64_t frame_max;              /* bytes of one frame; larger ones close the connection */
     bool allow_plain;               /* TCP beyond loopback without encryption */
     bool watch;                     /* DEALER: link_was_lost will tell of lost connections */
+    int linger_ms;                  /* how long unsent messages outlive the link */
 };
 struct link;
 enum err_code link_create(struct link_context *context, const struct link_options *options,
                           struct link **out, struct err *e);
-/* Unsent messages are given up. */
 void link_destroy(struct link **self);
 
 /* Endpoints as libzmq writes them: "tcp://127.0.0.1:7701", "tcp://127.0.0.1:*", "ipc:///run/x". */

@@ -178,6 +178,7 @@ struct message_credit {
     int64_t credit;                 /* leases this broker may have out at this worker */
 };
 struct message_heartbeat {
+    int64_t credit;                 /* as in CREDIT */
     int64_t held, started, rendered, stored;    /* totals since the worker's start but held */
     int64_t backlog_ms;
     bool ledger_up;

@@ -297,6 +297,8 @@ static const struct field CREDIT[] = {
 static const struct field_table CREDIT_TABLE = TABLE(message_credit, CREDIT);
 
 static const struct field HEARTBEAT[] = {
+    { "credit", FIELD_INT, .min = 0, .max = 4096, AT(message_heartbeat, credit),
+      .help = "as in `credit`, so that a lost one does no harm" },
     { "held", FIELD_INT, .min = 0, .max = 4096, AT(message_heartbeat, held),
       .help = "leases of this broker here now" },
     { "started", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, started),
