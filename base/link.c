@@ -434,13 +434,23 @@ int link_fd(const struct link *self)
     return fd;
 }
 
-bool link_is_readable(const struct link *self)
+static int events_of(const struct link *self)
 {
     int events = 0;
     size_t size = sizeof events;
 
     zmq_getsockopt(self->socket, ZMQ_EVENTS, &events, &size);
-    return events & ZMQ_POLLIN;
+    return events;
+}
+
+bool link_is_readable(const struct link *self)
+{
+    return events_of(self) & ZMQ_POLLIN;
+}
+
+bool link_has_room(const struct link *self)
+{
+    return events_of(self) & ZMQ_POLLOUT;
 }
 
 const char *link_library(void)

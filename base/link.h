@@ -106,9 +106,10 @@ void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms);
 
 /* For a poll loop that is not ours. The descriptor turns readable when something happened to the
  * link, which may be nothing to receive, and need not turn readable again before everything was
- * received: ask link_is_readable before waiting for it. Valid until link_destroy. */
+ * received and sent: ask the other two before waiting for it. Valid until link_destroy. */
 int link_fd(const struct link *self);
 bool link_is_readable(const struct link *self);
+bool link_has_room(const struct link *self);            /* to send */
 
 const char *link_library(void);     /* "libzmq 4.3.4" */
 
