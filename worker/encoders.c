@@ -1,0 +1,82 @@
+#include "worker/encoders.h"
+
+#include "base/clock.h"
+#include "worker/job.h"
+#include "worker/renderer.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct encoder {
+    struct encoders *all;
+    struct jpeg_encoder *jpeg;
+    pthread_t thread;
+    bool running;
+};
+
+struct encoders {
+    struct channel *encode, *archive, *events;
+    int count;
+    struct encoder encoder[];       /* [count] */
+};
+
+static void *run(void *arg)
+{
+    struct encoder *self = arg;
+    struct job *job;
+
+    while ((job = channel_take(self->all->encode, CHANNEL_FOREVER))) {
+        int64_t from_us = clock_us();
+        enum err_code rc = picture_encode(self->jpeg, &job->recipe, pixels_of(job), &job->picture,
+                                          &job->why);
+
+        pixels_release(job);
+        job->encode_us = clock_us() - from_us;
+        if (rc)
+            channel_put(self->all->events, &job->ended, CHANNEL_FOREVER);
+        else
+            channel_put(self->all->archive, job, CHANNEL_FOREVER);
+    }
+    return NULL;
+}
+
+enum err_code encoders_create(int threads, struct channel *encode, struct channel *archive,
+                              struct channel *events, struct encoders **out, struct err *e)
+{
+    struct encoders *self = calloc(1, sizeof *self + (size_t)threads * sizeof self->encoder[0]);
+    enum err_code rc = ERR_OK;
+
+    *out = NULL;
+    if (!self)
+        return err_set(e, ERR_NOMEM, "no memory for %d encoders", threads);
+    self->encode = encode;
+    self->archive = archive;
+    self->events = events;
+    for (; !rc && self->count < threads; self->count++) {
+        struct encoder *encoder = &self->encoder[self->count];
+
+        encoder->all = self;
+        rc = jpeg_encoder_create(&encoder->jpeg, e);
+        if (!rc && pthread_create(&encoder->thread, NULL, run, encoder) != 0)
+            rc = err_set(e, ERR_NOMEM, "could not start an encoder thread");
+        encoder->running = !rc;
+    }
+    if (rc) {
+        channel_close(encode);
+        encoders_destroy(&self);
+    }
+    *out = self;
+    return rc;
+}
+
+void encoders_destroy(struct encoders **self)
+{
+    for (int i = 0; *self && i < (*self)->count; i++) {
+        if ((*self)->encoder[i].running)
+            pthread_join((*self)->encoder[i].thread, NULL);
+        jpeg_encoder_destroy(&(*self)->encoder[i].jpeg);
+    }
+    free(*self);
+    *self = NULL;
+}

@@ -1,0 +1,66 @@
+/* job -- one picture on its way through a worker. Exactly one stage owns it at a time; it carries
+ * what each stage found. The uplink creates and destroys it. */
+#ifndef WORKER_JOB_H
+#define WORKER_JOB_H
+
+#include "kernels/picture.h"
+#include "proto/recipe.h"
+#include "sql/ledger.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct loaded_model;
+struct pixels;
+struct job;
+
+/* What the stages tell the uplink, which alone talks to brokers. */
+enum event_kind {
+    EVENT_STARTED,                  /* these leases are being rendered */
+    EVENT_RENDERED,                 /* these have pixels */
+    EVENT_ENDED,                    /* job is stored or failed; the uplink owns it again */
+};
+struct event {
+    enum event_kind kind;
+    struct job *job;                /* ENDED: the event is a part of it */
+    size_t count;                   /* STARTED, RENDERED: the event is the uplink's to free() */
+    struct event_lease {
+        size_t broker;
+        int64_t lease;
+    } leases[];
+};
+
+struct job {
+    /* from the broker */
+    size_t broker;                  /* index in the uplink's list */
+    int64_t lease;
+    struct recipe recipe;
+    struct digest key;
+    int level;                      /* enum message_priority */
+    int64_t deadline_ms;            /* clock_ms's scale */
+    bool alone;                     /* must not share a batch */
+
+    /* batcher */
+    struct loaded_model *model;
+    size_t place;                   /* in the batcher's heap */
+    uint64_t order;                 /* of arrival */
+
+    /* renderer */
+    struct pixels *pixels;          /* shared by the batch; slot is ours */
+    size_t slot;
+    int batch_size;
+    int64_t render_us;              /* of the batch */
+
+    /* encoder */
+    struct picture picture;
+    int64_t encode_us;
+
+    /* archive */
+    struct ledger_stored stored;
+    int64_t store_us;
+
+    struct err why;                 /* code set: the job failed at some stage */
+    struct event ended;             /* last: it ends in an array of no length */
+};
+
+#endif

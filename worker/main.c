@@ -1,0 +1,273 @@
+/* seedpress-worker: reads settings, builds the stages, runs the loop, tears down in reverse. */
+#include "base/channel.h"
+#include "base/clock.h"
+#include "base/link.h"
+#include "base/log.h"
+#include "base/settings.h"
+#include "base/stop.h"
+#include "kernels/backend.h"
+#include "sql/ledger.h"
+#include "worker/archive.h"
+#include "worker/batcher.h"
+#include "worker/encoders.h"
+#include "worker/library.h"
+#include "worker/renderer.h"
+#include "worker/uplink.h"
+
+#include <gnu/libc-version.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, THREADS, BATCH, RESERVE, BATCH_MS,
+                   FILL, BULK, ENCODERS, DRAIN };
+
+static const struct setting SETTINGS[] = {
+    [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
+                  "endpoints of the brokers, with commas between; all are served" },
+    [LEDGER] = { "ledger", SETTING_SECRET, 0, 1000, 0, "dbname=seedpress",
+                 "PostgreSQL, as libpq's connection string" },
+    [MODELS] = { "models_dir", SETTING_TEXT, 0, 2000, 0, "models",
+                 "folder whose *.safetensors are served, each named after its file" },
+    [BACKEND] = { "backend", SETTING_TEXT, 0, 16, 0, "auto", "auto, cpu or cuda" },
+    [DEVICE] = { "device", SETTING_INT, 0, 63, 0, "", "which GPU" },
+    [THREADS] = { "threads", SETTING_INT, 0, 1024, 0, "", "of one render on the CPU; 0: every core" },
+    [BATCH] = { "batch_max", SETTING_INT, 1, 256, 16, "", "pictures rendered together" },
+    [RESERVE] = { "reserve_batches", SETTING_INT, 1, 16, 3, "",
+                  "how many batches of jobs the worker holds in all its stages" },
+    [BATCH_MS] = { "batch_ms", SETTING_INT, 1, 3600000, 2000, "",
+                   "a batch is not made longer than this" },
+    [FILL] = { "fill_ms", SETTING_INT, 0, 3600000, 50, "",
+               "how much low work may lengthen a batch that somebody waits for" },
+    [BULK] = { "bulk_batch_ms", SETTING_INT, 1, 3600000, 250, "",
+               "how long a batch of low work alone may be" },
+    [ENCODERS] = { "encoders", SETTING_INT, 1, 256, 2, "", "JPEG threads" },
+    [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 20000, "",
+                "how long SIGTERM waits for what has started" },
+};
+enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
+
+/* Everything that main builds, in the order in which it is built. */
+struct worker_parts {
+    const struct backend *backend;
+    struct engine *engine;
+    struct library library;
+    struct ledger *ledger;
+    struct batcher *batcher;
+    struct channel *encode, *files, *events;
+    struct renderer *renderer;
+    struct encoders *encoders;
+    struct archive *archive;
+    struct link_context *context;
+    struct uplink *uplink;
+    int stop_fd;
+    bool stopped;                   /* a signal came before everything was up */
+    int64_t run_id;
+    char name[128];                 /* "host:pid:start" */
+};
+
+static void name_worker(char *out, size_t cap)
+{
+    char host[64] = "host";
+
+    gethostname(host, sizeof host - 1);
+    snprintf(out, cap, "%s:%d:%lld", host, (int)getpid(), (long long)(clock_wall_ms() / 1000));
+}
+
+static enum err_code open_engine(const struct settings *s, struct worker_parts *w, struct err *e)
+{
+    struct backend_options options = { .device = (int)settings_int(s, DEVICE),
+                                       .threads = (int)settings_int(s, THREADS) };
+    enum err_code rc = backend_find(settings_text(s, BACKEND), &w->backend, e);
+
+    if (!rc)
+        rc = w->backend->open(&options, &w->engine, e);
+    if (!rc)
+        rc = library_open(settings_text(s, MODELS), w->backend, w->engine,
+                          (int)settings_int(s, BATCH), &w->library, e);
+    return rc;
+}
+
+static enum err_code register_run(struct worker_parts *w, struct err *e)
+{
+    char libraries[160];
+    struct ledger_run run = {
+        .worker = w->name, .version = SEEDPRESS_VERSION, .backend = w->backend->name,
+        .device = w->backend->device(w->engine), .driver = "",
+        .numerics_class = w->backend->numerics_class(w->engine), .encoder = jpeg_encoder_name(),
+        .libraries = libraries,
+    };
+    enum err_code rc;
+
+    snprintf(libraries, sizeof libraries, "%s, glibc %s", link_library(), gnu_get_libc_version());
+    rc = ledger_start_run(w->ledger, &run, &w->run_id, e);
+    for (size_t i = 0; !rc && i < w->library.count; i++) {
+        const struct loaded_model *m = &w->library.models[i];
+        const char *licence = model_note(m->model, "licence");
+        struct ledger_model model = { m->name, m->facts, model_arch_word(m->model),
+                                      licence ? licence : "" };
+
+        rc = ledger_put_model(w->ledger, &model, e);
+    }
+    return rc;
+}
+
+/* No picture without provenance: a worker that the ledger does not know does not start. It waits for
+ * a ledger that is away, but not for one whose schema does not fit. */
+static enum err_code join_ledger(const struct settings *s, struct worker_parts *w, struct err *e)
+{
+    struct link_wait wait = { .fd = w->stop_fd };
+    bool told = false;
+    enum err_code rc;
+
+    rc = ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
+    if (!rc)
+        rc = register_run(w, e);
+    while (rc == ERR_LEDGER_DOWN && !w->stopped) {
+        if (!told)
+            log_event(LOG_WARN, "ledger_down", "reason=\"%s\"", e->msg);
+        told = true;
+        link_poll(&wait, 1, clock_ms() + RETRY_MS);
+        w->stopped = stop_is_asked(w->stop_fd);
+        rc = w->ledger ? register_run(w, e)
+                       : ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
+    }
+    return rc;
+}
+
+static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
+{
+    size_t batch_max = (size_t)settings_int(s, BATCH);
+    size_t capacity = batch_max * (size_t)settings_int(s, RESERVE);
+    struct batcher_options options = { batch_max, settings_int(s, BATCH_MS), settings_int(s, FILL),
+                                       settings_int(s, BULK) };
+    const char *numerics_class = w->backend->numerics_class(w->engine);
+    struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name() };
+    enum err_code rc;
+
+    if ((rc = batcher_create(&options, &w->batcher, e)) ||
+        (rc = channel_create(capacity, &w->encode, e)) ||
+        (rc = channel_create(capacity, &w->files, e)) ||
+        (rc = channel_create(3 * capacity + 64, &w->events, e)) ||   /* each job: three at most */
+        (rc = renderer_create(&w->library, batch_max, w->batcher, w->encode, w->events,
+                              &w->renderer, e)) ||
+        (rc = encoders_create((int)settings_int(s, ENCODERS), w->encode, w->files, w->events,
+                              &w->encoders, e)) ||
+        (rc = archive_create(w->ledger, &run, w->files, w->events, &w->archive, e)) ||
+        (rc = link_context_create(&w->context, e)))
+        return rc;
+
+    struct uplink_parts parts = {
+        .library = &w->library, .batcher = w->batcher, .renderer = w->renderer,
+        .archive = w->archive, .events = w->events, .worker = w->name,
+        .numerics_class = numerics_class, .encoder = jpeg_encoder_name(),
+        .device = w->backend->device(w->engine), .run_id = w->run_id, .capacity = capacity,
+    };
+    return uplink_create(w->context, settings_text(s, BROKERS), &parts, &w->uplink, e);
+}
+
+static void loop(struct worker_parts *w, int64_t drain_ms)
+{
+    struct link_wait waits[UPLINK_BROKERS_MAX + 2];
+    size_t count = uplink_waits(w->uplink, waits);
+    int64_t wake_ms = 0, give_up_ms = INT64_MAX, now_ms = clock_ms();
+
+    waits[count++] = (struct link_wait){ .fd = w->stop_fd };
+    while (!uplink_is_drained(w->uplink) && now_ms < give_up_ms) {
+        link_poll(waits, count, wake_ms < give_up_ms ? wake_ms : give_up_ms);
+        now_ms = clock_ms();         /* the one clock read of this turn */
+        if (stop_is_asked(w->stop_fd) && give_up_ms == INT64_MAX) {
+            log_event(LOG_INFO, "worker_drain", "reason=signal");
+            uplink_drain(w->uplink, now_ms);
+            give_up_ms = now_ms + drain_ms;
+        }
+        wake_ms = uplink_turn(w->uplink, now_ms);
+    }
+    uplink_leave(w->uplink);
+}
+
+/* Front to back: each stage ends when the one before it has. */
+static void end_stages(struct worker_parts *w)
+{
+    struct event *event;
+
+    if (w->batcher)
+        batcher_close(w->batcher);
+    renderer_destroy(&w->renderer);
+    if (w->encode)
+        channel_close(w->encode);
+    encoders_destroy(&w->encoders);
+    if (w->archive)
+        archive_hurry(w->archive);
+    if (w->files)
+        channel_close(w->files);
+    archive_destroy(&w->archive);
+    while (w->events && (event = channel_take(w->events, 0)))
+        if (event->kind == EVENT_ENDED) {    /* given up by a drain that took too long */
+            picture_release(&event->job->picture);
+            free(event->job->stored.data);
+            free(event->job);
+        } else
+            free(event);
+}
+
+static void tear_down(struct worker_parts *w)
+{
+    end_stages(w);
+    uplink_destroy(&w->uplink);
+    link_context_destroy(&w->context);
+    channel_destroy(&w->events);
+    channel_destroy(&w->files);
+    channel_destroy(&w->encode);
+    batcher_destroy(&w->batcher);
+    ledger_close(&w->ledger);
+    library_close(&w->library);
+    if (w->engine)
+        w->backend->close(&w->engine);
+}
+
+static enum err_code serve(const struct settings *s, struct err *e)
+{
+    struct worker_parts w = { .stop_fd = stop_open() };
+    enum err_code rc;
+
+    if (w.stop_fd < 0)
+        return err_set(e, ERR_NOMEM, "no file descriptor for signals");
+    name_worker(w.name, sizeof w.name);
+    rc = open_engine(s, &w, e);
+    if (!rc)
+        rc = join_ledger(s, &w, e);
+    if (w.stopped)
+        rc = ERR_OK;                 /* asked to stop while it waited for the ledger */
+    else if (!rc && !(rc = build_stages(s, &w, e))) {
+        log_event(LOG_INFO, "worker_ready", "worker=%s run=%lld class=%s device=\"%s\" models=%zu",
+                  w.name, (long long)w.run_id, w.backend->numerics_class(w.engine),
+                  w.backend->device(w.engine), w.library.count);
+        loop(&w, settings_int(s, DRAIN));
+        log_event(LOG_INFO, "worker_end", "stored=%lld", (long long)archive_stored(w.archive));
+    }
+    tear_down(&w);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    enum settings_action action;
+    struct settings *s;
+    struct err e = { 0 };
+    enum err_code rc = settings_create(SETTINGS, ROWS, argc, argv, &s, &action, &e);
+
+    if (!rc && action == SETTINGS_HELP)
+        settings_print_help(SETTINGS, ROWS, "seedpress-worker", stdout);
+    else if (!rc && action == SETTINGS_VERSION)
+        puts("seedpress-worker " SEEDPRESS_VERSION);
+    else if (!rc && action == SETTINGS_PRINT)
+        settings_print(s, stdout);
+    else if (!rc)
+        rc = serve(s, &e);
+    if (rc)
+        fprintf(stderr, "seedpress-worker: %s\n", e.msg);
+    settings_destroy(&s);
+    return err_info(rc)->exit_code;
+}

@@ -1,0 +1,32 @@
+/* renderer -- the thread that owns the engine: takes batches, renders them, hands the pixels on.
+ * Two buffers of pixels, taken at start, let it render one batch while the last is encoded. */
+#ifndef WORKER_RENDERER_H
+#define WORKER_RENDERER_H
+
+#include "base/channel.h"
+#include "proto/err.h"
+#include "worker/batcher.h"
+#include "worker/library.h"
+
+#include <stdint.h>
+
+/* The pixels of one batch. The last pixels_release gives the buffer back to the renderer. */
+struct pixels;
+const uint8_t *pixels_of(const struct job *job);    /* [height, width, 3] */
+void pixels_release(struct job *job);
+
+struct renderer;
+/* Everything is borrowed and outlives it. Rendered jobs go into encode, failed ones and what the
+ * brokers are told into events; both must have room for all jobs that the worker can hold. */
+enum err_code renderer_create(const struct library *library, size_t batch_max,
+                              struct batcher *batcher, struct channel *encode,
+                              struct channel *events, struct renderer **out, struct err *e);
+/* Waits for the thread, which ends when the batcher is closed and empty. */
+void renderer_destroy(struct renderer **self);
+
+/* Pictures since the start; how much longer the batch on the device will take by the measured cost. */
+int64_t renderer_started(const struct renderer *self);
+int64_t renderer_rendered(const struct renderer *self);
+int64_t renderer_left_us(const struct renderer *self, int64_t now_us);
+
+#endif

@@ -1,0 +1,514 @@
+#include "worker/uplink.h"
+
+#include "base/log.h"
+#include "proto/message.h"
+#include "worker/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum {
+    HEARTBEAT_MS = 1000,
+    FLUSH_MS = 20,                  /* how soon a refused send is tried again */
+    KEEP_MS = 60000,                /* how long a result waits for a broker that is gone: the picture
+                                       is stored, whoever asks again will have it */
+    TURN_MAX = 256,
+};
+
+struct outgoing {                   /* what a socket did not take yet */
+    struct frame map, payload;
+    bool has_payload;
+    int64_t since_ms;
+    struct outgoing *prev, *next;
+};
+
+struct side {                       /* one broker */
+    char endpoint[256];
+    struct link *link;
+    bool introduced;
+    bool draining;                  /* it said so: nothing new comes from it */
+    size_t held;                    /* its jobs in the worker */
+    struct outgoing *outgoing;
+};
+
+struct uplink {
+    struct uplink_parts parts;
+    struct side sides[UPLINK_BROKERS_MAX];
+    size_t count;
+    int64_t next_heartbeat_ms;
+    bool draining;
+};
+
+static const struct address BROKER = { .len = 0 };
+
+/* ---- sending ---- */
+
+static void keep(struct side *side, struct frame *map, struct frame *payload, int64_t now_ms)
+{
+    struct outgoing *o = calloc(1, sizeof *o);
+
+    if (!o)
+        return;                      /* the broker's patience ends the lease; the picture is stored */
+    o->since_ms = now_ms;
+    frame_init_share(&o->map, map);
+    o->has_payload = payload != NULL;
+    if (payload)
+        frame_init_share(&o->payload, payload);
+    else
+        frame_init(&o->payload);
+    DL_APPEND(side->outgoing, o);
+}
+
+static void drop(struct side *side, struct outgoing *o)
+{
+    DL_DELETE(side->outgoing, o);
+    frame_release(&o->map);
+    frame_release(&o->payload);
+    free(o);
+}
+
+static void flush(struct side *side, int64_t now_ms)
+{
+    struct outgoing *o, *next;
+
+    DL_FOREACH_SAFE(side->outgoing, o, next)
+        if (link_send(side->link, &BROKER, &o->map, o->has_payload ? &o->payload : NULL) ==
+                LINK_SENT || now_ms > o->since_ms + KEEP_MS)
+            drop(side, o);
+        else
+            return;
+}
+
+/* False when the socket took nothing (not connected); what was kept is sent later. */
+enum on_refusal { KEEP, FORGET };
+
+static bool post(struct side *side, const struct message *message, struct frame *payload,
+                 enum on_refusal refusal, int64_t now_ms)
+{
+    struct frame map;
+    struct err e;
+    void *data;
+    size_t len;
+    bool sent;
+
+    if (message_encode(message, &data, &len, &e)) {
+        log_event(LOG_ERROR, "send_failed", "type=%s reason=\"%s\"", message_word(message->type),
+                  e.msg);
+        return false;
+    }
+    if (!frame_init_take(&map, data, len))
+        return false;
+    sent = !side->outgoing && link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
+    if (!sent && refusal == KEEP)
+        keep(side, &map, payload, now_ms);
+    frame_release(&map);
+    return sent;
+}
+
+static void send_leases(struct side *side, enum message_type type, const int64_t *leases,
+                        size_t count, int64_t now_ms)
+{
+    struct message m;
+
+    if (count == 0)
+        return;
+    message_init(&m, type, 0);
+    m.leases.leases = (struct numbers){ leases, count };
+    post(side, &m, NULL, KEEP, now_ms);
+}
+
+static int64_t credit_of(const struct uplink *self, const struct side *side)
+{
+    size_t share = self->parts.capacity / self->count;
+
+    return self->draining || side->draining ? 0 : share ? (int64_t)share : 1;
+}
+
+static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
+{
+    const struct library *library = self->parts.library;
+    struct message_model models[MESSAGE_MODELS_MAX];
+    struct message m;
+
+    for (size_t i = 0; i < library->count; i++) {
+        const struct loaded_model *l = &library->models[i];
+        const char *licence = model_note(l->model, "licence");
+
+        models[i] = (struct message_model){
+            .name = text_of(l->name), .digest = l->facts->digest,
+            .arch = text_of(model_arch_word(l->model)),
+            .licence = { licence ? licence : "", licence ? strnlen(licence, 128) : 0 },
+            .width = l->facts->width, .height = l->facts->height, .num_ws = l->facts->num_ws,
+            .z_dim = l->facts->z_dim, .w_dim = l->facts->w_dim, .c_dim = l->facts->c_dim,
+            .noise_modes = l->facts->noise_modes, .has_transform = l->facts->has_transform,
+        };
+    }
+    message_init(&m, MESSAGE_READY, 0);
+    m.ready = (struct message_ready){
+        .worker = text_of(self->parts.worker), .run = self->parts.run_id,
+        .version = text_of(SEEDPRESS_VERSION),
+        .numerics_class = text_of(self->parts.numerics_class),
+        .encoder = text_of(self->parts.encoder), .device = text_of(self->parts.device),
+        .credit = credit_of(self, side), .models = { models, library->count },
+    };
+    side->introduced = post(side, &m, NULL, FORGET, now_ms);
+    if (side->introduced)
+        log_event(LOG_INFO, "broker_joined", "endpoint=%s credit=%lld", side->endpoint,
+                  (long long)m.ready.credit);
+}
+
+static void send_heartbeat(struct uplink *self, struct side *side, int64_t now_ms)
+{
+    struct message m;
+    int64_t left_us = renderer_left_us(self->parts.renderer, now_ms * 1000);
+
+    message_init(&m, MESSAGE_HEARTBEAT, 0);
+    m.heartbeat = (struct message_heartbeat){
+        .credit = credit_of(self, side), .held = (int64_t)side->held,
+        .started = renderer_started(self->parts.renderer),
+        .rendered = renderer_rendered(self->parts.renderer),
+        .stored = archive_stored(self->parts.archive),
+        .backlog_ms = (batcher_cost_us(self->parts.batcher) + left_us) / 1000,
+        .ledger_up = archive_ledger_is_up(self->parts.archive),
+    };
+    post(side, &m, NULL, FORGET, now_ms);
+}
+
+/* ---- what brokers send ---- */
+
+static void end_job(struct uplink *self, struct job *job)
+{
+    self->sides[job->broker].held--;
+    picture_release(&job->picture);
+    free(job->stored.data);
+    free(job);
+}
+
+static void send_fail(struct side *side, int64_t lease, const struct err *e, int64_t now_ms)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_FAIL, 0);
+    m.fail = (struct message_fail){ lease, text_of(err_info(e->code)->word), text_of(e->msg) };
+    post(side, &m, NULL, KEEP, now_ms);
+}
+
+static enum err_code take_job(struct uplink *self, size_t broker, const struct message_job *in,
+                              int64_t now_ms, struct err *e)
+{
+    struct job *job = calloc(1, sizeof *job);
+    enum err_code rc;
+
+    if (!job)
+        return err_set(e, ERR_NOMEM, "no memory for another job");
+    *job = (struct job){ .broker = broker, .lease = in->lease, .level = (int)in->priority,
+                         .deadline_ms = now_ms + in->deadline_ms, .alone = in->alone };
+    job->ended = (struct event){ .kind = EVENT_ENDED, .job = job };
+    rc = recipe_parse(in->recipe.data, in->recipe.len, &job->recipe, e);
+    if (!rc) {
+        job->key = recipe_key(&job->recipe);
+        job->model = library_find(self->parts.library, &job->recipe.model);
+        if (!job->model)
+            rc = err_set(e, ERR_UNKNOWN_MODEL, "this worker does not have model %.16s",
+                         digest_hex(&job->recipe.model).text);
+        else if (job->recipe.width != job->model->facts->width ||
+                 job->recipe.height != job->model->facts->height)
+            rc = err_set(e, ERR_INVALID, "the recipe's size is not the model's");
+    }
+    if (!rc && !batcher_add(self->parts.batcher, job))
+        rc = err_set(e, ERR_RETRY, "this worker takes no more work");
+    if (rc)
+        free(job);
+    else
+        self->sides[broker].held++;
+    return rc;
+}
+
+static size_t held_in_all(const struct uplink *self)
+{
+    size_t held = 0;
+
+    for (size_t i = 0; i < self->count; i++)
+        held += self->sides[i].held;
+    return held;
+}
+
+static void on_jobs(struct uplink *self, size_t broker, const struct message *m, int64_t now_ms)
+{
+    const struct message_job *jobs = m->jobs.jobs.items;
+    int64_t back[MESSAGE_JOBS_MAX];
+    size_t back_count = 0;
+    struct err e;
+
+    for (size_t i = 0; i < m->jobs.jobs.count; i++)
+        if (self->draining || held_in_all(self) >= self->parts.capacity)
+            back[back_count++] = jobs[i].lease;
+        else if (take_job(self, broker, &jobs[i], now_ms, &e))
+            send_fail(&self->sides[broker], jobs[i].lease, &e, now_ms);
+    send_leases(&self->sides[broker], MESSAGE_HANDBACK, back, back_count, now_ms);
+}
+
+static void on_recall(struct uplink *self, size_t broker, const struct message *m, int64_t now_ms)
+{
+    const struct numbers *leases = &m->leases.leases;
+
+    for (size_t i = 0; i < leases->count; i++) {
+        struct job *job = batcher_recall(self->parts.batcher, broker, leases->items[i]);
+
+        if (!job)
+            continue;                /* it has started: its result will come */
+        end_job(self, job);
+        send_leases(&self->sides[broker], MESSAGE_HANDBACK, &leases->items[i], 1, now_ms);
+    }
+}
+
+/* The broker has forgotten what it leased: what has not started is not worth starting. */
+static void forget_unstarted(struct uplink *self, size_t broker)
+{
+    struct job *job;
+
+    while ((job = batcher_recall_broker(self->parts.batcher, broker)))
+        end_job(self, job);
+}
+
+static void on_introduce(struct uplink *self, size_t broker, const struct message *m,
+                         int64_t now_ms)
+{
+    (void)m;
+    forget_unstarted(self, broker);
+    self->sides[broker].draining = false;
+    send_ready(self, &self->sides[broker], now_ms);
+}
+
+static void on_drain(struct uplink *self, size_t broker, const struct message *m, int64_t now_ms)
+{
+    (void)m;
+    (void)now_ms;
+    forget_unstarted(self, broker);
+    self->sides[broker].draining = true;
+}
+
+static void on_heartbeat(struct uplink *self, size_t broker, const struct message *m,
+                         int64_t now_ms)
+{
+    (void)self;                      /* it keeps the connection warm; nothing follows from it yet */
+    (void)broker;
+    (void)m;
+    (void)now_ms;
+}
+
+static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct uplink *self, size_t broker,
+                                                  const struct message *m, int64_t now_ms) = {
+    [MESSAGE_JOBS] = on_jobs, [MESSAGE_RECALL] = on_recall, [MESSAGE_INTRODUCE] = on_introduce,
+    [MESSAGE_DRAIN] = on_drain, [MESSAGE_HEARTBEAT] = on_heartbeat,
+};
+
+static void take_message(struct uplink *self, size_t broker, struct parcel *parcel, int64_t now_ms)
+{
+    struct message m;
+    struct err e = { 0 };
+
+    if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
+                       MESSAGE_FROM_BROKER, &m, &e) || !HANDLERS[m.type])
+        log_event(LOG_WARN, "broker_malformed", "endpoint=%s reason=\"%s\"",
+                  self->sides[broker].endpoint, e.msg);
+    else
+        HANDLERS[m.type](self, broker, &m, now_ms);
+    message_release(&m);
+    parcel_release(parcel);
+}
+
+/* ---- what the stages say ---- */
+
+static void send_result(struct uplink *self, struct job *job, int64_t now_ms)
+{
+    struct ledger_stored *s = &job->stored;
+    bool winner = s->outcome == LEDGER_WINNER;
+    struct frame jpeg;
+    struct message m;
+
+    message_init(&m, MESSAGE_RESULT, 0);
+    m.result = (struct message_result){
+        .lease = job->lease, .recipe_key = job->key, .sha256 = s->file_sha,
+        .core_sha256 = s->core_sha, .numerics_class = text_of(s->numerics_class),
+        .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
+        .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
+    };
+    if (!frame_init_take(&jpeg, winner ? s->data : job->picture.file,
+                         winner ? s->len : job->picture.len))
+        frame_init(&jpeg);           /* an empty picture is refused by the broker and tried again */
+    if (winner)
+        s->data = NULL;
+    else
+        job->picture.file = NULL;
+    post(&self->sides[job->broker], &m, &jpeg, KEEP, now_ms);
+    frame_release(&jpeg);
+}
+
+static void take_ended(struct uplink *self, struct job *job, int64_t now_ms)
+{
+    if (job->why.code)
+        send_fail(&self->sides[job->broker], job->lease, &job->why, now_ms);
+    else
+        send_result(self, job, now_ms);
+    end_job(self, job);
+}
+
+static void take_leases(struct uplink *self, const struct event *event, int64_t now_ms)
+{
+    enum message_type type = event->kind == EVENT_STARTED ? MESSAGE_STARTED : MESSAGE_RENDERED;
+    int64_t *leases = calloc(event->count, sizeof *leases);
+
+    for (size_t broker = 0; leases && broker < self->count; broker++) {
+        size_t count = 0;
+
+        for (size_t i = 0; i < event->count; i++)
+            if (event->leases[i].broker == broker)
+                leases[count++] = event->leases[i].lease;
+        send_leases(&self->sides[broker], type, leases, count, now_ms);
+    }
+    free(leases);
+}
+
+static void take_events(struct uplink *self, int64_t now_ms)
+{
+    struct event *event;
+
+    while ((event = channel_take(self->parts.events, 0)))
+        if (event->kind == EVENT_ENDED)
+            take_ended(self, event->job, now_ms);
+        else {
+            take_leases(self, event, now_ms);
+            free(event);
+        }
+}
+
+/* ---- the loop's side ---- */
+
+static enum err_code add_side(struct uplink *self, struct link_context *context,
+                              const char *endpoint, size_t len, struct err *e)
+{
+    struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_MAP_MAX,
+                                    .watch = true, .linger_ms = 2000 };
+    struct side *side = &self->sides[self->count];
+    enum err_code rc;
+
+    if (self->count == UPLINK_BROKERS_MAX)
+        return err_set(e, ERR_RANGE, "at most %d brokers", UPLINK_BROKERS_MAX);
+    if (len == 0 || len >= sizeof side->endpoint)
+        return err_set(e, ERR_INVALID, "an endpoint of a broker is empty or too long");
+    memcpy(side->endpoint, endpoint, len);
+    rc = link_create(context, &options, &side->link, e);
+    if (!rc)
+        rc = link_connect(side->link, side->endpoint, e);
+    if (rc)
+        link_destroy(&side->link);
+    else
+        self->count++;
+    return rc;
+}
+
+enum err_code uplink_create(struct link_context *context, const char *endpoints,
+                            const struct uplink_parts *parts, struct uplink **out, struct err *e)
+{
+    struct uplink *self = calloc(1, sizeof *self);
+    enum err_code rc = ERR_OK;
+
+    *out = NULL;
+    if (!self)
+        return err_set(e, ERR_NOMEM, "no memory for the uplink");
+    self->parts = *parts;
+    for (const char *at = endpoints; !rc && at;) {
+        const char *comma = strchr(at, ',');
+
+        rc = add_side(self, context, at, comma ? (size_t)(comma - at) : strlen(at), e);
+        at = comma ? comma + 1 : NULL;
+    }
+    if (rc)
+        uplink_destroy(&self);
+    *out = self;
+    return rc;
+}
+
+void uplink_destroy(struct uplink **self)
+{
+    for (size_t i = 0; *self && i < (*self)->count; i++) {
+        struct side *side = &(*self)->sides[i];
+
+        while (side->outgoing)
+            drop(side, side->outgoing);
+        link_destroy(&side->link);
+    }
+    free(*self);
+    *self = NULL;
+}
+
+size_t uplink_waits(const struct uplink *self, struct link_wait *waits)
+{
+    for (size_t i = 0; i < self->count; i++)
+        waits[i] = (struct link_wait){ .link = self->sides[i].link };
+    waits[self->count] = (struct link_wait){ .fd = channel_fd(self->parts.events) };
+    return self->count + 1;
+}
+
+int64_t uplink_turn(struct uplink *self, int64_t now_ms)
+{
+    bool is_second = now_ms >= self->next_heartbeat_ms, is_waiting = false;
+    struct parcel parcel;
+
+    for (size_t i = 0; i < self->count; i++) {
+        struct side *side = &self->sides[i];
+
+        if (link_was_lost(side->link))
+            side->introduced = false;        /* the next connection is a stranger to the broker */
+        for (int n = 0; n < TURN_MAX && link_receive(side->link, &parcel); n++)
+            take_message(self, i, &parcel, now_ms);
+    }
+    take_events(self, now_ms);
+    for (size_t i = 0; i < self->count; i++) {
+        struct side *side = &self->sides[i];
+
+        if (!side->introduced)
+            send_ready(self, side, now_ms);
+        else if (is_second)
+            send_heartbeat(self, side, now_ms);
+        flush(side, now_ms);
+        is_waiting |= !side->introduced || side->outgoing;
+    }
+    if (is_second)
+        self->next_heartbeat_ms = now_ms + HEARTBEAT_MS;
+    return is_waiting ? now_ms + FLUSH_MS : self->next_heartbeat_ms;
+}
+
+void uplink_drain(struct uplink *self, int64_t now_ms)
+{
+    struct job *job;
+
+    self->draining = true;
+    while ((job = batcher_recall_any(self->parts.batcher))) {
+        send_leases(&self->sides[job->broker], MESSAGE_HANDBACK, &job->lease, 1, now_ms);
+        end_job(self, job);
+    }
+    for (size_t i = 0; i < self->count; i++)
+        if (self->sides[i].introduced)
+            send_heartbeat(self, &self->sides[i], now_ms);   /* credit is 0 now */
+}
+
+bool uplink_is_drained(const struct uplink *self)
+{
+    for (size_t i = 0; i < self->count; i++)
+        if (self->sides[i].introduced && self->sides[i].outgoing)
+            return false;
+    return self->draining && held_in_all(self) == 0;
+}
+
+void uplink_leave(struct uplink *self)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_BYE, 0);
+    for (size_t i = 0; i < self->count; i++)
+        if (self->sides[i].introduced)
+            post(&self->sides[i], &m, NULL, FORGET, 0);
+}
