@@ -14,13 +14,15 @@ PKGS    := libzmq msgpack libpq libcrypto libjpeg libpng libcjson inih
 ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
            -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.
 LIB      = $(shell pkg-config --libs $1)
+# Asked once a compile, not once a make: `make demo` installs what pkg-config needs on the way.
+INC      = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 
 obj     = $(patsubst %,$B/%.o,$(basename $(wildcard $1)))
 PROTO   := $(call obj,proto/*.c)
 BASE    := $(PROTO) $(call obj,base/*.c)
 KERN    := $(call obj,kernels/*.c)
 SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
-LIBSP   := $(call obj,client/seedpress.c)
+LIBSP   := $(call obj,client/seedpress.c client/exchange.c client/answer.c)
 PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker
 PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c)) $(KERN) $(SQL) $(BASE)
 TESTS   := $(patsubst %.c,$B/%,$(wildcard tests/test_*.c tests/flow_*.c))
@@ -65,7 +67,7 @@ $B/sql/migrations.o: $B/sql/migrations.c
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(ALLC) $(INC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: CFLAGS += -O3
