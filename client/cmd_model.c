@@ -1,0 +1,165 @@
+/* model -- what is known of models. Each word after it is a row in SUBCOMMANDS[]. */
+#include "client/command.h"
+
+#include "kernels/model.h"
+
+#include <cjson/cJSON.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char cmd_model_help[] =
+    "seedpress model - what is known of models\n"
+    "\n"
+    "usage: seedpress model inspect FILE\n"
+    "\n"
+    "  inspect FILE   checks a model file (.safetensors) and prints its digest, by which\n"
+    "                 recipes name it, its architecture, and what it says of its licence\n"
+    "\n"
+    "examples:\n"
+    "  seedpress model inspect avatars64.safetensors\n"
+    "  seedpress --json model inspect avatars64.safetensors\n";
+
+/* ---- model inspect ---- */
+
+/* What a file says of itself, in the order in which it is shown. */
+static const char *const NOTES[] = { "name", "licence", "dataset", "kimg", "source_sha256" };
+enum { NOTE_COUNT = sizeof NOTES / sizeof NOTES[0] };
+
+static const char *const NOISE_WORDS[RECIPE_NOISE_COUNT] = {
+    [RECIPE_NOISE_NONE] = "none",
+    [RECIPE_NOISE_CONST] = "const",
+    [RECIPE_NOISE_RANDOM] = "random",
+    [RECIPE_NOISE_STREAM] = "stream",
+};
+
+static uint64_t count_parameters(const struct model *model)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < model_tensor_count(model); i++)
+        count += model_tensor_at(model, i)->count;
+    return count;
+}
+
+/* A stranger's words: control characters could make a terminal do things. */
+static void print_harmless(const char *text)
+{
+    for (; *text; text++)
+        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+}
+
+static void print_text(const struct model *model)
+{
+    const struct model_facts *f = model_facts(model);
+    const char *between = "";
+
+    for (int i = 0; i < NOTE_COUNT; i++)
+        if (model_note(model, NOTES[i])) {
+            printf("%-14s", NOTES[i]);
+            print_harmless(model_note(model, NOTES[i]));
+            putchar('\n');
+        }
+    printf("%-14s%s\n", "digest", digest_hex(&f->digest).text);
+    printf("%-14s%s\n", "architecture", model_arch_word(model));
+    printf("%-14s%d x %d pixels\n", "size", f->width, f->height);
+    printf("%-14sz_dim %d, w_dim %d, num_ws %d\n", "latents", f->z_dim, f->w_dim, f->num_ws);
+    if (f->c_dim > 0)
+        printf("%-14s0..%d\n", "classes", f->c_dim - 1);
+    else
+        printf("%-14snone\n", "classes");
+    printf("%-14s", "noise modes");
+    for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
+        if (f->noise_modes & 1u << k) {
+            printf("%s%s", between, NOISE_WORDS[k]);
+            between = ", ";
+        }
+    printf("\n%-14s%zu, %" PRIu64 " parameters\n", "tensors", model_tensor_count(model),
+           count_parameters(model));
+}
+
+static void print_json(const struct model *model)
+{
+    const struct model_facts *f = model_facts(model);
+    cJSON *root = cJSON_CreateObject();
+    cJSON *modes;
+    char *line;
+
+    for (int i = 0; i < NOTE_COUNT; i++)
+        if (model_note(model, NOTES[i]))
+            cJSON_AddStringToObject(root, NOTES[i], model_note(model, NOTES[i]));
+    cJSON_AddStringToObject(root, "digest", digest_hex(&f->digest).text);
+    cJSON_AddStringToObject(root, "architecture", model_arch_word(model));
+    cJSON_AddNumberToObject(root, "width", f->width);
+    cJSON_AddNumberToObject(root, "height", f->height);
+    cJSON_AddNumberToObject(root, "z_dim", f->z_dim);
+    cJSON_AddNumberToObject(root, "w_dim", f->w_dim);
+    cJSON_AddNumberToObject(root, "num_ws", f->num_ws);
+    cJSON_AddNumberToObject(root, "c_dim", f->c_dim);
+    modes = cJSON_AddArrayToObject(root, "noise_modes");
+    for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
+        if (f->noise_modes & 1u << k)
+            cJSON_AddItemToArray(modes, cJSON_CreateString(NOISE_WORDS[k]));
+    cJSON_AddNumberToObject(root, "tensors", (double)model_tensor_count(model));
+    cJSON_AddNumberToObject(root, "parameters", (double)count_parameters(model));
+    line = cJSON_PrintUnformatted(root);
+    if (line)
+        puts(line);
+    cJSON_free(line);
+    cJSON_Delete(root);
+}
+
+static int inspect(const struct command_context *ctx, int argc, char **argv)
+{
+    static const struct option NO_OPTIONS[] = { { NULL, 0, NULL, 0 } };
+    struct model *model = NULL;
+    struct err e;
+    int opt;
+
+    optind = 0;                      /* glibc: begin anew */
+    opterr = 0;
+    opt = getopt_long(argc, argv, ":", NO_OPTIONS, NULL);
+    if (opt != -1)
+        return command_usage(ctx, "model", "unknown option \"%.40s\"", argv[optind - 1]);
+    if (argc - optind != 1)
+        return command_usage(ctx, "model", "model inspect needs one file");
+    if (model_open(argv[optind], &model, &e)) {
+        if (e.code == ERR_INVALID)
+            e.code = ERR_FILE;       /* malformed is the file, not the command line */
+        return command_fail(ctx, &e);
+    }
+    if (ctx->json)
+        print_json(model);
+    else
+        print_text(model);
+    model_destroy(&model);
+    return EXIT_OK;
+}
+
+/* ---- the words after "model" ---- */
+
+static const struct subcommand {
+    const char *name;
+    command_run *run;               /* argv[0] is the subcommand's name */
+} SUBCOMMANDS[] = {
+    { "inspect", inspect },
+};
+enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
+
+int cmd_model_run(const struct command_context *ctx, int argc, char **argv)
+{
+    char known[80] = "";
+    size_t len = 0;
+
+    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
+        if (argc > 1 && strcmp(argv[1], SUBCOMMANDS[i].name) == 0)
+            return SUBCOMMANDS[i].run(ctx, argc - 1, argv + 1);
+    for (int i = 0; i < SUBCOMMAND_COUNT && len < sizeof known; i++)
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
+                                SUBCOMMANDS[i].name);
+    if (argc == 1)
+        return command_usage(ctx, argv[0], "model does what? One of: %s", known);
+    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after model; known: %s", argv[1],
+                         known);
+}

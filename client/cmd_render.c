@@ -1,0 +1,563 @@
+/* render -- pictures from a model file with no broker between: the hand tool for checking pixels.
+ * It resolves recipes and encodes files with the same functions as the worker, so the same recipe
+ * gives the same file. */
+#include "client/command.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mark.h"
+#include "base/npy.h"
+#include "client/png.h"
+#include "client/progress.h"
+#include "client/seeds.h"
+#include "kernels/backend.h"
+#include "kernels/model.h"
+#include "kernels/picture.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+const char cmd_render_help[] =
+    "seedpress render - make pictures from a model file, without a broker\n"
+    "\n"
+    "usage: seedpress render --model-file FILE --seed N|--seeds LIST [OPTIONS]\n"
+    "\n"
+    "  --model-file FILE    the model, .safetensors\n"
+    "  --seed N             one picture; N is 0..4294967295\n"
+    "  --seeds LIST         several, such as 0-9,12\n"
+    "  --psi P              truncation, -2..2 with at most six places; default 1 (none)\n"
+    "  --cutoff K           rows of w that truncation reaches; default all\n"
+    "  --class C            class of a conditional model\n"
+    "  --noise-mode MODE    const or none; default const where the model has noise\n"
+    "  -o, --output WHERE   a file (.jpg or .png; one seed) or a folder; default: this\n"
+    "                       folder; files in folders are named seed0000.jpg and so on\n"
+    "  --quality Q          of the JPEG, 1..100; default 90\n"
+    "  --backend NAME       auto, cpu or cuda; default auto\n"
+    "  --threads N          of the CPU backend; default 0, one for each core\n"
+    "  --batch N            pictures rendered together; changes no pixel; default 8\n"
+    "arrays of one seed, as NumPy files:\n"
+    "  --dump-z FILE        z, float64 [z_dim]\n"
+    "  --dump-ws FILE       w after truncation, float32 [num_ws, w_dim]\n"
+    "  --dump-image FILE    the picture before it is made 8-bit, float32 [3, H, W]\n"
+    "  --dump-u8 FILE       the picture, uint8 [H, W, 3]\n"
+    "\n"
+    "examples:\n"
+    "  seedpress render --model-file avatars64.safetensors --seed 42 --psi 0.7 -o 42.jpg\n"
+    "  seedpress render --model-file avatars64.safetensors --seeds 0-9,12 -o pictures\n"
+    "  seedpress render --model-file avatars64.safetensors --seed 0 --dump-image 0.npy\n";
+
+enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256 };
+
+enum dump { DUMP_Z, DUMP_WS, DUMP_IMAGE, DUMP_U8, DUMP_COUNT };
+enum target { TARGET_NONE, TARGET_JPEG, TARGET_PNG, TARGET_FOLDER };
+
+struct options {
+    const char *model_file, *seed, *seeds, *output, *backend;
+    const char *dump[DUMP_COUNT];   /* file names; NULL: not wanted */
+    struct recipe_request request;  /* its seed is filled in for each picture */
+    int threads, batch;
+    enum target target;             /* what output is */
+};
+
+/* All that one run holds open, in the order in which it was opened. */
+struct run {
+    const struct command_context *ctx;
+    const struct options *options;
+    struct seeds seeds;
+    struct model *model;
+    const struct backend *backend;
+    struct engine *engine;
+    struct net *net;
+    struct jpeg_encoder *encoder;
+    int batch;                      /* samples in one render */
+    uint8_t *rgb;                   /* [batch, H, W, 3] */
+    struct capture capture;         /* for one seed; its arrays are ours */
+    struct progress progress;
+    uint64_t done;                  /* pictures rendered and written */
+};
+
+/* ---- the command line ---- */
+
+enum {                              /* above every character, so that no letter means one of them */
+    OPT_MODEL_FILE = 256, OPT_SEED, OPT_SEEDS, OPT_PSI, OPT_CUTOFF, OPT_CLASS, OPT_NOISE_MODE,
+    OPT_BACKEND, OPT_THREADS, OPT_BATCH, OPT_QUALITY,
+    OPT_DUMP,                       /* + enum dump */
+};
+
+static const struct option OPTIONS[] = {
+    { "model-file", required_argument, NULL, OPT_MODEL_FILE },
+    { "seed", required_argument, NULL, OPT_SEED },
+    { "seeds", required_argument, NULL, OPT_SEEDS },
+    { "psi", required_argument, NULL, OPT_PSI },
+    { "cutoff", required_argument, NULL, OPT_CUTOFF },
+    { "class", required_argument, NULL, OPT_CLASS },
+    { "noise-mode", required_argument, NULL, OPT_NOISE_MODE },
+    { "backend", required_argument, NULL, OPT_BACKEND },
+    { "threads", required_argument, NULL, OPT_THREADS },
+    { "batch", required_argument, NULL, OPT_BATCH },
+    { "quality", required_argument, NULL, OPT_QUALITY },
+    { "output", required_argument, NULL, 'o' },
+    { "dump-z", required_argument, NULL, OPT_DUMP + DUMP_Z },
+    { "dump-ws", required_argument, NULL, OPT_DUMP + DUMP_WS },
+    { "dump-image", required_argument, NULL, OPT_DUMP + DUMP_IMAGE },
+    { "dump-u8", required_argument, NULL, OPT_DUMP + DUMP_U8 },
+    { NULL, 0, NULL, 0 },
+};
+
+static enum err_code read_noise_mode(const char *text, int *out, struct err *e)
+{
+    if (strcmp(text, "const") == 0)
+        *out = RECIPE_NOISE_CONST;
+    else if (strcmp(text, "none") == 0)
+        *out = RECIPE_NOISE_NONE;
+    else
+        return err_set(e, ERR_INVALID, "--noise-mode is const or none, not \"%.40s\"", text);
+    return ERR_OK;
+}
+
+static enum err_code read_int(const char *option, int min, int max, int *out, struct err *e)
+{
+    int64_t v = *out;
+    enum err_code rc = command_read_whole(option, optarg, min, max, &v, e);
+
+    *out = (int)v;
+    return rc;
+}
+
+/* One option that getopt_long knows, with its value in optarg. */
+static enum err_code take_option(struct options *out, int opt, struct err *e)
+{
+    switch (opt) {
+    case OPT_MODEL_FILE:
+        out->model_file = optarg;
+        return ERR_OK;
+    case OPT_SEED:
+        out->seed = optarg;
+        return ERR_OK;
+    case OPT_SEEDS:
+        out->seeds = optarg;
+        return ERR_OK;
+    case OPT_BACKEND:
+        out->backend = optarg;
+        return ERR_OK;
+    case 'o':
+        out->output = optarg;
+        return ERR_OK;
+    case OPT_PSI:
+        return command_read_millionths("--psi", optarg, &out->request.psi, e);
+    case OPT_CUTOFF:
+        return read_int("--cutoff", 0, RECIPE_WS_MAX, &out->request.cutoff, e);
+    case OPT_CLASS:
+        return read_int("--class", 0, RECIPE_CLASS_MAX, &out->request.class_index, e);
+    case OPT_NOISE_MODE:
+        return read_noise_mode(optarg, &out->request.noise, e);
+    case OPT_THREADS:
+        return read_int("--threads", 0, THREADS_MAX, &out->threads, e);
+    case OPT_BATCH:
+        return read_int("--batch", 1, BATCH_MAX, &out->batch, e);
+    case OPT_QUALITY:
+        return read_int("--quality", 1, 100, &out->request.quality, e);
+    default:
+        out->dump[opt - OPT_DUMP] = optarg;
+        return ERR_OK;
+    }
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t text_len = strlen(text), end_len = strlen(end);
+
+    return text_len > end_len && strcasecmp(text + text_len - end_len, end) == 0;
+}
+
+/* What -o means: a folder that is there is one whatever its name; else the ending decides. */
+static enum err_code find_target(struct options *options, struct err *e)
+{
+    static const char *const OTHERS[] = { ".bmp",  ".gif",  ".webp", ".tif", ".tiff",
+                                          ".avif", ".heic", ".jxl",  ".npy" };
+    struct stat st;
+
+    options->target = TARGET_FOLDER;
+    if (!options->output) {
+        for (int k = 0; k < DUMP_COUNT; k++)
+            if (options->dump[k])
+                options->target = TARGET_NONE;   /* the arrays are what was wanted */
+        options->output = ".";
+        return ERR_OK;
+    }
+    if (stat(options->output, &st) == 0 && S_ISDIR(st.st_mode))
+        return ERR_OK;
+    if (ends_in(options->output, ".jpg") || ends_in(options->output, ".jpeg"))
+        options->target = TARGET_JPEG;
+    else if (ends_in(options->output, ".png"))
+        options->target = TARGET_PNG;
+    for (size_t k = 0; k < sizeof OTHERS / sizeof OTHERS[0]; k++)
+        if (ends_in(options->output, OTHERS[k]))
+            return err_set(e, ERR_INVALID, "pictures are written as .jpg or .png, not \"%s\"",
+                           OTHERS[k]);
+    return ERR_OK;
+}
+
+/* Reads argv and checks what can be checked with no file open. False: *code is the exit code. */
+static bool read_options(const struct command_context *ctx, int argc, char **argv,
+                         struct options *out, int *code)
+{
+    struct err e;
+    int opt;
+
+    *out = (struct options){ .backend = "auto", .batch = BATCH_DEFAULT,
+                             .request = RECIPE_REQUEST_DEFAULT };
+    *code = EXIT_OK;
+    optind = 0;                      /* glibc: begin anew, also after another command line */
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":o:", OPTIONS, NULL)) != -1) {
+        if (opt == '?' || opt == ':')
+            *code = command_bad_option(ctx, argv, opt);
+        else if (take_option(out, opt, &e))
+            *code = command_usage(ctx, argv[0], "%s", e.msg);
+        if (*code)
+            return false;
+    }
+    if (optind < argc)
+        *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
+    else if (!out->model_file)
+        *code = command_usage(ctx, argv[0], "which model? Say --model-file FILE");
+    else if (!out->seed == !out->seeds)
+        *code = command_usage(ctx, argv[0], "which pictures? Say either --seed N or --seeds LIST");
+    else if (find_target(out, &e))
+        *code = command_usage(ctx, argv[0], "%s", e.msg);
+    return *code == EXIT_OK;
+}
+
+/* --seed and --seeds, and what only one of several pictures can have. */
+static bool read_seeds(const struct command_context *ctx, const char *command,
+                       const struct options *options, struct seeds *out, int *code)
+{
+    struct err e;
+
+    if (seeds_parse(options->seed ? options->seed : options->seeds, out, &e)) {
+        *code = command_usage(ctx, command, "%s", e.msg);
+        return false;
+    }
+    *code = EXIT_OK;
+    if (options->seed && strpbrk(options->seed, "-,"))
+        *code = command_usage(ctx, command, "--seed is one seed; for several there is --seeds");
+    else if (out->count > 1 && (options->target == TARGET_JPEG || options->target == TARGET_PNG))
+        *code = command_usage(ctx, command, "%" PRIu32 " pictures do not fit into one file: "
+                                            "-o needs a folder", out->count);
+    for (int k = 0; k < DUMP_COUNT && !*code; k++)
+        if (options->dump[k] && out->count > 1)
+            *code = command_usage(ctx, command, "arrays are dumped of one seed, not of %" PRIu32,
+                                  out->count);
+    return *code == EXIT_OK;
+}
+
+/* ---- opening ---- */
+
+static void close_run(struct run *run)
+{
+    progress_end(&run->progress);
+    free(run->capture.image);
+    free(run->capture.ws);
+    free(run->capture.z);
+    free(run->rgb);
+    jpeg_encoder_destroy(&run->encoder);
+    if (run->net)
+        run->backend->unload(&run->net);
+    if (run->engine)
+        run->backend->close(&run->engine);
+    model_destroy(&run->model);
+    seeds_release(&run->seeds);
+}
+
+/* The recipe of one seed; seeds differ in nothing that can be refused. */
+static enum err_code resolve(const struct run *run, uint32_t seed, struct recipe *out,
+                             const char **warning, struct err *e)
+{
+    struct recipe_request request = run->options->request;
+
+    request.seed = seed;
+    return recipe_resolve(&request, model_facts(run->model), out, warning, e);
+}
+
+static enum err_code take_memory(struct run *run, struct err *e)
+{
+    const struct model_facts *facts = model_facts(run->model);
+    size_t pixels = (size_t)facts->width * facts->height;
+    const char *const *dump = run->options->dump;
+    bool ok;
+
+    run->rgb = malloc((size_t)run->batch * pixels * 3);
+    ok = run->rgb != NULL;
+    if (dump[DUMP_Z])
+        ok &= (run->capture.z = malloc((size_t)facts->z_dim * sizeof(double))) != NULL;
+    if (dump[DUMP_WS])
+        ok &= (run->capture.ws = malloc((size_t)facts->num_ws * facts->w_dim * sizeof(float))) !=
+              NULL;
+    if (dump[DUMP_IMAGE])
+        ok &= (run->capture.image = malloc(3 * pixels * sizeof(float))) != NULL;
+    return ok ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for %d pictures of %d x %d pixels",
+                                 run->batch, facts->width, facts->height);
+}
+
+static enum err_code make_folder(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+        return ERR_OK;
+    if (errno == EEXIST)
+        return err_set(e, ERR_FILE, "\"%s\" is there and is no folder; a file ends in .jpg or .png",
+                       path);
+    return err_set(e, ERR_FILE, "could not make folder \"%s\": %s", path, strerror(errno));
+}
+
+/* From the model file to a net that is ready; what the user got wrong is said before the engine
+ * starts. */
+static enum err_code open_run(struct run *run, struct err *e)
+{
+    const struct options *options = run->options;
+    struct backend_options open_options = { .threads = options->threads };
+    const char *warning;
+    struct recipe recipe;
+    enum err_code rc = model_open(options->model_file, &run->model, e);
+
+    if (rc == ERR_INVALID)
+        rc = e->code = ERR_FILE;     /* malformed is the file, not the command line */
+    if (!rc)
+        rc = resolve(run, run->seeds.ranges[0].first, &recipe, &warning, e);
+    if (!rc && warning)
+        command_warn(run->ctx, warning);
+    if (!rc && options->target == TARGET_FOLDER)
+        rc = make_folder(options->output, e);
+    if (!rc)
+        rc = backend_find(options->backend, &run->backend, e);
+    if (!rc)
+        rc = run->backend->open(&open_options, &run->engine, e);
+    run->batch = run->seeds.count < (uint32_t)options->batch ? (int)run->seeds.count
+                                                             : options->batch;
+    if (!rc)
+        rc = run->backend->load(run->engine, run->model, run->batch, &run->net, e);
+    if (!rc)
+        rc = jpeg_encoder_create(&run->encoder, e);
+    return rc ? rc : take_memory(run, e);
+}
+
+/* ---- files ---- */
+
+/* What is said of a file that was written. */
+struct written {
+    char path[PATH_MAX];
+    struct digest key, file_sha, core_sha;
+    bool has_core;                  /* a JPEG has; a PNG has no such hash */
+};
+
+static enum err_code write_png(const struct recipe *recipe, const uint8_t *rgb,
+                               struct written *written, struct err *e)
+{
+    struct recipe_text text = recipe_text(recipe);
+    char xmp[MARK_XMP_MAX];
+    uint8_t *file = NULL;
+    size_t len;
+    enum err_code rc;
+
+    if (!mark_xmp(&text, xmp, sizeof xmp))
+        return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark", text.len);
+    rc = png_encode(rgb, recipe->width, recipe->height, xmp, &file, &len, e);
+    if (!rc) {
+        written->file_sha = digest_of(file, len);
+        rc = file_write_atomic(written->path, file, len, e);
+    }
+    free(file);
+    return rc;
+}
+
+static enum err_code write_jpeg(struct jpeg_encoder *encoder, const struct recipe *recipe,
+                                const uint8_t *rgb, struct written *written, struct err *e)
+{
+    struct picture picture;
+    enum err_code rc = picture_encode(encoder, recipe, rgb, &picture, e);
+
+    if (rc)
+        return rc;
+    written->file_sha = picture.file_sha;
+    written->core_sha = picture.core_sha;
+    written->has_core = true;
+    rc = file_write_atomic(written->path, picture.file, picture.len, e);
+    picture_release(&picture);
+    return rc;
+}
+
+static void print_json(cJSON *object)
+{
+    char *line = cJSON_PrintUnformatted(object);
+
+    if (line)
+        puts(line);
+    cJSON_free(line);
+    cJSON_Delete(object);
+}
+
+static void print_written(const struct recipe *recipe, const struct written *written)
+{
+    cJSON *line = cJSON_CreateObject();
+
+    cJSON_AddNumberToObject(line, "seed", recipe->seed);
+    cJSON_AddStringToObject(line, "file", written->path);
+    cJSON_AddStringToObject(line, "recipe_key", digest_hex(&written->key).text);
+    cJSON_AddStringToObject(line, "file_sha256", digest_hex(&written->file_sha).text);
+    if (written->has_core)
+        cJSON_AddStringToObject(line, "core_sha256", digest_hex(&written->core_sha).text);
+    else
+        cJSON_AddNullToObject(line, "core_sha256");
+    print_json(line);
+}
+
+static enum err_code write_picture(struct run *run, const struct recipe *recipe,
+                                   const uint8_t *rgb, struct err *e)
+{
+    const struct options *options = run->options;
+    struct written written = { .key = recipe_key(recipe) };
+    enum err_code rc;
+    int len;
+
+    if (options->target == TARGET_NONE)
+        return ERR_OK;
+    if (options->target == TARGET_FOLDER)   /* named as the official tools name them */
+        len = snprintf(written.path, sizeof written.path, "%s/seed%04" PRIu32 ".jpg",
+                       options->output, recipe->seed);
+    else
+        len = snprintf(written.path, sizeof written.path, "%s", options->output);
+    if (len >= (int)sizeof written.path)
+        return err_set(e, ERR_FILE, "the name of the output is too long");
+    rc = options->target == TARGET_PNG
+             ? write_png(recipe, rgb, &written, e)
+             : write_jpeg(run->encoder, recipe, rgb, &written, e);
+    if (!rc && run->ctx->json)
+        print_written(recipe, &written);
+    return rc;
+}
+
+static enum err_code write_dumps(const struct run *run, struct err *e)
+{
+    const struct model_facts *f = model_facts(run->model);
+    const struct npy arrays[DUMP_COUNT] = {
+        [DUMP_Z] = { NPY_FLOAT64, 1, { f->z_dim }, run->capture.z, 0 },
+        [DUMP_WS] = { NPY_FLOAT32, 2, { f->num_ws, f->w_dim }, run->capture.ws, 0 },
+        [DUMP_IMAGE] = { NPY_FLOAT32, 3, { 3, f->height, f->width }, run->capture.image, 0 },
+        [DUMP_U8] = { NPY_UINT8, 3, { f->height, f->width, 3 }, run->rgb, 0 },
+    };
+    enum err_code rc = ERR_OK;
+
+    for (int k = 0; k < DUMP_COUNT && !rc; k++)
+        if (run->options->dump[k])
+            rc = npy_write(run->options->dump[k], &arrays[k], e);
+    return rc;
+}
+
+/* ---- the run ---- */
+
+/* Renders and writes the next seeds of the walk, as many as fit into one render. */
+static enum err_code render_batch(struct run *run, struct seeds_walk *walk, struct err *e)
+{
+    const struct model_facts *facts = model_facts(run->model);
+    size_t picture_bytes = (size_t)facts->width * facts->height * 3;
+    struct sample samples[BATCH_MAX];
+    struct recipe recipes[BATCH_MAX];
+    enum err_code rc = ERR_OK;
+    uint32_t seed;
+    int count = 0;
+
+    while (!rc && count < run->batch && seeds_next(&run->seeds, walk, &seed)) {
+        rc = resolve(run, seed, &recipes[count], NULL, e);
+        if (!rc) {
+            samples[count] = sample_of_recipe(&recipes[count]);
+            count++;
+        }
+    }
+    if (!rc)
+        rc = run->backend->render(run->net, samples, count, run->rgb, &run->capture, e);
+    for (int i = 0; i < count && !rc; i++) {
+        rc = write_picture(run, &recipes[i], run->rgb + i * picture_bytes, e);
+        if (!rc)
+            progress_show(&run->progress, ++run->done, clock_ms());
+    }
+    return rc;
+}
+
+static enum err_code render_all(struct run *run, struct err *e)
+{
+    struct seeds_walk walk = { 0 };
+    enum err_code rc = ERR_OK;
+
+    while (!rc && run->done < run->seeds.count) {
+        if (*run->ctx->interrupted)
+            return err_set(e, ERR_CANCELLED, "interrupted after %" PRIu64 " of %" PRIu32
+                                             " pictures", run->done, run->seeds.count);
+        rc = render_batch(run, &walk, e);
+    }
+    return rc ? rc : write_dumps(run, e);
+}
+
+static void print_summary(const struct run *run, int64_t elapsed_ms)
+{
+    const char *numerics = run->backend->numerics_class(run->engine);
+    double seconds = (double)(elapsed_ms > 0 ? elapsed_ms : 1) / 1000;
+    double rate = (double)run->done / seconds;
+
+    if (run->ctx->json) {
+        cJSON *line = cJSON_CreateObject();
+
+        cJSON_AddNumberToObject(line, "images", (double)run->done);
+        cJSON_AddNumberToObject(line, "seconds", seconds);
+        cJSON_AddNumberToObject(line, "images_per_s", rate);
+        cJSON_AddStringToObject(line, "numerics_class", numerics);
+        cJSON_AddStringToObject(line, "encoder", jpeg_encoder_name());
+        print_json(line);
+        return;
+    }
+    printf("%" PRIu64 " picture%s", run->done, run->done == 1 ? "" : "s");
+    if (run->options->target != TARGET_NONE)
+        printf(" in %s", run->options->output);
+    printf(": %.2f s, %.1f images/s (%s; %s)\n", seconds, rate, numerics,
+           run->backend->device(run->engine));
+}
+
+int cmd_render_run(const struct command_context *ctx, int argc, char **argv)
+{
+    struct options options;
+    struct run run = { .ctx = ctx, .options = &options };
+    struct err e;
+    int64_t start_ms;
+    int code = EXIT_OK;
+
+    if (!read_options(ctx, argc, argv, &options, &code) ||
+        !read_seeds(ctx, argv[0], &options, &run.seeds, &code))
+        goto done;
+    if (open_run(&run, &e)) {
+        code = command_fail(ctx, &e);
+        goto done;
+    }
+    start_ms = clock_ms();           /* the model is loaded: the rate is that of pictures */
+    progress_init(&run.progress, stderr,
+                  ctx->json ? PROGRESS_SILENT : progress_style_of(stderr), run.seeds.count,
+                  start_ms);
+    if (render_all(&run, &e)) {
+        progress_end(&run.progress);
+        code = command_fail(ctx, &e);
+    } else {
+        progress_end(&run.progress);
+        print_summary(&run, clock_ms() - start_ms);
+    }
+done:
+    close_run(&run);
+    return code;
+}

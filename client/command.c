@@ -1,0 +1,101 @@
+#include "client/command.h"
+
+#include "proto/number.h"
+
+#include <cjson/cJSON.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* {"error":{"code":..,"message":..}}; by cJSON, because words repeat what users typed. */
+static void print_error_object(const struct err *e)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON *error = cJSON_AddObjectToObject(root, "error");
+    char *line;
+
+    cJSON_AddStringToObject(error, "code", err_info(e->code)->word);
+    cJSON_AddStringToObject(error, "message", e->msg);
+    line = cJSON_PrintUnformatted(root);
+    fprintf(stderr, "%s\n", line ? line : "{\"error\":{\"code\":\"no_memory\"}}");
+    cJSON_free(line);
+    cJSON_Delete(root);
+}
+
+int command_fail(const struct command_context *ctx, const struct err *e)
+{
+    if (ctx->json)
+        print_error_object(e);
+    else
+        fprintf(stderr, "seedpress: %s\n", e->msg);
+    return err_info(e->code)->exit_code;
+}
+
+int command_usage(const struct command_context *ctx, const char *command, const char *fmt, ...)
+{
+    struct err e = { .code = ERR_INVALID };
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(e.msg, sizeof e.msg, fmt, args);
+    va_end(args);
+    command_fail(ctx, &e);
+    if (!ctx->json)
+        fprintf(stderr, "try: seedpress %s%s--help\n", command, *command ? " " : "");
+    return EXIT_USAGE;
+}
+
+int command_bad_option(const struct command_context *ctx, char **argv, int opt)
+{
+    const char *text = argv[optind - 1];
+
+    if (opt == ':')
+        return command_usage(ctx, argv[0], "option %s needs a value", text);
+    if (optopt > ' ' && optopt < 0x7f)   /* one letter of several, as in -xyz, may be meant */
+        return command_usage(ctx, argv[0], "unknown option -%c", optopt);
+    return command_usage(ctx, argv[0], "unknown option %s", text);
+}
+
+void command_warn(const struct command_context *ctx, const char *words)
+{
+    if (ctx->json) {
+        cJSON *root = cJSON_CreateObject();
+        char *line;
+
+        cJSON_AddStringToObject(root, "warning", words);
+        line = cJSON_PrintUnformatted(root);
+        if (line)
+            fprintf(stderr, "%s\n", line);
+        cJSON_free(line);
+        cJSON_Delete(root);
+    } else {
+        fprintf(stderr, "seedpress: warning: %s\n", words);
+    }
+}
+
+enum err_code command_read_whole(const char *option, const char *text, int64_t min, int64_t max,
+                                 int64_t *out, struct err *e)
+{
+    int64_t v;
+
+    if (!number_parse(text, strlen(text), &v))
+        return err_set(e, ERR_INVALID, "%s needs a whole number, not \"%.40s\"", option, text);
+    if (v < min || v > max)
+        return err_set(e, ERR_RANGE, "%s %" PRId64 " is out of range: %" PRId64 "..%" PRId64,
+                       option, v, min, max);
+    *out = v;
+    return ERR_OK;
+}
+
+enum err_code command_read_millionths(const char *option, const char *text, int64_t *out,
+                                      struct err *e)
+{
+    if (!number_parse_millionths(text, strlen(text), out))
+        return err_set(e, ERR_INVALID,
+                       "%s needs a number with at most six places, such as 0.7, not \"%.40s\"",
+                       option, text);
+    return ERR_OK;
+}

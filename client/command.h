@@ -1,0 +1,53 @@
+/* command -- what the subcommands of `seedpress` have in common. A new one is a file cmd_<name>.c
+ * with a run function and a help text, declared below, and a row in COMMANDS[] of main.c. */
+#ifndef CLIENT_COMMAND_H
+#define CLIENT_COMMAND_H
+
+#include "proto/err.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { EXIT_OK = 0, EXIT_NO = 1, EXIT_USAGE = 2, EXIT_PARTLY = 3 };   /* the rest: err_info() */
+
+struct command_context {
+    const char *broker;             /* endpoint: --broker, SEEDPRESS_BROKER or the default */
+    bool json;                      /* NDJSON on stdout, an error object on stderr */
+    const volatile sig_atomic_t *interrupted;   /* not 0 after SIGINT or SIGTERM: stop in order */
+};
+
+/* argv[0] is the command's name; the global options are taken out. Gives the exit code. */
+typedef int command_run(const struct command_context *ctx, int argc, char **argv);
+
+struct command {
+    const char *name;
+    const char *summary;            /* one line of `seedpress --help` */
+    const char *help;               /* all of `seedpress NAME --help`, ends in LF */
+    command_run *run;
+};
+
+command_run cmd_model_run, cmd_render_run;
+extern const char cmd_model_help[], cmd_render_help[];
+
+/* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its
+ * exit code: `return command_fail(ctx, &e);` */
+int command_fail(const struct command_context *ctx, const struct err *e);
+
+/* The same for a command line that cannot be meant so; points to the help of command. */
+int command_usage(const struct command_context *ctx, const char *command, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* What getopt_long's '?' or ':' is about; opterr is 0 and the short options begin with ':'. */
+int command_bad_option(const struct command_context *ctx, char **argv, int opt);
+
+/* Something the user should know, though all goes on. */
+void command_warn(const struct command_context *ctx, const char *words);
+
+/* Values of options; e names the option, as in "--batch". ERR_INVALID, ERR_RANGE. */
+enum err_code command_read_whole(const char *option, const char *text, int64_t min, int64_t max,
+                                 int64_t *out, struct err *e);
+enum err_code command_read_millionths(const char *option, const char *text, int64_t *out,
+                                      struct err *e);
+
+#endif

@@ -1,0 +1,178 @@
+/* seedpress -- the command. Takes the global options out, wherever they stand, finds the command in
+ * the table and hands the rest to it. */
+#include "client/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_BROKER "tcp://127.0.0.1:7701"
+
+static const struct command COMMANDS[] = {
+    { "render", "make pictures from a model file, without a broker", cmd_render_help,
+      cmd_render_run },
+    { "model", "look into a model file", cmd_model_help, cmd_model_run },
+};
+enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
+
+static const char HELP_HEAD[] =
+    "seedpress - pictures from StyleGAN models, each named by (model, seed, psi)\n"
+    "\n"
+    "usage: seedpress [GLOBAL OPTIONS] COMMAND [OPTIONS]\n"
+    "\n"
+    "commands:\n";
+static const char HELP_TAIL[] =
+    "\n"
+    "global options, before or after the command:\n"
+    "  --broker ENDPOINT  where the broker is; default: $SEEDPRESS_BROKER, else\n"
+    "                     " DEFAULT_BROKER "\n"
+    "  --json             one JSON object a line on standard output; errors as\n"
+    "                     {\"error\":{\"code\":..,\"message\":..}} on standard error\n"
+    "  --help             this page, or that of the command\n"
+    "  --version          the version\n"
+    "\n"
+    "examples:\n"
+    "  seedpress render --model-file avatars64.safetensors --seed 42 --psi 0.7 -o 42.jpg\n"
+    "  seedpress render --model-file avatars64.safetensors --seeds 0-99 -o pictures\n"
+    "  seedpress model inspect avatars64.safetensors\n"
+    "  seedpress render --help\n"
+    "\n"
+    "exit codes: 0 ok; 1 the answer is no; 2 usage; 3 partly done; 4 refused now, try\n"
+    "again; 5 cannot reach; 6 not allowed; 7 bad or unwritable file; 70 bug; 130 interrupted\n";
+
+/* Set by the handler below and by nothing else; commands see it through their context. */
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    interrupted = number;
+}
+
+/* The first signal asks for an orderly end; the handler then goes, so that a second one ends the
+ * program at once. */
+static void watch_signals(void)
+{
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+struct globals {
+    struct command_context ctx;
+    bool help, version;
+    bool broker_lacks_value;
+};
+
+/* Takes the global options out of argv, in place, and gives the new argc. Behind "--" nothing is an
+ * option. */
+static int take_globals(struct globals *globals, int argc, char **argv)
+{
+    int kept = 1;
+
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+
+        if (strcmp(arg, "--") == 0) {
+            while (i < argc)
+                argv[kept++] = argv[i++];
+        } else if (strcmp(arg, "--json") == 0) {
+            globals->ctx.json = true;
+        } else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+            globals->help = true;
+        } else if (strcmp(arg, "--version") == 0) {
+            globals->version = true;
+        } else if (strcmp(arg, "--broker") == 0) {
+            globals->broker_lacks_value = i + 1 == argc;
+            globals->ctx.broker = argv[++i];
+        } else if (strncmp(arg, "--broker=", 9) == 0) {
+            globals->ctx.broker = arg + 9;
+        } else {
+            argv[kept++] = argv[i];
+        }
+    }
+    argv[kept] = NULL;
+    return kept;
+}
+
+static void print_help(FILE *to)
+{
+    fputs(HELP_HEAD, to);
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    fputs(HELP_TAIL, to);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+static int refuse_command(const struct command_context *ctx, const char *name)
+{
+    char known[160] = "";
+    size_t len = 0;
+
+    if (name[0] == '-')
+        return command_usage(ctx, "", "unknown option %s", name);
+    for (int i = 0; i < COMMAND_COUNT && len < sizeof known; i++)
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
+                                COMMANDS[i].name);
+    return command_usage(ctx, "", "unknown command \"%.40s\"; known: %s", name, known);
+}
+
+static int run(const struct globals *globals, int argc, char **argv)
+{
+    const struct command_context *ctx = &globals->ctx;
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+
+    if (globals->version) {
+        puts("seedpress " SEEDPRESS_VERSION);
+        return EXIT_OK;
+    }
+    if (globals->help && (command || argc == 1)) {
+        if (command)
+            fputs(command->help, stdout);
+        else
+            print_help(stdout);
+        return EXIT_OK;
+    }
+    if (globals->broker_lacks_value)
+        return command_usage(ctx, "", "option --broker needs a value");
+    if (argc == 1) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (!command)
+        return refuse_command(ctx, argv[1]);
+    return command->run(ctx, argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    const char *broker = getenv("SEEDPRESS_BROKER");
+    struct globals globals = {
+        .ctx = { .broker = broker && *broker ? broker : DEFAULT_BROKER,
+                 .interrupted = &interrupted },
+    };
+    struct err e;
+    int code;
+
+    if (argc < 1)                    /* a caller may give no name at all */
+        return EXIT_USAGE;
+    watch_signals();
+    argc = take_globals(&globals, argc, argv);
+    if (globals.ctx.json)            /* who reads objects from a pipe wants each when it is there */
+        setvbuf(stdout, NULL, _IOLBF, 0);
+    code = run(&globals, argc, argv);
+    /* What was printed is part of the answer: a full disk behind it must not look like success. */
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_OK) {
+        err_set(&e, ERR_FILE, "could not write to standard output");
+        code = command_fail(&globals.ctx, &e);
+    }
+    return code;
+}
