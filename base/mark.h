@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of the longest packet, NUL included: every byte of a recipe takes six at most ("&quot;"). */
+/* Bytes of the longest packet, NUL included: a byte of a recipe takes six at most ("&quot;"). */
 enum { MARK_XMP_MAX = 6 * RECIPE_TEXT_MAX + 768 };
 
 /* What stands before the packet in a JPEG's APP1 segment, its NUL included, and the keyword of a
@@ -34,8 +34,8 @@ bool mark_find(const uint8_t *file, size_t len, struct recipe_text *out);
 
 /* SHA-256 of a JPEG without what does not change the picture: APPn and COM segments, fill bytes and
  * what follows EOI. One exception: Adobe's APP14 stays in, because it tells decoders how to read
- * the colours (our own files have none). False when the file is no whole, well-formed JPEG, or memory
- * is out. */
+ * the colours (our own files have none). False when the file is no whole, well-formed JPEG, or
+ * memory is out. */
 bool mark_core_sha256(const uint8_t *jpeg, size_t len, struct digest *out);
 
 #endif

@@ -27,8 +27,8 @@ size_t npy_item_bytes(enum npy_dtype dtype);
 enum err_code npy_write(const char *path, const struct npy *array, struct err *e);
 
 /* Reads path; every byte of it is hostile. On success *out is the caller's to release; on failure
- * it is all zero. ERR_FILE (cannot be read, cut short, longer than its shape says), ERR_INVALID (not
- * such a file), ERR_UNSUPPORTED (another dtype, order, version or rank), ERR_NOMEM. */
+ * it is all zero. ERR_FILE (cannot be read, cut short, longer than its shape says), ERR_INVALID
+ * (not such a file), ERR_UNSUPPORTED (another dtype, order, version or rank), ERR_NOMEM. */
 enum err_code npy_read(const char *path, struct npy *out, struct err *e);
 void npy_release(struct npy *self);
 

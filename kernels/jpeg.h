@@ -3,8 +3,8 @@
  * encoder made before, with and without SIMD; a device that computes the coefficients itself can
  * meet them exactly (all of it is integer arithmetic).
  *
- * An encoder belongs to one thread at a time. It only ever encodes in this one mode: a libjpeg handle
- * that changes between modes keeps the last one's Huffman tables and writes damaged files. */
+ * An encoder belongs to one thread at a time. It only ever encodes in this one mode: a libjpeg
+ * handle that changes modes keeps the last one's Huffman tables and writes damaged files. */
 #ifndef KERNELS_JPEG_H
 #define KERNELS_JPEG_H
 
@@ -19,7 +19,7 @@ struct jpeg_picture {
     const uint8_t *rgb;             /* [height, width, 3] */
     int width, height;              /* 1..65500 */
     int quality;                    /* 1..100, libjpeg's scale */
-    const char *xmp;                /* packet for an APP1 segment, at most 65504 bytes; NULL: none */
+    const char *xmp;                /* packet for APP1, at most 65504 bytes; NULL: none */
 };
 
 /* ERR_NOMEM. */

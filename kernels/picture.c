@@ -17,7 +17,8 @@ enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *
         struct recipe_text text = recipe_text(recipe);
 
         if (!mark_xmp(&text, xmp, sizeof xmp))
-            return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark", text.len);
+            return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark",
+                           text.len);
         jpeg.xmp = xmp;
     } else if (recipe->mark != RECIPE_MARK_NONE) {
         return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");

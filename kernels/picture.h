@@ -1,5 +1,5 @@
 /* picture -- from rendered pixels to the file that is stored and sent: the one place where a
- * recipe's format and mark become bytes, so that the worker and `seedpress render` make the same. */
+ * recipe's format and mark become bytes, so that the worker and `seedpress render` agree. */
 #ifndef KERNELS_PICTURE_H
 #define KERNELS_PICTURE_H
 
