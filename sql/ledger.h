@@ -1,8 +1,10 @@
 /* ledger -- the database as the code sees it; the only module that sees libpq. One ledger is one
  * connection and belongs to one thread. Every call either does its work or says why not; after a
  * lost connection (ERR_LEDGER_DOWN) the next call connects again by itself, so a caller only has to
- * repeat. No call blocks for longer than the connection's timeouts (connect 2 s, statement and lock
- * 2 s, TCP user timeout 5 s).
+ * repeat (with a pause: a call tries once). No call blocks without an end: connecting takes at most
+ * 2 s an address, and is not tried again before as much time has passed as it took to fail; the
+ * server gives a statement, a lock and an idle transaction 2 s; the whole answer has 5 s, a batch
+ * with a bad row twice that.
  *
  * First image wins: of several writers of one recipe key exactly one row stays, and every writer is
  * told of that row. */
@@ -22,22 +24,26 @@ enum {
                                        accepted too (migrations expand first) */
     LEDGER_BATCH_MAX = 64,          /* images of one transaction, keys of one look-up */
     LEDGER_ROWS_MAX = 1000,         /* rows of one answer */
+    LEDGER_FILE_MAX = 64 << 20,     /* bytes of one picture */
 };
 
 struct ledger;
 
 /* Connects to conninfo (libpq's form; never logged, it may hold a password) and checks schema and
  * settings (synchronous_commit must be on). ERR_LEDGER_DOWN: no connection, *out is still given and
- * will connect at the next call; ERR_VERSION: the schema is too old ("run seedpress ledger migrate")
- * or too new, *out is NULL; ERR_NOMEM. application names the program for the server's own views. */
+ * will connect at the next call; ERR_VERSION: the schema is too old ("run seedpress ledger
+ * migrate") or too new; ERR_INVALID: conninfo is malformed; ERR_NOMEM: *out is NULL. application
+ * names the program for the server's own views. */
 enum err_code ledger_open(const char *conninfo, const char *application, struct ledger **out,
                           struct err *e);
 void ledger_close(struct ledger **self);
 /* A round trip: ERR_OK, or why the ledger cannot be used now. Reconnects. */
 enum err_code ledger_ping(struct ledger *self, struct err *e);
 
-/* Applies the migrations that are missing, each in its own transaction, all under one advisory lock,
- * and reports each through report (NULL: quiet). dry_run only reports. */
+/* Applies the migrations that are missing, each in its own transaction, all under one advisory
+ * lock, and reports each through report (NULL: quiet) once it is done; a second migrator waits 30 s
+ * for the first. dry_run only reports what it would do. May take hours on a large ledger.
+ * ERR_LEDGER_DOWN, ERR_INVALID, ERR_VERSION (too new), ERR_NOMEM. */
 enum err_code ledger_migrate(const char *conninfo, bool dry_run,
                              void (*report)(void *arg, int number, const char *name), void *arg,
                              struct err *e);
@@ -51,9 +57,11 @@ struct ledger_run {
     const char *version;            /* of seedpress, with commit where known */
     const char *backend, *device, *driver;
     const char *numerics_class;
-    const char *encoder;            /* "libjpeg-turbo-2.1.5" */
+    const char *encoder;            /* "libjpeg-turbo-2.1.5"; class and encoder: 1..63 bytes */
     const char *libraries;          /* "libzmq 4.3.4, libpq 15.18, glibc 2.36" */
 };
+/* ERR_INVALID: a text is not UTF-8 or too long. Repeated after ERR_LEDGER_DOWN it may leave a
+ * second row, which nothing points to. */
 enum err_code ledger_start_run(struct ledger *self, const struct ledger_run *run, int64_t *run_id,
                                struct err *e);
 
@@ -63,8 +71,10 @@ struct ledger_model {
     const char *arch;               /* "stylegan2" */
     const char *licence;            /* "" when the file says nothing */
 };
-/* Registers the model (again is fine) and binds name to it if nothing has that name yet. */
-enum err_code ledger_put_model(struct ledger *self, const struct ledger_model *model, struct err *e);
+/* Registers the model (again is fine) and binds name to it if nothing has that name yet.
+ * ERR_INVALID: the name or a fact. */
+enum err_code ledger_put_model(struct ledger *self, const struct ledger_model *model,
+                               struct err *e);
 
 struct ledger_name {
     char name[RECIPE_NAME_MAX + 1];
@@ -73,10 +83,12 @@ struct ledger_name {
 /* Names and what they are bound to, by name; at most max. */
 enum err_code ledger_names(struct ledger *self, struct ledger_name *names, size_t max,
                            size_t *count, struct err *e);
-/* Binds name to the registered model with that digest. ERR_UNKNOWN_MODEL. */
+/* Binds name to the registered model with that digest, whatever it named before. ERR_UNKNOWN_MODEL,
+ * ERR_INVALID: the name. */
 enum err_code ledger_bind_name(struct ledger *self, const char *name, const struct digest *digest,
                                struct err *e);
-/* The registered models whose digest begins with hex prefix (2..64 digits); at most max. */
+/* The registered models whose digest begins with hex prefix (2..64 digits, else ERR_INVALID); at
+ * most max. */
 enum err_code ledger_models_with_prefix(struct ledger *self, const char *prefix,
                                         struct digest *digests, size_t max, size_t *count,
                                         struct err *e);
@@ -88,7 +100,8 @@ struct ledger_image {
     struct digest file_sha;         /* of data */
     struct digest core_sha;         /* of the JPEG without APPn and COM */
     int64_t run_id;
-    const char *numerics_class, *encoder;   /* of the run; borrowed */
+    const char *numerics_class, *encoder;   /* of the run, as in ledger_start_run; borrowed. The
+                                       row holds only run_id; these must agree with it */
     int batch_size;
     int64_t render_us;              /* the batch's time */
     const uint8_t *data;            /* borrowed, [len] */
@@ -98,7 +111,9 @@ struct ledger_image {
 
 enum ledger_outcome {
     LEDGER_STORED,                  /* ours is the picture */
-    LEDGER_SAME,                    /* it was there already, with our bytes */
+    LEDGER_SAME,                    /* it was there already, with our bytes; or its bytes are not
+                                       kept and our render has the same core hash, of any class:
+                                       answer our bytes */
     LEDGER_WINNER,                  /* it was there with other bytes: data holds them */
     LEDGER_REFUSED,                 /* why says it: withdrawn, wrong_class, not_reproducible, a bad
                                        row (invalid) */
@@ -107,18 +122,21 @@ enum ledger_outcome {
 struct ledger_stored {
     enum ledger_outcome outcome;
     struct err why;
-    bool alarm;                     /* same class and encoder, other core hash: someone must look */
-    struct digest file_sha, core_sha;       /* the winner's */
-    char numerics_class[64], encoder[64];   /* the winner's */
-    int64_t run_id;                 /* the winner's */
+    bool alarm;                     /* same class and encoder, other core hash: someone must look;
+                                       with WINNER and with REFUSED not_reproducible */
+    struct digest file_sha, core_sha;       /* the winner's, as are the next three; all zeros */
+    char numerics_class[64], encoder[64];   /* when refused as withdrawn or invalid */
+    int64_t run_id;
     uint8_t *data;                  /* WINNER only: owned by the caller, free() */
     size_t len;
 };
 
 /* Stores images[0..count), count <= LEDGER_BATCH_MAX, keys distinct, in one transaction in pipeline
- * mode; returns after the commit with stored[i] for images[i]. A bad row costs only itself: the
- * batch is rolled back and each is stored alone. ERR_LEDGER_DOWN (also: lock timeout, lost
- * connection, full disk): nothing is known; repeat the call, it can do no harm. */
+ * mode; returns after the commit with stored[i] for images[i], as it was then read back. A bad row
+ * (values out of range, no such model or run, 0 or more than LEDGER_FILE_MAX bytes) costs only
+ * itself: the batch is rolled back and each is stored alone. ERR_LEDGER_DOWN (also: lock timeout,
+ * lost connection, full disk), ERR_VERSION, ERR_NOMEM: nothing is known, and no stored[i] owns
+ * data; repeat the call, it can do no harm. ERR_BUG: count. */
 enum err_code ledger_store(struct ledger *self, const struct ledger_image *images, size_t count,
                            struct ledger_stored *stored, struct err *e);
 
@@ -132,7 +150,8 @@ struct ledger_row {
     int64_t run_id;
     int batch_size;
     int64_t bytes;                  /* length of the file */
-    bool kept;                      /* its bytes are in the ledger */
+    bool kept;                      /* its bytes are in the ledger; when they were asked for and
+                                       are not there, false whatever the row says */
     bool withdrawn;
     char created[40];               /* ISO 8601, UTC */
     char worker[128], version[64], backend[32], device[128], driver[64], libraries[160];
@@ -140,13 +159,14 @@ struct ledger_row {
     size_t len;
 };
 struct ledger_rows {
-    struct ledger_row *row;         /* [count] */
+    struct ledger_row *row;         /* [count]; may be NULL when count is 0 */
     size_t count;
 };
 void ledger_rows_release(struct ledger_rows *self);     /* frees rows and data; zeroes *self */
 
 /* What is stored under keys[0..count), count <= LEDGER_BATCH_MAX, in any order; a key with no row
- * gives none. */
+ * gives none. On failure *out is empty. ERR_BUG (here and below): count, or a row's recipe does not
+ * have the row's key, so that someone has changed it. */
 enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, size_t count,
                                bool with_data, struct ledger_rows *out, struct err *e);
 
@@ -160,7 +180,7 @@ struct ledger_query {
     int64_t psi;                    /* BY_SEED: millionths; INT64_MIN: any */
     size_t limit;                   /* 1..LEDGER_ROWS_MAX */
 };
-/* Newest first. */
+/* Newest first, without data. ERR_RANGE: psi, limit. */
 enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
                           struct ledger_rows *out, struct err *e);
 

@@ -1,0 +1,234 @@
+#include "sql/ledger.h"
+
+#include "sql/ledger_self.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ "read the ledger"
+
+/* One column list for all look-ups; enum row_column is its order. A withdrawn picture keeps its
+ * row: that it existed may be told, its bytes may not. */
+#define ROW_COLUMNS                                                                                \
+    "SELECT i.key, m.digest, i.seed, i.psi, o.text, i.file_sha, i.core_sha, r.numerics_class,"     \
+    " r.encoder, i.run_id, i.batch_size, i.bytes, i.kept, w.subject IS NOT NULL,"                  \
+    " to_char(i.created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"                 \
+    " r.worker, r.version, r.backend, r.device, r.driver, r.libraries"
+#define ROW_TABLES                                                                                 \
+    " FROM images i"                                                                               \
+    " JOIN models m ON m.id = i.model_id"                                                          \
+    " JOIN options o ON o.id = i.options_id"                                                       \
+    " JOIN runs r ON r.id = i.run_id"                                                              \
+    " LEFT JOIN withdrawn w ON w.subject = i.subject"
+#define NEWEST_FIRST " ORDER BY i.created DESC, i.key LIMIT "
+
+enum row_column { ROW_KEY, ROW_MODEL, ROW_SEED, ROW_PSI, ROW_OPTIONS, ROW_FILE_SHA, ROW_CORE_SHA,
+                  ROW_CLASS, ROW_ENCODER, ROW_RUN, ROW_BATCH_SIZE, ROW_BYTES, ROW_KEPT,
+                  ROW_WITHDRAWN, ROW_CREATED, ROW_WORKER, ROW_VERSION, ROW_BACKEND, ROW_DEVICE,
+                  ROW_DRIVER, ROW_LIBRARIES, ROW_DATA };
+
+static const struct statement FIND_KEY = {
+    "find_key", READ, ROW_COLUMNS ROW_TABLES " WHERE i.key = $1::bytea" NEWEST_FIRST "$2::bigint"
+};
+/* The bytes too, by the same snapshot that says whether they may be given. */
+static const struct statement FETCH_KEY = {
+    "fetch_key", READ,
+    ROW_COLUMNS ", CASE WHEN i.kept AND w.subject IS NULL"
+                "       THEN (SELECT b.data FROM blobs b WHERE b.key = $1::bytea) END"
+    ROW_TABLES " WHERE i.key = $1::bytea"
+};
+static const struct statement FIND_FILE_SHA = {
+    "find_file_sha", READ,
+    ROW_COLUMNS ROW_TABLES " WHERE i.file_sha = $1::bytea" NEWEST_FIRST "$2::bigint"
+};
+static const struct statement FIND_CORE_SHA = {
+    "find_core_sha", READ,
+    ROW_COLUMNS ROW_TABLES " WHERE i.core_sha = $1::bytea" NEWEST_FIRST "$2::bigint"
+};
+/* Model and psi may be NULL, for any. There are few models: one look into the index for each. */
+static const struct statement FIND_SEED = {
+    "find_seed", READ,
+    ROW_COLUMNS ROW_TABLES " WHERE i.seed = $1::bigint"
+    " AND ($2::bytea IS NULL OR m.digest = $2::bytea) AND ($3::int IS NULL OR i.psi = $3::int)"
+    NEWEST_FIRST "$4::bigint"
+};
+
+void ledger_rows_release(struct ledger_rows *self)
+{
+    for (size_t i = 0; i < self->count; i++)
+        free(self->row[i].data);
+    free(self->row);
+    *self = (struct ledger_rows){ 0 };
+}
+
+/* The recipe out of its parts; its key must be the row's, or the row is not what was stored. */
+static enum err_code rebuild(const PGresult *result, int line, struct ledger_row *row,
+                             struct err *e)
+{
+    struct digest model = result_digest(result, line, ROW_MODEL);
+    char text[RECIPE_TEXT_MAX];
+    struct digest key;
+    int len = snprintf(text, sizeof text,
+                       "seedpress-recipe/1\nmodel=%s\nlatent=seed:%lld\npsi=%d\n%s",
+                       digest_hex(&model).text, (long long)result_int8(result, line, ROW_SEED),
+                       (int)result_int4(result, line, ROW_PSI),
+                       PQgetvalue(result, line, ROW_OPTIONS));
+    bool whole = len > 0 && (size_t)len < sizeof text &&
+                 !recipe_parse(text, (size_t)len, &row->recipe, NULL);
+
+    row->key = result_digest(result, line, ROW_KEY);
+    if (whole)
+        key = recipe_key(&row->recipe);
+    if (!whole || !digest_equal(&key, &row->key))
+        return err_set(e, ERR_BUG, "the ledger's row %s does not hold the recipe of its key",
+                       digest_hex(&row->key).text);
+    return ERR_OK;
+}
+
+static enum err_code read_row(const PGresult *result, int line, struct ledger_row *row,
+                              struct err *e)
+{
+    enum err_code rc = rebuild(result, line, row, e);
+    if (rc)
+        return rc;
+    row->file_sha = result_digest(result, line, ROW_FILE_SHA);
+    row->core_sha = result_digest(result, line, ROW_CORE_SHA);
+    result_text(result, line, ROW_CLASS, row->numerics_class, sizeof row->numerics_class);
+    result_text(result, line, ROW_ENCODER, row->encoder, sizeof row->encoder);
+    row->run_id = result_int8(result, line, ROW_RUN);
+    row->batch_size = result_int4(result, line, ROW_BATCH_SIZE);
+    row->bytes = result_int4(result, line, ROW_BYTES);
+    row->kept = result_bool(result, line, ROW_KEPT);
+    row->withdrawn = result_bool(result, line, ROW_WITHDRAWN);
+    result_text(result, line, ROW_CREATED, row->created, sizeof row->created);
+    result_text(result, line, ROW_WORKER, row->worker, sizeof row->worker);
+    result_text(result, line, ROW_VERSION, row->version, sizeof row->version);
+    result_text(result, line, ROW_BACKEND, row->backend, sizeof row->backend);
+    result_text(result, line, ROW_DEVICE, row->device, sizeof row->device);
+    result_text(result, line, ROW_DRIVER, row->driver, sizeof row->driver);
+    result_text(result, line, ROW_LIBRARIES, row->libraries, sizeof row->libraries);
+    if (PQnfields(result) <= ROW_DATA)
+        return ERR_OK;
+    if (result_is_null(result, line, ROW_DATA)) {
+        row->kept = row->kept && row->withdrawn;        /* a file that is gone is not kept */
+        return ERR_OK;
+    }
+    row->data = result_copy(result, line, ROW_DATA, &row->len);
+    return row->data ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
+}
+
+/* Appends result's rows to out, which has room for them. */
+static enum err_code add_rows(const PGresult *result, struct ledger_rows *out, struct err *e)
+{
+    enum err_code rc = ERR_OK;
+    for (int line = 0; !rc && line < PQntuples(result); line++)
+        rc = read_row(result, line, &out->row[out->count++], e);
+    return rc;
+}
+
+static enum err_code make_room(struct ledger_rows *out, size_t rows, struct err *e)
+{
+    out->row = calloc(rows ? rows : 1, sizeof *out->row);
+    return out->row ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for %zu rows of the ledger", rows);
+}
+
+enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, size_t count,
+                               bool with_data, struct ledger_rows *out, struct err *e)
+{
+    const struct statement *find = with_data ? &FETCH_KEY : &FIND_KEY;
+    struct err later;
+    enum err_code rc, code;
+
+    *out = (struct ledger_rows){ 0 };
+    if (count > LEDGER_BATCH_MAX)
+        return err_set(e, ERR_BUG, "%zu keys in one look-up, %d fit", count, LEDGER_BATCH_MAX);
+    rc = make_room(out, count, e);
+    if (!rc)
+        rc = session_ready(self->session, e);
+    if (!rc)
+        rc = session_prepare(self->session, find, e);
+    if (rc)
+        goto done;
+    /* A statement a key: its plan is the same few index look-ups whatever the tables' sizes. */
+    for (size_t i = 0; !rc && i < count; i++) {
+        struct params p = { 0 };
+        params_digest(&p, &keys[i]);
+        if (!with_data)
+            params_int8(&p, 1);
+        rc = session_send(self->session, find, &p, e);
+    }
+    for (size_t i = 0; i < count; i++) {
+        PGresult *result;
+        code = session_result(self->session, &result, rc ? &later : e);
+        rc = rc ? rc : code;
+        if (!rc)
+            rc = add_rows(result, out, e);
+        PQclear(result);
+    }
+done:
+    if (rc)
+        ledger_rows_release(out);
+    return rc;
+}
+
+static enum err_code set_query(const struct ledger_query *query, const struct statement **find,
+                               struct params *p, struct err *e)
+{
+    switch (query->by) {
+    case LEDGER_BY_KEY:
+        *find = &FIND_KEY;
+        break;
+    case LEDGER_BY_FILE_SHA:
+        *find = &FIND_FILE_SHA;
+        break;
+    case LEDGER_BY_CORE_SHA:
+        *find = &FIND_CORE_SHA;
+        break;
+    case LEDGER_BY_SEED:
+        *find = &FIND_SEED;
+        break;
+    }
+    if (query->limit < 1 || query->limit > LEDGER_ROWS_MAX)
+        return err_set(e, ERR_RANGE, "1 to %d rows can be asked for", LEDGER_ROWS_MAX);
+    if (query->by != LEDGER_BY_SEED) {
+        params_digest(p, &query->digest);
+    } else {
+        bool any_psi = query->psi == INT64_MIN;
+        if (!any_psi && (query->psi < -RECIPE_PSI_MAX || query->psi > RECIPE_PSI_MAX))
+            return err_set(e, ERR_RANGE, "psi is -2 to 2");
+        params_int8(p, query->seed);
+        if (query->any_model)
+            params_null(p);
+        else
+            params_digest(p, &query->model);
+        if (any_psi)
+            params_null(p);
+        else
+            params_int4(p, (int32_t)query->psi);
+    }
+    params_int8(p, (int64_t)query->limit);
+    return ERR_OK;
+}
+
+enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
+                          struct ledger_rows *out, struct err *e)
+{
+    const struct statement *find = NULL;
+    struct params p = { 0 };
+    PGresult *result = NULL;
+    enum err_code rc;
+
+    *out = (struct ledger_rows){ 0 };
+    rc = set_query(query, &find, &p, e);
+    if (!rc)
+        rc = session_call(self->session, find, &p, &result, e);
+    if (!rc)
+        rc = make_room(out, (size_t)PQntuples(result), e);
+    if (!rc)
+        rc = add_rows(result, out, e);
+    PQclear(result);
+    if (rc)
+        ledger_rows_release(out);
+    return rc;
+}

@@ -1,0 +1,382 @@
+/* The write. Why it is built like this:
+ *  - Several images share a transaction, since the commit's fsync is what costs.
+ *  - Keys are sorted, so that two writers of the same keys wait for each other in one direction.
+ *  - BEGIN is sent by itself and each statement has its own Sync: the server's time limits then
+ *    hold for each one, and locks are asked for in the order in which we sent them.
+ *  - The shared advisory lock lets any number of writers go on together, but none beside a
+ *    withdrawal, which takes it alone: either its tombstone is seen here, or our row by it.
+ *  - What is reported was read after the commit, by a statement with a snapshot of its own: a row
+ *    that another writer had not committed yet when ours was refused is seen only then. */
+#include "sql/ledger.h"
+
+#include "sql/ledger_self.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define WRITE "write to the ledger"
+
+static const struct statement FIND_OPTIONS = {
+    "find_options", WRITE, "SELECT id FROM options WHERE text = $1::text"
+};
+static const struct statement ADD_OPTIONS = {
+    "add_options", WRITE,
+    "INSERT INTO options (text) VALUES ($1::text) ON CONFLICT (text) DO NOTHING"
+};
+static const struct statement BEGIN_STORE = { "begin_store", WRITE, "BEGIN" };
+static const struct statement LOCK_STORE = {
+    "lock_store", WRITE, "SELECT pg_advisory_xact_lock_shared(7301)"
+};
+/* Gives a row when ours is the first. The sub-selects are the foreign keys: NULL, when there is no
+ * such model, options or run (with that class and encoder), is a bad row. */
+static const struct statement STORE_IMAGE = {
+    "store_image", WRITE,
+    "WITH won AS ("
+    " INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id,"
+    "                     run_id, batch_size, render_us, bytes, kept)"
+    " SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea,"
+    "        (SELECT id FROM models WHERE digest = $5::bytea),"
+    "        $6::bigint, $7::int,"
+    "        (SELECT id FROM options WHERE id = $8::int),"
+    "        (SELECT id FROM runs WHERE id = $9::bigint AND numerics_class = $10::text"
+    "                               AND encoder = $11::text),"
+    "        $12::int, $13::bigint, $14::int, $15::boolean"
+    " WHERE NOT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea)"
+    " ON CONFLICT (key) DO NOTHING RETURNING key"
+    "), file AS ("
+    " INSERT INTO blobs (key, data) SELECT key, $16::bytea FROM won WHERE $15::boolean"
+    ") SELECT 1 FROM won"
+};
+static const struct statement COMMIT_STORE = { "commit_store", WRITE, "COMMIT" };
+/* Always one row; NULLs when nothing is stored under key $1. $2 is the subject. */
+#define WINNER_COLUMNS                                                                             \
+    "SELECT i.file_sha, i.core_sha, r.numerics_class, r.encoder, i.run_id, w.withdrawn"
+#define WINNER_TABLES                                                                              \
+    " FROM (SELECT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea) AS withdrawn) w"     \
+    " LEFT JOIN images i ON i.key = $1::bytea"                                                     \
+    " LEFT JOIN runs r ON r.id = i.run_id"
+static const struct statement READ_WINNER = {
+    "read_winner", WRITE, WINNER_COLUMNS WINNER_TABLES
+};
+/* For the few whose file is not ours: the row once more, with its bytes, by one snapshot. Not for
+ * all: that blobs has 64 parts makes this several times as dear as the row alone. */
+static const struct statement FETCH_WINNER = {
+    "fetch_winner", WRITE,
+    WINNER_COLUMNS ", CASE WHEN i.kept AND NOT w.withdrawn"
+                   "       THEN (SELECT b.data FROM blobs b WHERE b.key = $1::bytea) END"
+    WINNER_TABLES
+};
+enum winner_column { WINNER_FILE_SHA, WINNER_CORE_SHA, WINNER_CLASS, WINNER_ENCODER, WINNER_RUN,
+                     WINNER_WITHDRAWN, WINNER_DATA };
+
+static const struct statement *const SERIES[] = {
+    &BEGIN_STORE, &LOCK_STORE, &STORE_IMAGE, &COMMIT_STORE, &READ_WINNER, &FETCH_WINNER
+};
+
+/* One image on its way. */
+struct item {
+    struct digest key, subject;
+    int32_t options_id;
+    const struct ledger_image *image;
+    struct ledger_stored *stored;
+    bool won;                       /* its row was inserted by this transaction */
+    bool unlike;                    /* the winner's file is not ours: its bytes are needed */
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(((const struct item *)a)->key.bytes, ((const struct item *)b)->key.bytes,
+                  DIGEST_LEN);
+}
+
+static void refuse(struct ledger_stored *stored, const struct err *why)
+{
+    stored->outcome = LEDGER_REFUSED;
+    stored->why = *why;
+}
+
+/* ---- options ---- */
+
+/* ERR_LEDGER_DOWN, and *id is 0 when the text is not there. */
+static enum err_code find_options(struct ledger *self, const char *text, int32_t *id,
+                                  struct err *e)
+{
+    struct params p = { 0 };
+    PGresult *result;
+    enum err_code rc;
+
+    params_text(&p, text);
+    rc = session_ask(self->session, &FIND_OPTIONS, &p, &result, e);
+    *id = !rc && PQntuples(result) > 0 ? result_int4(result, 0, 0) : 0;
+    PQclear(result);
+    return rc;
+}
+
+/* Options are committed by themselves, before the images that name them: a writer that inserted
+ * them within its transaction would hold up all others until its end. */
+static enum err_code options_id(struct ledger *self, const struct recipe *recipe, int32_t *id,
+                                struct err *e)
+{
+    struct recipe_text whole = recipe_text(recipe);
+    const char *text = strstr(whole.text, "cutoff=");
+    struct params p = { 0 };
+    PGresult *result = NULL;
+    enum err_code rc;
+
+    if (self->option_session != session_number(self->session)) {
+        self->option_session = session_number(self->session);
+        self->option_count = 0;
+    }
+    for (size_t i = 0; i < self->option_count && i < LEDGER_OPTIONS_MAX; i++)
+        if (strcmp(self->option[i].text, text) == 0) {
+            *id = self->option[i].id;
+            return ERR_OK;
+        }
+    rc = find_options(self, text, id, e);
+    if (!rc && *id == 0) {
+        params_text(&p, text);
+        rc = session_ask(self->session, &ADD_OPTIONS, &p, &result, e);
+        PQclear(result);
+        if (!rc)
+            rc = find_options(self, text, id, e);
+    }
+    if (!rc && *id != 0) {
+        struct ledger_option *option = &self->option[self->option_count++ % LEDGER_OPTIONS_MAX];
+        memcpy(option->text, text, strlen(text) + 1);
+        option->id = *id;
+    }
+    return rc;
+}
+
+/* ---- one transaction ---- */
+
+static enum err_code send_image(struct ledger *self, const struct item *item, struct err *e)
+{
+    const struct ledger_image *image = item->image;
+    struct params p = { 0 };
+
+    params_digest(&p, &item->key);
+    params_digest(&p, &item->subject);
+    params_digest(&p, &image->file_sha);
+    params_digest(&p, &image->core_sha);
+    params_digest(&p, &image->recipe.model);
+    params_int8(&p, image->recipe.seed);
+    params_int4(&p, image->recipe.psi);
+    params_int4(&p, item->options_id);
+    params_int8(&p, image->run_id);
+    params_text(&p, image->numerics_class);
+    params_text(&p, image->encoder);
+    params_int4(&p, image->batch_size);
+    params_int8(&p, image->render_us);
+    params_int4(&p, (int32_t)image->len);
+    params_bool(&p, image->keep);
+    if (image->keep)
+        params_bytes(&p, image->data, image->len);
+    else
+        params_null(&p);
+    return session_send(self->session, &STORE_IMAGE, &p, e);
+}
+
+static enum err_code send_read(struct ledger *self, const struct statement *statement,
+                               const struct item *item, struct err *e)
+{
+    struct params p = { 0 };
+    params_digest(&p, &item->key);
+    params_digest(&p, &item->subject);
+    return session_send(self->session, statement, &p, e);
+}
+
+/* Says in item->stored what became of the image, from the row that was read after the commit; or
+ * only that it is unlike ours, when the row came without its bytes. */
+static enum err_code judge(struct item *item, const PGresult *row, struct err *e)
+{
+    const struct ledger_image *image = item->image;
+    struct ledger_stored *stored = item->stored;
+    struct err why;
+
+    item->unlike = false;
+    if (result_bool(row, 0, WINNER_WITHDRAWN)) {
+        err_set(&why, ERR_WITHDRAWN, "the picture was withdrawn");
+        refuse(stored, &why);
+        return ERR_OK;
+    }
+    if (result_is_null(row, 0, WINNER_FILE_SHA))
+        return err_set(e, ERR_LEDGER_DOWN,
+                       "could not " WRITE ": the row was gone when it was read back");
+    stored->file_sha = result_digest(row, 0, WINNER_FILE_SHA);
+    stored->core_sha = result_digest(row, 0, WINNER_CORE_SHA);
+    stored->run_id = result_int8(row, 0, WINNER_RUN);
+    result_text(row, 0, WINNER_CLASS, stored->numerics_class, sizeof stored->numerics_class);
+    result_text(row, 0, WINNER_ENCODER, stored->encoder, sizeof stored->encoder);
+
+    bool same_class = strcmp(stored->numerics_class, image->numerics_class) == 0;
+    bool same_encoder = strcmp(stored->encoder, image->encoder) == 0;
+    bool same_core = digest_equal(&stored->core_sha, &image->core_sha);
+    stored->alarm = same_class && same_encoder && !same_core;
+    if (digest_equal(&stored->file_sha, &image->file_sha)) {
+        stored->outcome = item->won ? LEDGER_STORED : LEDGER_SAME;
+    } else if (PQnfields(row) <= WINNER_DATA) {
+        item->unlike = true;
+    } else if (!result_is_null(row, 0, WINNER_DATA)) {
+        stored->outcome = LEDGER_WINNER;
+        stored->data = result_copy(row, 0, WINNER_DATA, &stored->len);
+        if (!stored->data)
+            return err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
+    } else if (same_core) {
+        stored->outcome = LEDGER_SAME;      /* the pruned picture, rendered again */
+    } else if (same_class) {
+        err_set(&why, ERR_NOT_REPRODUCIBLE, "the stored bytes are not kept, and this render of the "
+                "same class \"%s\" differs from them", image->numerics_class);
+        refuse(stored, &why);
+    } else {
+        err_set(&why, ERR_WRONG_CLASS, "the stored bytes are not kept; class \"%s\" made them, not "
+                "\"%s\"", stored->numerics_class, image->numerics_class);
+        refuse(stored, &why);
+    }
+    return ERR_OK;
+}
+
+static enum err_code send_series(struct ledger *self, const struct item *items, size_t count,
+                                 struct err *e)
+{
+    enum err_code rc = session_send(self->session, &BEGIN_STORE, NULL, e);
+    if (!rc)
+        rc = session_send(self->session, &LOCK_STORE, NULL, e);
+    for (size_t i = 0; !rc && i < count; i++)
+        rc = send_image(self, &items[i], e);
+    if (!rc)
+        rc = session_send(self->session, &COMMIT_STORE, NULL, e);
+    for (size_t i = 0; !rc && i < count; i++)
+        rc = send_read(self, &READ_WINNER, &items[i], e);
+    return rc;
+}
+
+/* The next answer of the series. The first failure is the one to report: those after it only say
+ * that the transaction has failed. */
+static PGresult *next_answer(struct ledger *self, enum err_code *rc, struct err *e)
+{
+    PGresult *result;
+    struct err later;
+    enum err_code code = session_result(self->session, &result, *rc ? &later : e);
+    if (!*rc)
+        *rc = code;
+    return result;
+}
+
+static enum err_code read_series(struct ledger *self, struct item *items, size_t count,
+                                 struct err *e)
+{
+    PGresult *result;
+    enum err_code rc = ERR_OK;
+
+    PQclear(next_answer(self, &rc, e));                 /* BEGIN */
+    PQclear(next_answer(self, &rc, e));                 /* the lock */
+    for (size_t i = 0; i < count; i++) {
+        result = next_answer(self, &rc, e);
+        items[i].won = PQntuples(result) == 1;
+        PQclear(result);
+    }
+    result = next_answer(self, &rc, e);                 /* COMMIT, or what became of it */
+    if (!rc && strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        rc = err_set(e, ERR_LEDGER_DOWN, "could not " WRITE ": the transaction was rolled back");
+    PQclear(result);
+    for (size_t i = 0; i < count; i++) {
+        result = next_answer(self, &rc, e);
+        if (!rc)
+            rc = judge(&items[i], result, e);
+        PQclear(result);
+    }
+    return rc;
+}
+
+static enum err_code fetch_winners(struct ledger *self, struct item *items, size_t count,
+                                   struct err *e)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; !rc && i < count; i++)
+        if (items[i].unlike)
+            rc = send_read(self, &FETCH_WINNER, &items[i], e);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].unlike) {
+            PGresult *result = next_answer(self, &rc, e);
+            if (!rc)
+                rc = judge(&items[i], result, e);
+            PQclear(result);
+        }
+    return rc;
+}
+
+/* Stores items[0..count), sorted, in one transaction. ERR_INVALID: one of them is a bad row;
+ * nothing was stored. */
+static enum err_code store_together(struct ledger *self, struct item *items, size_t count,
+                                    struct err *e)
+{
+    enum err_code rc = session_ready(self->session, e);
+    for (size_t i = 0; !rc && i < count; i++)
+        rc = options_id(self, &items[i].image->recipe, &items[i].options_id, e);
+    for (size_t i = 0; !rc && i < sizeof SERIES / sizeof SERIES[0]; i++)
+        rc = session_prepare(self->session, SERIES[i], e);
+    if (!rc)
+        rc = send_series(self, items, count, e);
+    if (!rc)
+        rc = read_series(self, items, count, e);
+    return rc ? rc : fetch_winners(self, items, count, e);
+}
+
+static enum err_code store_alone(struct ledger *self, struct item *items, size_t count,
+                                 struct err *e)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; !rc && i < count; i++) {
+        rc = store_together(self, &items[i], 1, e);
+        if (rc == ERR_INVALID) {
+            refuse(items[i].stored, e);
+            rc = ERR_OK;
+        }
+    }
+    return rc;
+}
+
+/* What must not even be sent. The rest is for the table's own checks to refuse. */
+static bool is_sendable(const struct ledger_image *image, struct err *why)
+{
+    if (image->len > 0 && image->len <= LEDGER_FILE_MAX)
+        return true;
+    err_set(why, ERR_INVALID, "a picture of %zu bytes cannot be stored, 1 to %d can", image->len,
+            LEDGER_FILE_MAX);
+    return false;
+}
+
+enum err_code ledger_store(struct ledger *self, const struct ledger_image *images, size_t count,
+                           struct ledger_stored *stored, struct err *e)
+{
+    struct item items[LEDGER_BATCH_MAX];
+    size_t item_count = 0;
+    enum err_code rc = ERR_OK;
+
+    if (count > LEDGER_BATCH_MAX)
+        return err_set(e, ERR_BUG, "%zu images in one batch, %d fit", count, LEDGER_BATCH_MAX);
+    memset(stored, 0, count * sizeof *stored);
+    for (size_t i = 0; i < count; i++) {
+        struct err why;
+        if (is_sendable(&images[i], &why))
+            items[item_count++] = (struct item){ .key = recipe_key(&images[i].recipe),
+                                                 .subject = recipe_subject(&images[i].recipe),
+                                                 .image = &images[i], .stored = &stored[i] };
+        else
+            refuse(&stored[i], &why);
+    }
+    if (item_count == 0)
+        return ERR_OK;
+    qsort(items, item_count, sizeof items[0], by_key);
+    rc = store_together(self, items, item_count, e);
+    if (rc == ERR_INVALID)
+        rc = store_alone(self, items, item_count, e);
+    for (size_t i = 0; rc && i < count; i++) {
+        free(stored[i].data);
+        stored[i] = (struct ledger_stored){ 0 };
+    }
+    return rc;
+}
