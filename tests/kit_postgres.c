@@ -1,0 +1,138 @@
+#include "tests/kit_postgres.h"
+
+#include <fcntl.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char SCRIPT[] = "deploy/postgres.sh";
+static const char GUARD[] = "read -r line; deploy/postgres.sh stop \"$1\"; rm -rf \"$1\"";
+
+static void give_up(const char *doing, const char *why)
+{
+    fprintf(stderr, "kit_postgres: could not %s: %s\n", doing, why);
+    exit(1);
+}
+
+/* In a child that becomes another program. */
+static void set_environment(void)
+{
+    setenv("SEEDPRESS_PG_FSYNC", "off", 1);
+    setenv("SEEDPRESS_PG_STOP", "immediate", 1);
+}
+
+/* Runs the script; its output, if wanted, goes into out without the line's end. */
+static void run_script(const char *verb, const char *dir, char *out, size_t size)
+{
+    int pipe_fd[2], status;
+    size_t len = 0;
+    ssize_t got;
+
+    if (pipe2(pipe_fd, O_CLOEXEC))
+        give_up("run deploy/postgres.sh", "no pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        set_environment();
+        dup2(pipe_fd[1], STDOUT_FILENO);
+        execl("/bin/sh", "sh", SCRIPT, verb, dir, (char *)NULL);
+        _exit(127);
+    }
+    close(pipe_fd[1]);
+    while (size > 0 && len + 1 < size && (got = read(pipe_fd[0], out + len, size - 1 - len)) > 0)
+        len += (size_t)got;
+    close(pipe_fd[0]);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+        give_up(verb, "deploy/postgres.sh failed");
+    if (size > 0) {
+        out[len] = '\0';
+        out[strcspn(out, "\n")] = '\0';
+    }
+}
+
+static void start_guardian(struct kit_postgres *self)
+{
+    int pipe_fd[2];
+    if (pipe2(pipe_fd, O_CLOEXEC))
+        give_up("start a guardian", "no pipe");
+    self->alive = pipe_fd[1];
+    self->guardian = fork();
+    if (self->guardian < 0)
+        give_up("start a guardian", "no process");
+    if (self->guardian > 0) {
+        close(pipe_fd[0]);
+        return;
+    }
+    setsid();                       /* an interrupt of the test is not meant for it */
+    set_environment();
+    dup2(pipe_fd[0], STDIN_FILENO);
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    execl("/bin/sh", "sh", "-c", GUARD, "guardian", self->dir, (char *)NULL);
+    _exit(127);
+}
+
+void kit_postgres_start(struct kit_postgres *self)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    memset(self, 0, sizeof *self);
+    snprintf(self->dir, sizeof self->dir, "%s/seedpress-test.XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(self->dir))
+        give_up("make a folder", self->dir);
+    chmod(self->dir, 0711);         /* the server's user passes through; its own folders are 0700 */
+    start_guardian(self);
+    run_script("start", self->dir, NULL, 0);
+    run_script("conninfo", self->dir, self->conninfo, sizeof self->conninfo);
+}
+
+void kit_postgres_stop_server(struct kit_postgres *self)
+{
+    run_script("stop", self->dir, NULL, 0);
+}
+
+void kit_postgres_start_server(struct kit_postgres *self)
+{
+    run_script("start", self->dir, NULL, 0);
+}
+
+void kit_postgres_destroy(struct kit_postgres *self)
+{
+    if (self->guardian > 0) {
+        close(self->alive);
+        waitpid(self->guardian, NULL, 0);
+    }
+    memset(self, 0, sizeof *self);
+}
+
+static PGresult *run_sql(PGconn *conn, const char *sql)
+{
+    PGresult *result;
+    if (PQstatus(conn) != CONNECTION_OK)
+        give_up("connect", PQerrorMessage(conn));
+    result = PQexec(conn, sql);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
+        give_up(sql, PQerrorMessage(conn));
+    return result;
+}
+
+void kit_postgres_exec(const char *conninfo, const char *sql)
+{
+    PGconn *conn = PQconnectdb(conninfo);
+    PQclear(run_sql(conn, sql));
+    PQfinish(conn);
+}
+
+int64_t kit_postgres_int(const char *conninfo, const char *sql)
+{
+    PGconn *conn = PQconnectdb(conninfo);
+    PGresult *result = run_sql(conn, sql);
+    if (PQntuples(result) < 1 || PQgetisnull(result, 0, 0))
+        give_up(sql, "no number");
+    int64_t value = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    PQclear(result);
+    PQfinish(conn);
+    return value;
+}
