@@ -74,7 +74,7 @@ choose_server_user() {
         [ "$owner" = root ] || server_user=$owner
     fi
     id "$server_user" >/dev/null 2>&1 ||
-        fail "no user \"$server_user\" to run the server as; install it with: apt-get install postgresql"
+        fail "there is no user \"$server_user\"; install it with: apt-get install postgresql"
     prefix="setpriv --reuid=$server_user --regid=$(id -g "$server_user") --clear-groups"
     # ls and not test: access(2), under test, does not count capabilities.
     $prefix ls -ld "$dir/." >/dev/null 2>&1 && return 0
@@ -136,12 +136,14 @@ make_socket_folder() {
         # The same name as last time if it is free or still ours, so that conninfo stays true.
         old=$(cat "$dir/socket.path" 2>/dev/null || true)
         if [ -z "$old" ] || ! { mkdir -m 0700 "$old" 2>/dev/null || is_ours "$old"; }; then
-            mktemp -d "${TMPDIR:-/tmp}/seedpress-pg.XXXXXX" >"$dir/socket.path"
+            name=seedpress-pg.XXXXXX
+            parent=${TMPDIR:-/tmp}
+            is_usable_socket_folder "$parent/$name" || parent=/tmp
+            mktemp -d "$parent/$name" >"$dir/socket.path"
         fi
     fi
     sockets=$(socket_folder)
     rm -f "$sockets/.s.PGSQL.$PORT" "$sockets/.s.PGSQL.$PORT.lock"
-    is_usable_socket_folder "$sockets" || fail "\"$sockets\" is too long for a socket; set TMPDIR"
     give_to_server "$sockets"
 }
 
