@@ -1,6 +1,7 @@
 #include "sql/ledger.h"
 
 #include "base/clock.h"
+#include "sql/migrations.h"
 #include "tests/kit_postgres.h"
 
 #include <libpq-fe.h>
@@ -210,6 +211,7 @@ static void migrates_from_nothing_and_only_once(void **state)
     struct ledger *ledger;
     struct err e;
 
+    assert_int_equal(MIGRATION_COUNT, LEDGER_SCHEMA);
     new_database(f, "fresh", conninfo);
     assert_int_equal(ledger_migrate(conninfo, true, note_migration, notes, &e), ERR_OK);
     assert_string_equal(notes, "1 initial;");
