@@ -10,7 +10,9 @@ PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
 
-PKGS    := libzmq msgpack libpq libcrypto libjpeg libpng libcjson inih
+# msgpack-c's C part has another name in later releases.
+MSGPACK  = $(shell pkg-config --exists msgpack && echo msgpack || echo msgpack-c)
+PKGS     = libzmq $(MSGPACK) libpq libcrypto libjpeg libpng libcjson inih
 ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
            -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.
 LIB      = $(shell pkg-config --libs $1)
@@ -35,9 +37,9 @@ all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $B/seedpress.pc
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE)
 $B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE)
 $B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE)
-$B/seedpress-broker: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih) -lm
-$B/seedpress-worker: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih libjpeg libcjson) -lm -ldl
-$B/seedpress: LIBS = $(call LIB,libzmq msgpack libpq libcrypto inih libjpeg libpng libcjson) -lm -ldl
+$B/seedpress-broker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih) -lm
+$B/seedpress-worker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libcjson) -lm -ldl
+$B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libpng libcjson) -lm -ldl
 $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
@@ -51,7 +53,7 @@ $(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):
 $B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
 	$(CC) $(LDFLAGS) -shared -pthread -Wl,-soname,libseedpress.so.1 \
 	    -Wl,--version-script=client/seedpress.map -o $@ $(LIBSP) $(BASE) \
-	    $(call LIB,libzmq msgpack libcrypto inih) -lm
+	    $(call LIB,libzmq $(MSGPACK) libcrypto inih) -lm
 $B/libseedpress.a: $(LIBSP) $(BASE)
 	$(AR) rcs $@ $^
 $B/seedpress.pc: client/seedpress.pc.in Makefile CHANGELOG.md
@@ -72,7 +74,7 @@ $B/%.o: %.c
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: CFLAGS += -O3
 
-programs: $(PROGS) $(TESTS) $(FUZZERS)
+tests: $(TESTS) $(FUZZERS)
 
 test:
 	deploy/packages.sh test
@@ -84,7 +86,7 @@ demo:
 	deploy/demo.sh start $B
 
 demo-stop:
-	deploy/demo.sh stop $B
+	@deploy/demo.sh stop $B
 
 bench:
 	deploy/packages.sh test
@@ -102,9 +104,9 @@ install: all
 	install -m 644 deploy/models/*.safetensors deploy/models/*.md \
 	    $(DESTDIR)$(PREFIX)/share/seedpress/models/
 
-clean:
+clean: demo-stop
 	rm -rf $B
 
-.PHONY: all programs test demo demo-stop bench install clean
+.PHONY: all tests test demo demo-stop bench install clean
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

@@ -1,0 +1,142 @@
+#!/bin/sh
+# A whole seedpress on this machine: a private PostgreSQL, a broker, a worker with the shipped model.
+#     deploy/demo.sh start BUILD     starts what does not run yet, renders 16 pictures, leaves it running
+#     deploy/demo.sh stop BUILD      ends what start began, and nothing else
+# Everything lies under BUILD/demo. `make demo` and `make demo-stop` call this.
+set -eu
+
+MODEL=avatars64
+
+say() {
+    echo "demo: $*"
+}
+
+fail() {
+    echo "demo: $*" >&2
+    exit 1
+}
+
+[ $# -eq 2 ] || fail "usage: deploy/demo.sh start|stop BUILD"
+[ -f deploy/demo.sh ] || fail "run it from the repository's root"
+mkdir -p "$2"
+build=$(cd "$2" && pwd)
+demo=$build/demo
+PATH=$build:$PATH
+
+# ---- processes: a pid counts only while its program is ours ----
+
+is_running() {
+    pid=$(cat "$demo/$1.pid" 2>/dev/null) && [ -n "$pid" ] &&
+        tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | head -n 1 | grep -Fqx "$build/$1"
+}
+
+start_program() {
+    name=$1
+    shift
+    : >"$demo/$name.log"
+    setsid "$build/$name" "$@" >>"$demo/$name.log" 2>&1 </dev/null &
+    echo $! >"$demo/$name.pid"
+}
+
+# Waits up to 30 s for word in the program's log.
+wait_for() {
+    tries=0
+    until grep -q " $2 " "$demo/$1.log"; do
+        is_running "$1" || return 1
+        tries=$((tries + 1))
+        [ $tries -lt 150 ] || return 1
+        sleep 0.2
+    done
+}
+
+stop_program() {
+    if is_running "$1"; then
+        say "stopping $1"
+        kill "$pid"
+        while is_running "$1"; do
+            sleep 0.1
+        done
+    fi
+    rm -f "$demo/$1.pid"
+}
+
+# ---- start ----
+
+endpoint_of() {
+    sed -n "s/.* broker_ready .*$1=\([^ ]*\).*/\1/p" "$demo/seedpress-broker.log" | tail -n 1
+}
+
+start_broker() {
+    start_program seedpress-broker --ledger "$ledger"
+    if ! wait_for seedpress-broker broker_ready; then
+        grep -q "could not listen" "$demo/seedpress-broker.log" ||
+            fail "the broker did not start: $(tail -n 1 "$demo/seedpress-broker.log")"
+        say "ports 7701 and 7702 are taken by something else; using free ones"
+        start_program seedpress-broker --ledger "$ledger" --listen 'tcp://127.0.0.1:*' \
+            --worker-listen 'tcp://127.0.0.1:*'
+        wait_for seedpress-broker broker_ready ||
+            fail "the broker did not start: $(tail -n 1 "$demo/seedpress-broker.log")"
+    fi
+}
+
+start() {
+    mkdir -p "$demo"
+    say "starting a private PostgreSQL under ${demo#"$PWD"/}/pg (no TCP port)"
+    deploy/postgres.sh start "$demo/pg"
+    ledger=$(deploy/postgres.sh conninfo "$demo/pg")
+    say "bringing its tables up to date"
+    seedpress ledger migrate --ledger "$ledger"
+
+    if is_running seedpress-broker; then
+        say "the broker runs already"
+    else
+        say "starting the broker"
+        start_broker
+    fi
+    broker=$(endpoint_of clients)
+    if is_running seedpress-worker; then
+        say "the worker runs already"
+    else
+        say "starting a worker with the models of deploy/models"
+        start_program seedpress-worker --ledger "$ledger" --brokers "$(endpoint_of workers)" \
+            --models-dir "$PWD/deploy/models"
+        wait_for seedpress-worker broker_joined ||
+            fail "the worker did not start: $(tail -n 1 "$demo/seedpress-worker.log")"
+    fi
+    cat >"$demo/env" <<END
+export PATH='$build':"\$PATH"
+export SEEDPRESS_BROKER='$broker'
+export SEEDPRESS_LEDGER='$ledger'
+END
+
+    say "asking the broker at $broker for seeds 0-15 of $MODEL"
+    seedpress --broker "$broker" generate --model $MODEL --seeds 0-15 --psi 0.7 -o "$demo/pictures"
+    say "what the ledger knows of the first one:"
+    seedpress --broker "$broker" provenance "$demo/pictures/seed0000.jpg"
+    cat <<END
+
+The pictures are in ${demo#"$PWD"/}/pictures: seed0000.jpg to seed0015.jpg.
+seedpress is running. Go on with:
+    . ${demo#"$PWD"/}/env
+    seedpress generate --model $MODEL --seeds 42 -o 42.jpg
+    seedpress provenance 42.jpg
+    seedpress status
+    make demo-stop          # ends it; the pictures and the ledger stay
+END
+}
+
+# ---- stop ----
+
+stop() {
+    [ -d "$demo" ] || { say "nothing was started here"; exit 0; }
+    stop_program seedpress-worker
+    stop_program seedpress-broker
+    [ ! -d "$demo/pg" ] || deploy/postgres.sh stop "$demo/pg"
+    say "stopped; pictures and ledger stay in ${demo#"$PWD"/}"
+}
+
+case $1 in
+start) start ;;
+stop) stop ;;
+*) fail "usage: deploy/demo.sh start|stop BUILD" ;;
+esac

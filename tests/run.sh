@@ -1,0 +1,67 @@
+#!/bin/sh
+# Builds and runs every test that needs no GPU: tests/run.sh BUILD. Units and flows run twice, as
+# built and with the address and undefined-behaviour sanitizers; fuzzers replay their corpus.
+# The last line is "N passed, N failed"; the exit status is 0 when nothing failed.
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build}
+san=$build/san
+jobs=$(nproc)
+log=$build/test
+flags="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+mkdir -p "$log"
+rm -f "$log"/*
+unset SEEDPRESS_BROKER SEEDPRESS_LEDGER 2>/dev/null || true
+
+echo "building"
+make -s -j"$jobs" B="$build" all tests
+echo "building with sanitizers"
+make -s -j"$jobs" B="$san" CFLAGS="$flags" LDFLAGS="-fsanitize=address,undefined" all tests
+
+export CMOCKA_MESSAGE_OUTPUT=TAP
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+export MSGPACK_PURE=
+
+# One program, its TAP lines into a file of its own: run_one BUILD PROGRAM [ARGUMENT...]
+cat >"$log/one.sh" <<'END'
+#!/bin/sh
+name=$(echo "$2" | tr '/' '_')
+out=$3/$name.tap
+SEEDPRESS_BUILD=$1 timeout 600 "$2" $4 >"$out" 2>"$out.err" </dev/null
+status=$?
+passed=$(grep -c '^ok ' "$out")
+failed=$(grep -c '^not ok ' "$out")
+[ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+[ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || failed=1      # ran nothing: no success
+echo "$passed $failed" >"$out.sum"
+if [ "$failed" -gt 0 ]; then
+    echo "FAILED $2 (status $status)"
+    grep -A6 '^not ok ' "$out" | head -n 60
+    tail -n 60 "$out.err"
+else
+    echo "passed $2 ($passed)"
+fi
+END
+chmod +x "$log/one.sh"
+
+list() {
+    for b in "$build" "$san"; do
+        for t in tests/flow_*.c tests/test_*.c; do
+            echo "$b $b/${t%.c} $log"
+        done
+    done
+    for t in tests/fuzz_*.c; do
+        name=$(basename "$t" .c)
+        echo "$san $san/${t%.c} $log tests/corpus/${name#fuzz_}"
+    done
+}
+list | xargs -P "$((jobs + 1))" -L 1 "$log/one.sh"
+
+if tests/check_layers.sh >"$log/layers"; then
+    echo "1 0" >"$log/layers.sum"
+else
+    cat "$log/layers"
+    echo "0 1" >"$log/layers.sum"
+fi
+cat "$log"/*.sum | awk '{ p += $1; f += $2 } END { printf "%d passed, %d failed\n", p, f; exit f > 0 }'
