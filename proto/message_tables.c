@@ -120,7 +120,7 @@ static const struct field IMAGE[] = {
       .help = "the worker's start in the ledger" },
     { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_image, bytes),
       .help = "length of the file" },
-    { "source", FIELD_WORD, .max = 1, .def = MESSAGE_SOURCE_RENDER, .words = SOURCE_WORDS,
+    { "source", FIELD_WORD, .required = true, .max = 1, .words = SOURCE_WORDS,
       AT(message_image, source), .help = "`ledger`: it was there already" },
     { "queue_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, queue_ms),
       .help = "from arrival to dispatch" },
