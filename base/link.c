@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,7 @@ void parcel_release(struct parcel *self)
 
 struct link_context {
     void *zmq;
+    atomic_uint watches;            /* made so far */
 };
 
 struct link {
@@ -147,13 +149,14 @@ static void set_int(struct link *self, int option, int value)
     zmq_setsockopt(self->socket, option, &value, sizeof value);
 }
 
-/* The monitor speaks over a socket of its own, named after the one it watches. */
+/* The monitor speaks over a socket of its own. Its name is new each time: libzmq gives names back
+ * some time after their socket was closed. */
 static bool watch_socket(struct link_context *context, struct link *self)
 {
     char name[48];
     int no_linger = 0;
 
-    snprintf(name, sizeof name, "inproc://watch-%p", (void *)self);
+    snprintf(name, sizeof name, "inproc://watch-%u", atomic_fetch_add(&context->watches, 1));
     self->watch = zmq_socket(context->zmq, ZMQ_PAIR);
     if (!self->watch)
         return false;
