@@ -126,8 +126,8 @@ static enum err_code cpu_load(struct engine *self, const struct model *model, in
     return ERR_OK;
 }
 
-static enum err_code check_sample(const struct model_facts *facts, const struct sample *s, int index,
-                                  struct err *e)
+static enum err_code check_sample(const struct model_facts *facts, const struct sample *s,
+                                  int index, struct err *e)
 {
     if (!isfinite(s->psi))
         return err_set(e, ERR_RANGE, "sample %d: psi is not a finite number", index);

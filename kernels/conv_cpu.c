@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { TAPS = 9 };
+enum { TAPS = 9, CONV_ALIGN = 16 };
 
 /* One weight of a 3 x 3 kernel and where in a padded plane its input lies. */
 struct tap {
@@ -36,9 +36,9 @@ size_t conv_padded_count(struct conv_shape n)
 
 size_t conv_plane_count(struct conv_shape n)
 {
-    size_t count = ((size_t)n.height + 1) * conv_pitch(n.width);
+    size_t count = ((size_t)n.height + 1) * conv_pitch(n.width) + CONV_LANES - 1;
 
-    return (count + CONV_LANES - 1) / CONV_LANES * CONV_LANES;
+    return (count + CONV_ALIGN - 1) / CONV_ALIGN * CONV_ALIGN;
 }
 
 void conv_modulate_cpu(float *padded, const float *x, float style, int channel, struct conv_shape n)
@@ -57,7 +57,7 @@ void conv_modulate_cpu(float *padded, const float *x, float style, int channel, 
 }
 
 /* The outputs at..at+lanes-1 of four channels. With lanes a constant the compiler keeps the sums in
- * vector registers: 16 of them, of whatever width, is what each of the callers below asks for. */
+ * vector registers; each caller below asks for about as many as its machine has. */
 static inline __attribute__((always_inline)) void sum_run(const int lanes, const struct rows *rows,
                                                           const struct walk *walk, size_t at)
 {
@@ -93,8 +93,8 @@ static void sum_all(const struct rows *rows, const struct walk *walk, size_t cou
 __attribute__((target("avx2"))) static void sum_all_avx2(const struct rows *rows,
                                                          const struct walk *walk, size_t count)
 {
-    for (size_t at = 0; at < count; at += 32)
-        sum_run(32, rows, walk, at);
+    for (size_t at = 0; at < count; at += 24)
+        sum_run(24, rows, walk, at);
 }
 
 __attribute__((target("avx512f"))) static void sum_all_avx512(const struct rows *rows,

@@ -1,6 +1,6 @@
 /* fir -- the [1,3,3,1] filter that StyleGAN 2 uses wherever it doubles a size, on the CPU. Per axis
- * f = [1,3,3,1] / 4, which holds the gain 4 of both axes together; zeros outside. Separable: columns
- * first, then rows, each sum from the first tap to the last.
+ * f = [1,3,3,1] / 4, which holds the gain 4 of both axes together; zeros outside. Separable:
+ * columns first, then rows, each sum from the first tap to the last.
  * Source: StyleGAN2-ADA upfirdn2d with setup_filter([1,3,3,1]). */
 #ifndef KERNELS_FIR_H
 #define KERNELS_FIR_H

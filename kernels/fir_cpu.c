@@ -31,8 +31,10 @@ SIMD_CLONES
 static void filter_row(float *restrict out, const float *even, const float *odd, int width)
 {
     for (int i = 0; i < width; i++) {
-        out[2 * i] = OUTER * odd[i - 1] + INNER * even[i] + INNER * odd[i] + OUTER * even[i + 1];
-        out[2 * i + 1] = OUTER * even[i] + INNER * odd[i] + INNER * even[i + 1] + OUTER * odd[i + 1];
+        float a = odd[i - 1], b = even[i], c = odd[i], d = even[i + 1], e = odd[i + 1];
+
+        out[2 * i] = OUTER * a + INNER * b + INNER * c + OUTER * d;
+        out[2 * i + 1] = OUTER * b + INNER * c + INNER * d + OUTER * e;
     }
 }
 

@@ -25,7 +25,7 @@ struct safetensors {
 };
 
 /* How many values JSON text has at most: one more than its commas and opening brackets outside
- * strings. Counted first because the tree of a header of nothing but commas would take a gigabyte. */
+ * strings. Counted first: the tree of a header of nothing but commas would take a gigabyte. */
 static size_t count_values(const char *json, size_t len)
 {
     size_t values = 1;

@@ -236,6 +236,15 @@ static enum err_code take_memory(struct stylegan2 *self, struct err *e)
     return rc;
 }
 
+/* Enough samples that threads seldom wait for each other at the end of a layer, and few, so that
+ * what one layer leaves is still in the caches when the next one comes for it. */
+static int pick_group(int max_batch, int threads)
+{
+    int group = 2 * threads < GROUP_MAX ? 2 * threads : GROUP_MAX;
+
+    return max_batch < group ? max_batch : group;
+}
+
 enum err_code stylegan2_create(const struct model *model, struct pool *pool, int max_batch,
                                struct stylegan2 **out, struct err *e)
 {
@@ -248,7 +257,7 @@ enum err_code stylegan2_create(const struct model *model, struct pool *pool, int
     self->model = model;
     self->arch = model_stylegan2(model);
     self->pool = pool;
-    self->group = max_batch < GROUP_MAX ? max_batch : GROUP_MAX;
+    self->group = pick_group(max_batch, pool_threads(pool));
     self->w_avg = model_tensor_find(model, "mapping.w_avg")->data;
     self->constant = model_tensor_find(model, "synthesis.b4.const")->data;
     rc = mapping_init(&self->mapping, model, e);
