@@ -109,4 +109,5 @@ clean: demo-stop
 
 .PHONY: all tests test demo demo-stop bench install clean
 .SECONDARY:
+.DELETE_ON_ERROR:
 -include $(shell find $B -name '*.d' 2>/dev/null)

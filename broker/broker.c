@@ -33,6 +33,7 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->worker_link = worker_link;
     b->scribe = scribe;
     b->started_ms = now_ms;
+    b->last_lease = options->first_lease;
     b->next_second_ms = now_ms;
     heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
     return ERR_OK;

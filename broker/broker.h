@@ -21,6 +21,8 @@ struct broker_options {
     size_t waiters_max, client_waiters_max;
     size_t outbox_max;              /* bytes a client that does not read */
     int attempts_max;               /* tries of a render that die before it counts as poison */
+    int64_t first_lease;            /* leases count up from here: another number at every start, so
+                                       that a late result is never taken for a new lease's */
 };
 #define BROKER_OPTIONS_DEFAULT                                                                     \
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \

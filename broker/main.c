@@ -54,6 +54,8 @@ static struct broker_options options_of(const struct settings *s)
     o.waiters_max = (size_t)settings_int(s, WAITERS);
     o.client_waiters_max = (size_t)settings_int(s, CLIENT_WAITERS);
     o.outbox_max = (size_t)settings_int(s, OUTBOX);
+    /* Milliseconds modulo 2^33 (99 days), room for a million leases in each: below 2^53. */
+    o.first_lease = (clock_wall_ms() & ((INT64_C(1) << 33) - 1)) << 20;
     o.attempts_max = (int)settings_int(s, ATTEMPTS);
     return o;
 }
