@@ -3,6 +3,7 @@
 #include "proto/number.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,6 +80,31 @@ static enum err_code resolve_noise(const struct recipe_request *request,
     return ERR_OK;
 }
 
+static bool is_shift(int64_t millionths)
+{
+    return millionths >= -RECIPE_SHIFT_MAX && millionths <= RECIPE_SHIFT_MAX;
+}
+
+static enum err_code check_transform(const struct recipe_transform *t,
+                                     const struct model_facts *facts, struct err *e)
+{
+    bool good = true;
+
+    if (t->kind == RECIPE_TRANSFORM_NONE)
+        return ERR_OK;
+    if (!facts->has_transform)
+        return err_set(e, ERR_UNSUPPORTED, "this model has no transform");
+    if (t->kind == RECIPE_TRANSFORM_TR)
+        good = is_shift(t->tx) && is_shift(t->ty) && is_shift(t->degrees);
+    else if (t->kind == RECIPE_TRANSFORM_MATRIX)
+        for (int i = 0; i < 9; i++)
+            good &= isfinite(t->m[i]) != 0;
+    else
+        good = false;
+    return good ? ERR_OK : err_set(e, ERR_RANGE, "the transform is out of range: shifts and degrees "
+                                                 "go from -1000 to 1000, a matrix is finite");
+}
+
 enum err_code recipe_resolve(const struct recipe_request *request, const struct model_facts *facts,
                              struct recipe *out, const char **warning, struct err *e)
 {
@@ -97,8 +123,8 @@ enum err_code recipe_resolve(const struct recipe_request *request, const struct 
         return err_set(e, ERR_RANGE, "mark %d is out of range", request->mark);
     if (request->mark == RECIPE_MARK_C2PA)
         return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
-    if (request->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
-        return err_set(e, ERR_UNSUPPORTED, "this model has no transform");
+    if ((rc = check_transform(&request->transform, facts, e)))
+        return rc;
 
     memset(out, 0, sizeof *out);
     out->model = facts->digest;
