@@ -112,6 +112,10 @@ enum err_code recipe_resolve(const struct recipe_request *request, const struct 
 
     if (warning)
         *warning = NULL;
+    if (facts->width < 1 || facts->width > RECIPE_SIZE_MAX || facts->height < 1 ||
+        facts->height > RECIPE_SIZE_MAX || facts->num_ws < 0 || facts->num_ws > RECIPE_WS_MAX ||
+        facts->c_dim < 0 || facts->c_dim > RECIPE_CLASS_MAX + 1)
+        return err_set(e, ERR_UNSUPPORTED, "this model is announced with sizes that cannot be");
     if (request->psi < -RECIPE_PSI_MAX || request->psi > RECIPE_PSI_MAX)
         return err_set(e, ERR_RANGE, "psi is out of range: it goes from -2 to 2");
     if (request->cutoff < -1 || request->cutoff > RECIPE_WS_MAX)

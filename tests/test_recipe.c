@@ -274,6 +274,25 @@ static void a_transform_beyond_its_limits_is_refused(void **state)
     }
 }
 
+/* Facts come over the wire from a worker, which may leave them out. */
+static void a_model_announced_without_its_size_is_refused(void **state)
+{
+    struct recipe_request request = RECIPE_REQUEST_DEFAULT;
+    struct model_facts facts = facts_plain();
+
+    (void)state;
+    facts.width = 0;
+    assert_refused(&request, &facts, ERR_UNSUPPORTED, "sizes that cannot be");
+    facts.width = RECIPE_SIZE_MAX + 1;
+    assert_refused(&request, &facts, ERR_UNSUPPORTED, "sizes that cannot be");
+    facts = facts_plain();
+    facts.height = 0;
+    assert_refused(&request, &facts, ERR_UNSUPPORTED, "sizes that cannot be");
+    facts = facts_plain();
+    facts.num_ws = RECIPE_WS_MAX + 1;
+    assert_refused(&request, &facts, ERR_UNSUPPORTED, "sizes that cannot be");
+}
+
 /* ---- the text ---- */
 
 #define MODEL "00070e151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9"
@@ -552,6 +571,7 @@ int main(void)
         cmocka_unit_test(numbers_beyond_their_limits_are_refused),
         cmocka_unit_test(a_transform_is_for_models_that_have_one),
         cmocka_unit_test(a_transform_beyond_its_limits_is_refused),
+        cmocka_unit_test(a_model_announced_without_its_size_is_refused),
         cmocka_unit_test(the_text_is_as_the_page_says_and_hashes_to_the_key),
         cmocka_unit_test(the_longest_text_fits),
         cmocka_unit_test(every_resolved_recipe_is_read_back_the_same),
