@@ -52,6 +52,7 @@ static const struct field GENERATE[] = {
       AT(message_generate, want), .help = "`receipt`: everything but the JPEG" },
     { "cache", FIELD_WORD, .max = 2, .def = MESSAGE_CACHE_USE, .words = CACHE_WORDS,
       AT(message_generate, cache),
+     
       .help = "`only`: nothing is rendered; `bypass`: rendered even when stored (the stored picture "
               "still wins)" },
     { "require_class", FIELD_TEXT, .max = 63, AT(message_generate, require_class),
@@ -71,7 +72,8 @@ static const struct field LOOKUP[] = {
     { "sha256", FIELD_DIGEST, AT(message_lookup, sha256), .help = "of the file" },
     { "core_sha256", FIELD_DIGEST, AT(message_lookup, core_sha256),
       .help = "of the JPEG without APPn and COM segments" },
-    { "model", FIELD_TEXT, .max = 160, AT(message_lookup, model), .help = "with `seed`; any when absent" },
+    { "model", FIELD_TEXT, .max = 160, AT(message_lookup, model),
+      .help = "with `seed`; any when absent" },
     { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_lookup, seed),
       .help = "exactly one of the three digests and `seed` is given" },
     { "psi", FIELD_PSI, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = INT64_MIN,
@@ -102,9 +104,9 @@ static const struct field_table EMPTY_TABLE = { .fields = NULL, .count = 0,
 
 static const struct field IMAGE[] = {
     { "seed", FIELD_INT, .required = true, .min = 0, .max = U32_MAX, AT(message_image, seed),
-      .help = "" },
+      .help = "the picture asked for" },
     { "psi", FIELD_PSI, .required = true, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX,
-      AT(message_image, psi), .help = "" },
+      AT(message_image, psi), .help = "as asked" },
     { "model", FIELD_DIGEST, .required = true, AT(message_image, model), .help = "digest" },
     { "recipe_key", FIELD_DIGEST, .required = true, AT(message_image, recipe_key),
       .help = "SHA-256 of `recipe`" },
@@ -115,7 +117,8 @@ static const struct field IMAGE[] = {
       AT(message_image, recipe), .help = "the recipe's text" },
     { "numerics_class", FIELD_TEXT, .required = true, .max = 63, AT(message_image, numerics_class),
       .help = "the arithmetic that made the pixels" },
-    { "encoder", FIELD_TEXT, .required = true, .max = 63, AT(message_image, encoder), .help = "" },
+    { "encoder", FIELD_TEXT, .required = true, .max = 63, AT(message_image, encoder),
+      .help = "what made the JPEG of the pixels" },
     { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_image, run),
       .help = "the worker's start in the ledger" },
     { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_image, bytes),
@@ -126,11 +129,14 @@ static const struct field IMAGE[] = {
       .help = "from arrival to dispatch" },
     { "render_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, render_ms),
       .help = "of the whole batch" },
-    { "encode_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, encode_ms), .help = "" },
-    { "store_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, store_ms), .help = "" },
+    { "encode_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, encode_ms),
+      .help = "of this picture" },
+    { "store_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, store_ms),
+      .help = "of the transaction" },
     { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_image, batch),
       .help = "pictures rendered together" },
-    { "warning", FIELD_TEXT, .max = 160, AT(message_image, warning), .help = "" },
+    { "warning", FIELD_TEXT, .max = 160, AT(message_image, warning),
+      .help = "something asked for had no effect" },
 };
 static const struct field_table IMAGE_TABLE = TABLE(message_image, IMAGE);
 
@@ -140,7 +146,7 @@ static const struct field ERROR[] = {
     { "message", FIELD_TEXT, .max = 256, AT(message_error, message), .help = "for a person" },
     { "retry", FIELD_FLAG, AT(message_error, retry), .help = "the same request may succeed later" },
     { "retry_after_ms", FIELD_INT, .min = 0, .max = 3600000, AT(message_error, retry_after_ms),
-      .help = "" },
+      .help = "do not ask again before; 0: no advice" },
     { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_error, seed),
       .help = "which of several pictures; absent: the request as a whole" },
 };
@@ -155,27 +161,35 @@ static const struct field DONE[] = {
 static const struct field_table DONE_TABLE = TABLE(message_done, DONE);
 
 static const struct field ROW[] = {
-    { "recipe_key", FIELD_DIGEST, .required = true, AT(message_row, recipe_key), .help = "" },
+    { "recipe_key", FIELD_DIGEST, .required = true, AT(message_row, recipe_key),
+      .help = "SHA-256 of `recipe`" },
     { "sha256", FIELD_DIGEST, .required = true, AT(message_row, sha256), .help = "of the file" },
-    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_row, core_sha256), .help = "" },
+    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_row, core_sha256),
+      .help = "of the file without APPn and COM segments" },
     { "recipe", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
       AT(message_row, recipe), .help = "the recipe's text" },
     { "model", FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_row, model),
       .help = "a name bound to the model now" },
-    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_row, numerics_class), .help = "" },
-    { "encoder", FIELD_TEXT, .max = 63, AT(message_row, encoder), .help = "" },
-    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_row, run), .help = "" },
-    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_row, batch), .help = "" },
-    { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_row, bytes), .help = "" },
+    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_row, numerics_class),
+      .help = "the arithmetic that made the pixels" },
+    { "encoder", FIELD_TEXT, .max = 63, AT(message_row, encoder), .help = "what made the JPEG" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_row, run),
+      .help = "the worker's start in the ledger" },
+    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_row, batch),
+      .help = "pictures rendered together" },
+    { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_row, bytes),
+      .help = "length of the file" },
     { "kept", FIELD_FLAG, AT(message_row, kept), .help = "`fetch` would give the bytes" },
-    { "withdrawn", FIELD_FLAG, AT(message_row, withdrawn), .help = "" },
+    { "withdrawn", FIELD_FLAG, AT(message_row, withdrawn),
+      .help = "never answered with bytes again" },
     { "created", FIELD_TEXT, .max = 40, AT(message_row, created), .help = "ISO 8601, UTC" },
     { "worker", FIELD_TEXT, .max = 127, AT(message_row, worker), .help = "host, process, start" },
     { "version", FIELD_TEXT, .max = 63, AT(message_row, version), .help = "of seedpress" },
-    { "backend", FIELD_TEXT, .max = 31, AT(message_row, backend), .help = "" },
-    { "device", FIELD_TEXT, .max = 127, AT(message_row, device), .help = "" },
-    { "driver", FIELD_TEXT, .max = 63, AT(message_row, driver), .help = "" },
-    { "libraries", FIELD_TEXT, .max = 159, AT(message_row, libraries), .help = "" },
+    { "backend", FIELD_TEXT, .max = 31, AT(message_row, backend), .help = "`cpu` or `cuda`" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_row, device), .help = "the processor" },
+    { "driver", FIELD_TEXT, .max = 63, AT(message_row, driver), .help = "of the device" },
+    { "libraries", FIELD_TEXT, .max = 159, AT(message_row, libraries),
+      .help = "and their versions" },
 };
 static const struct field_table ROW_TABLE = TABLE(message_row, ROW);
 
@@ -186,8 +200,10 @@ static const struct field PROVENANCE[] = {
 static const struct field_table PROVENANCE_TABLE = TABLE(message_provenance, PROVENANCE);
 
 static const struct field MODEL[] = {
-    { "name", FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_model, name), .help = "" },
-    { "digest", FIELD_DIGEST, .required = true, AT(message_model, digest), .help = "" },
+    { "name", FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_model, name),
+      .help = "bound in the ledger, or the name of its file" },
+    { "digest", FIELD_DIGEST, .required = true, AT(message_model, digest),
+      .help = "over tensors and architecture" },
     { "arch", FIELD_TEXT, .max = 32, AT(message_model, arch), .help = "`stylegan2`" },
     { "licence", FIELD_TEXT, .max = 128, AT(message_model, licence), .help = "of the weights" },
     { "width", FIELD_INT, .min = 0, .max = RECIPE_SIZE_MAX, AT(message_model, width),
@@ -196,13 +212,14 @@ static const struct field MODEL[] = {
       .help = "pixels" },
     { "num_ws", FIELD_INT, .min = 0, .max = RECIPE_WS_MAX, AT(message_model, num_ws),
       .help = "rows of w" },
-    { "z_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, z_dim), .help = "" },
-    { "w_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, w_dim), .help = "" },
+    { "z_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, z_dim), .help = "length of z" },
+    { "w_dim", FIELD_INT, .min = 0, .max = 65536, AT(message_model, w_dim),
+      .help = "length of a row of w" },
     { "c_dim", FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX + 1, AT(message_model, c_dim),
       .help = "classes; 0 = unconditional" },
     { "noise_modes", FIELD_INT, .min = 0, .max = 15, .def = 1, AT(message_model, noise_modes),
       .help = "bits: 1 none, 2 const, 4 random, 8 stream" },
-    { "has_transform", FIELD_FLAG, AT(message_model, has_transform), .help = "" },
+    { "has_transform", FIELD_FLAG, AT(message_model, has_transform), .help = "StyleGAN 3" },
     { "bound", FIELD_FLAG, AT(message_model, bound),
       .help = "`model_list`: the ledger binds the name to this digest" },
     { "workers", FIELD_INT, .min = 0, .max = BIG, AT(message_model, workers),
@@ -212,45 +229,57 @@ static const struct field_table MODEL_TABLE = TABLE(message_model, MODEL);
 
 static const struct field MODEL_LIST[] = {
     { "models", FIELD_RECORDS, .most = MESSAGE_MODELS_MAX, .sub = &MODEL_TABLE,
-      AT(message_model_list, models), .help = "" },
+      AT(message_model_list, models), .help = "all that the broker has heard of" },
 };
 static const struct field_table MODEL_LIST_TABLE = TABLE(message_model_list, MODEL_LIST);
 
 static const struct field WORKER[] = {
-    { "worker", FIELD_TEXT, .max = 127, AT(message_worker, worker), .help = "host, process, start" },
-    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_worker, numerics_class), .help = "" },
-    { "device", FIELD_TEXT, .max = 127, AT(message_worker, device), .help = "" },
-    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, run), .help = "" },
-    { "credit", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, credit), .help = "" },
-    { "leased", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, leased), .help = "" },
-    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, rendered), .help = "" },
-    { "backlog_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, backlog_ms), .help = "" },
+    { "worker", FIELD_TEXT, .max = 127, AT(message_worker, worker),
+      .help = "host, process, start" },
+    { "numerics_class", FIELD_TEXT, .max = 63, AT(message_worker, numerics_class),
+      .help = "the arithmetic that it does" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_worker, device), .help = "its processor" },
+    { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, run),
+      .help = "its start in the ledger" },
+    { "credit", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, credit),
+      .help = "leases that it takes" },
+    { "leased", FIELD_INT, .min = 0, .max = 4096, AT(message_worker, leased),
+      .help = "leases that it has" },
+    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, rendered),
+      .help = "pictures since its start" },
+    { "backlog_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, backlog_ms),
+      .help = "work before a new picture" },
     { "silent_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_worker, silent_ms),
       .help = "since its last message" },
-    { "draining", FIELD_FLAG, AT(message_worker, draining), .help = "" },
+    { "draining", FIELD_FLAG, AT(message_worker, draining), .help = "it takes nothing new" },
 };
 static const struct field_table WORKER_TABLE = TABLE(message_worker, WORKER);
 
 static const struct field STATUS_REPORT[] = {
-    { "version", FIELD_TEXT, .max = 63, AT(message_status_report, version), .help = "" },
+    { "version", FIELD_TEXT, .max = 63, AT(message_status_report, version),
+      .help = "of seedpress" },
     { "uptime_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, uptime_ms),
-      .help = "" },
-    { "ledger_up", FIELD_FLAG, AT(message_status_report, ledger_up), .help = "" },
-    { "draining", FIELD_FLAG, AT(message_status_report, draining), .help = "" },
+      .help = "since the broker's start" },
+    { "ledger_up", FIELD_FLAG, AT(message_status_report, ledger_up),
+      .help = "the broker reaches the ledger" },
+    { "draining", FIELD_FLAG, AT(message_status_report, draining),
+      .help = "the broker takes nothing new" },
     { "looking_up", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, looking_up),
       .help = "renders, by state" },
     { "queued_high", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_high),
-      .help = "" },
+      .help = "requests in the queue, by priority" },
     { "queued_normal", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_normal),
-      .help = "" },
+      .help = "as above" },
     { "queued_low", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, queued_low),
-      .help = "" },
-    { "held", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, held), .help = "" },
+      .help = "as above" },
+    { "held", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, held),
+      .help = "renders leased and not started" },
     { "rendering", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, rendering),
-      .help = "" },
+      .help = "renders under way" },
     { "committing", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, committing),
-      .help = "" },
-    { "waiters", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, waiters), .help = "" },
+      .help = "renders on their way to the ledger" },
+    { "waiters", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, waiters),
+      .help = "pictures asked for and not yet answered" },
     { "submitted", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, submitted),
       .help = "pictures asked for since the start" },
     { "answered", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, answered),
@@ -258,17 +287,17 @@ static const struct field STATUS_REPORT[] = {
     { "failed", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, failed),
       .help = "with an error" },
     { "cancelled", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, cancelled),
-      .help = "" },
+      .help = "by the client, or because it left" },
     { "joined", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, joined),
       .help = "requests that shared a render in flight" },
     { "ledger_hits", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, ledger_hits),
-      .help = "" },
+      .help = "answered from the ledger, nothing rendered" },
     { "retried", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, retried),
       .help = "renders given to another worker" },
     { "late", FIELD_INT, .min = 0, .max = BIG, AT(message_status_report, late),
       .help = "results of leases that had ended" },
     { "workers", FIELD_RECORDS, .most = 1024, .sub = &WORKER_TABLE,
-      AT(message_status_report, workers), .help = "" },
+      AT(message_status_report, workers), .help = "those that are alive" },
 };
 static const struct field_table STATUS_REPORT_TABLE = TABLE(message_status_report, STATUS_REPORT);
 
@@ -280,13 +309,14 @@ static const struct field READY[] = {
     { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_ready, run), .help = "in the ledger" },
     { "version", FIELD_TEXT, .max = 63, AT(message_ready, version), .help = "of seedpress" },
     { "numerics_class", FIELD_TEXT, .required = true, .min = 1, .max = 63,
-      AT(message_ready, numerics_class), .help = "" },
-    { "encoder", FIELD_TEXT, .max = 63, AT(message_ready, encoder), .help = "" },
-    { "device", FIELD_TEXT, .max = 127, AT(message_ready, device), .help = "" },
+      AT(message_ready, numerics_class), .help = "the arithmetic that it does" },
+    { "encoder", FIELD_TEXT, .max = 63, AT(message_ready, encoder),
+      .help = "what makes its JPEGs" },
+    { "device", FIELD_TEXT, .max = 127, AT(message_ready, device), .help = "its processor" },
     { "credit", FIELD_INT, .required = true, .min = 0, .max = 4096, AT(message_ready, credit),
       .help = "leases this broker may have out here" },
     { "models", FIELD_RECORDS, .required = true, .most = MESSAGE_MODELS_MAX, .sub = &MODEL_TABLE,
-      AT(message_ready, models), .help = "" },
+      AT(message_ready, models), .help = "all that it can render" },
 };
 static const struct field_table READY_TABLE = TABLE(message_ready, READY);
 
@@ -303,28 +333,32 @@ static const struct field HEARTBEAT[] = {
       .help = "leases of this broker here now" },
     { "started", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, started),
       .help = "pictures since the worker's start, by stage: the sums show progress" },
-    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, rendered), .help = "" },
-    { "stored", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, stored), .help = "" },
+    { "rendered", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, rendered),
+      .help = "as above" },
+    { "stored", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, stored),
+      .help = "as above" },
     { "backlog_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_heartbeat, backlog_ms),
       .help = "work of all brokers before a new picture" },
-    { "ledger_up", FIELD_FLAG, AT(message_heartbeat, ledger_up), .help = "" },
+    { "ledger_up", FIELD_FLAG, AT(message_heartbeat, ledger_up),
+      .help = "the worker reaches the ledger" },
 };
 static const struct field_table HEARTBEAT_TABLE = TABLE(message_heartbeat, HEARTBEAT);
 
 static const struct field LEASES[] = {
     { "leases", FIELD_NUMBERS, .required = true, .min = 1, .max = BIG, .most = 4096,
-      AT(message_leases, leases), .help = "" },
+      AT(message_leases, leases), .help = "which" },
 };
 static const struct field_table LEASES_TABLE = TABLE(message_leases, LEASES);
 
 static const struct field RESULT[] = {
     { "lease", FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_result, lease),
-      .help = "" },
+      .help = "which" },
     { "recipe_key", FIELD_DIGEST, .required = true, AT(message_result, recipe_key),
       .help = "must be the lease's" },
     { "sha256", FIELD_DIGEST, .required = true, AT(message_result, sha256),
       .help = "of the file that won, which follows" },
-    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_result, core_sha256), .help = "" },
+    { "core_sha256", FIELD_DIGEST, .required = true, AT(message_result, core_sha256),
+      .help = "of that file without APPn and COM segments" },
     { "numerics_class", FIELD_TEXT, .required = true, .min = 1, .max = 63,
       AT(message_result, numerics_class), .help = "the winner's" },
     { "encoder", FIELD_TEXT, .required = true, .max = 63, AT(message_result, encoder),
@@ -332,18 +366,21 @@ static const struct field RESULT[] = {
     { "run", FIELD_INT, .min = 0, .max = BIG, AT(message_result, run), .help = "the winner's" },
     { "render_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, render_us),
       .help = "of the batch" },
-    { "encode_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, encode_us), .help = "" },
-    { "store_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, store_us), .help = "" },
-    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_result, batch), .help = "" },
+    { "encode_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, encode_us),
+      .help = "of this picture" },
+    { "store_us", FIELD_INT, .min = 0, .max = BIG, AT(message_result, store_us),
+      .help = "of the transaction" },
+    { "batch", FIELD_INT, .min = 0, .max = 4096, AT(message_result, batch),
+      .help = "pictures rendered together" },
 };
 static const struct field_table RESULT_TABLE = TABLE(message_result, RESULT);
 
 static const struct field FAIL[] = {
     { "lease", FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_fail, lease),
-      .help = "" },
+      .help = "which" },
     { "code", FIELD_TEXT, .required = true, .min = 1, .max = 32, AT(message_fail, code),
       .help = "a word of the table of errors; those with retry are tried again elsewhere" },
-    { "message", FIELD_TEXT, .max = 256, AT(message_fail, message), .help = "" },
+    { "message", FIELD_TEXT, .max = 256, AT(message_fail, message), .help = "for a person" },
 };
 static const struct field_table FAIL_TABLE = TABLE(message_fail, FAIL);
 
@@ -355,7 +392,7 @@ static const struct field JOB[] = {
     { "recipe", FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
       AT(message_job, recipe), .help = "canonical text" },
     { "priority", FIELD_WORD, .max = 2, .def = MESSAGE_NORMAL, .words = PRIORITY_WORDS,
-      AT(message_job, priority), .help = "" },
+      AT(message_job, priority), .help = "the highest of those who wait" },
     { "deadline_ms", FIELD_INT, .min = 0, .max = 3600000, .def = 10000,
       AT(message_job, deadline_ms), .help = "from arrival at the worker" },
     { "alone", FIELD_FLAG, AT(message_job, alone),
@@ -475,6 +512,7 @@ static void describe_limits(const struct field *f, char *out, size_t cap)
         snprintf(out, cap, "at most %zu", f->most);
         break;
     case FIELD_FLAG:
+        snprintf(out, cap, "true, false");
         break;
     }
 }
