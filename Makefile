@@ -43,7 +43,7 @@ $B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg l
 $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
-$(BENCHES): $B/%: $B/%.o $(KIT) $(PARTS)
+$(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
 # Without libFuzzer a target is a program that replays the files it is given.
 $(FUZZERS): $B/%: $B/%.o $B/tests/replay.o $(PARTS)
 $(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):
