@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The mapping network was trained a hundred times slower than the rest; its weights are so stored. */
+/* The mapping network was trained a hundred times slower than the rest: its weights say so. */
 static const float LEARNING_RATE = 0.01f;
 
 enum err_code mapping_init(struct mapping *self, const struct model *model, struct err *e)

@@ -1,7 +1,9 @@
 /* replay -- main of a fuzz target where there is no libFuzzer: runs the files it is given through
- * the target, one after the other, and says how many there were. A folder is all its files.
+ * the target, one after the other, and says how many there were, in TAP. A folder is all its files;
+ * no file at all is a failure, so that a lost corpus is seen.
  * Usage: fuzz_x FILE|FOLDER... */
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,15 +71,14 @@ static int replay_path(const char *path)
 
 int main(int argc, char **argv)
 {
-    int sum = 0;
+    int sum = 0, ran = 0;
 
-    for (int i = 1; i < argc; i++) {
-        int ran = replay_path(argv[i]);
-
-        if (ran < 0)
-            return 1;
+    for (int i = 1; i < argc && ran >= 0; i++) {
+        ran = replay_path(argv[i]);
         sum += ran;
     }
-    printf("%s: %d inputs\n", argv[0], sum);
-    return 0;
+    bool good = ran >= 0 && sum > 0;
+
+    printf("1..1\n%s 1 - %s: %d inputs\n", good ? "ok" : "not ok", argv[0], ran < 0 ? 0 : sum);
+    return good ? 0 : 1;
 }
