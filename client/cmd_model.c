@@ -84,7 +84,6 @@ static void print_json(const struct model *model)
     const struct model_facts *f = model_facts(model);
     cJSON *root = cJSON_CreateObject();
     cJSON *modes;
-    char *line;
 
     for (int i = 0; i < NOTE_COUNT; i++)
         if (model_note(model, NOTES[i]))
@@ -103,11 +102,7 @@ static void print_json(const struct model *model)
             cJSON_AddItemToArray(modes, cJSON_CreateString(NOISE_WORDS[k]));
     cJSON_AddNumberToObject(root, "tensors", (double)model_tensor_count(model));
     cJSON_AddNumberToObject(root, "parameters", (double)count_parameters(model));
-    line = cJSON_PrintUnformatted(root);
-    if (line)
-        puts(line);
-    cJSON_free(line);
-    cJSON_Delete(root);
+    command_print(root);
 }
 
 static int inspect(const struct command_context *ctx, int argc, char **argv)

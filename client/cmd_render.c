@@ -10,20 +10,17 @@
 #include "client/png.h"
 #include "client/progress.h"
 #include "client/seeds.h"
+#include "client/target.h"
 #include "kernels/backend.h"
 #include "kernels/model.h"
 #include "kernels/picture.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 const char cmd_render_help[] =
     "seedpress render - make pictures from a model file, without a broker\n"
@@ -57,14 +54,13 @@ const char cmd_render_help[] =
 enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256 };
 
 enum dump { DUMP_Z, DUMP_WS, DUMP_IMAGE, DUMP_U8, DUMP_COUNT };
-enum target { TARGET_NONE, TARGET_JPEG, TARGET_PNG, TARGET_FOLDER };
 
 struct options {
     const char *model_file, *seed, *seeds, *output, *backend;
     const char *dump[DUMP_COUNT];   /* file names; NULL: not wanted */
     struct recipe_request request;  /* its seed is filled in for each picture */
     int threads, batch;
-    enum target target;             /* what output is */
+    struct target target;           /* what output is; NONE: only arrays are wanted */
 };
 
 /* All that one run holds open, in the order in which it was opened. */
@@ -171,39 +167,14 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
     }
 }
 
-static bool ends_in(const char *text, const char *end)
-{
-    size_t text_len = strlen(text), end_len = strlen(end);
-
-    return text_len > end_len && strcasecmp(text + text_len - end_len, end) == 0;
-}
-
-/* What -o means: a folder that is there is one whatever its name; else the ending decides. */
 static enum err_code find_target(struct options *options, struct err *e)
 {
-    static const char *const OTHERS[] = { ".bmp",  ".gif",  ".webp", ".tif", ".tiff",
-                                          ".avif", ".heic", ".jxl",  ".npy" };
-    struct stat st;
+    enum err_code rc = target_of(options->output, &options->target, e);
 
-    options->target = TARGET_FOLDER;
-    if (!options->output) {
-        for (int k = 0; k < DUMP_COUNT; k++)
-            if (options->dump[k])
-                options->target = TARGET_NONE;   /* the arrays are what was wanted */
-        options->output = ".";
-        return ERR_OK;
-    }
-    if (stat(options->output, &st) == 0 && S_ISDIR(st.st_mode))
-        return ERR_OK;
-    if (ends_in(options->output, ".jpg") || ends_in(options->output, ".jpeg"))
-        options->target = TARGET_JPEG;
-    else if (ends_in(options->output, ".png"))
-        options->target = TARGET_PNG;
-    for (size_t k = 0; k < sizeof OTHERS / sizeof OTHERS[0]; k++)
-        if (ends_in(options->output, OTHERS[k]))
-            return err_set(e, ERR_INVALID, "pictures are written as .jpg or .png, not \"%s\"",
-                           OTHERS[k]);
-    return ERR_OK;
+    for (int k = 0; !options->output && k < DUMP_COUNT; k++)
+        if (options->dump[k])
+            options->target.kind = TARGET_NONE;
+    return rc;
 }
 
 /* Reads argv and checks what can be checked with no file open. False: *code is the exit code. */
@@ -250,7 +221,8 @@ static bool read_seeds(const struct command_context *ctx, const char *command,
     *code = EXIT_OK;
     if (options->seed && strpbrk(options->seed, "-,"))
         *code = command_usage(ctx, command, "--seed is one seed; for several there is --seeds");
-    else if (out->count > 1 && (options->target == TARGET_JPEG || options->target == TARGET_PNG))
+    else if (out->count > 1 &&
+             (options->target.kind == TARGET_JPEG || options->target.kind == TARGET_PNG))
         *code = command_usage(ctx, command, "%" PRIu32 " pictures do not fit into one file: "
                                             "-o needs a folder", out->count);
     for (int k = 0; k < DUMP_COUNT && !*code; k++)
@@ -308,18 +280,6 @@ static enum err_code take_memory(struct run *run, struct err *e)
                                  run->batch, facts->width, facts->height);
 }
 
-static enum err_code make_folder(const char *path, struct err *e)
-{
-    struct stat st;
-
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        return ERR_OK;
-    if (errno == EEXIST)
-        return err_set(e, ERR_FILE, "\"%s\" is there and is no folder; a file ends in .jpg or .png",
-                       path);
-    return err_set(e, ERR_FILE, "could not make folder \"%s\": %s", path, strerror(errno));
-}
-
 /* From the model file to a net that is ready; what the user got wrong is said before the engine
  * starts. */
 static enum err_code open_run(struct run *run, struct err *e)
@@ -336,8 +296,8 @@ static enum err_code open_run(struct run *run, struct err *e)
         rc = resolve(run, run->seeds.ranges[0].first, &recipe, &warning, e);
     if (!rc && warning)
         command_warn(run->ctx, warning);
-    if (!rc && options->target == TARGET_FOLDER)
-        rc = make_folder(options->output, e);
+    if (!rc)
+        rc = target_prepare(&options->target, e);
     if (!rc)
         rc = backend_find(options->backend, &run->backend, e);
     if (!rc)
@@ -355,7 +315,7 @@ static enum err_code open_run(struct run *run, struct err *e)
 
 /* What is said of a file that was written. */
 struct written {
-    char path[PATH_MAX];
+    struct target_file file;
     struct digest key, file_sha, core_sha;
     bool has_core;                  /* a JPEG has; a PNG has no such hash */
 };
@@ -374,7 +334,7 @@ static enum err_code write_png(const struct recipe *recipe, const uint8_t *rgb,
     rc = png_encode(rgb, recipe->width, recipe->height, xmp, &file, &len, e);
     if (!rc) {
         written->file_sha = digest_of(file, len);
-        rc = file_write_atomic(written->path, file, len, e);
+        rc = file_write_atomic(written->file.path, file, len, e);
     }
     free(file);
     return rc;
@@ -391,19 +351,9 @@ static enum err_code write_jpeg(struct jpeg_encoder *encoder, const struct recip
     written->file_sha = picture.file_sha;
     written->core_sha = picture.core_sha;
     written->has_core = true;
-    rc = file_write_atomic(written->path, picture.file, picture.len, e);
+    rc = file_write_atomic(written->file.path, picture.file, picture.len, e);
     picture_release(&picture);
     return rc;
-}
-
-static void print_json(cJSON *object)
-{
-    char *line = cJSON_PrintUnformatted(object);
-
-    if (line)
-        puts(line);
-    cJSON_free(line);
-    cJSON_Delete(object);
 }
 
 static void print_written(const struct recipe *recipe, const struct written *written)
@@ -411,14 +361,14 @@ static void print_written(const struct recipe *recipe, const struct written *wri
     cJSON *line = cJSON_CreateObject();
 
     cJSON_AddNumberToObject(line, "seed", recipe->seed);
-    cJSON_AddStringToObject(line, "file", written->path);
+    cJSON_AddStringToObject(line, "file", written->file.path);
     cJSON_AddStringToObject(line, "recipe_key", digest_hex(&written->key).text);
     cJSON_AddStringToObject(line, "file_sha256", digest_hex(&written->file_sha).text);
     if (written->has_core)
         cJSON_AddStringToObject(line, "core_sha256", digest_hex(&written->core_sha).text);
     else
         cJSON_AddNullToObject(line, "core_sha256");
-    print_json(line);
+    command_print(line);
 }
 
 static enum err_code write_picture(struct run *run, const struct recipe *recipe,
@@ -427,18 +377,13 @@ static enum err_code write_picture(struct run *run, const struct recipe *recipe,
     const struct options *options = run->options;
     struct written written = { .key = recipe_key(recipe) };
     enum err_code rc;
-    int len;
 
-    if (options->target == TARGET_NONE)
+    if (options->target.kind == TARGET_NONE)
         return ERR_OK;
-    if (options->target == TARGET_FOLDER)   /* named as the official tools name them */
-        len = snprintf(written.path, sizeof written.path, "%s/seed%04" PRIu32 ".jpg",
-                       options->output, recipe->seed);
-    else
-        len = snprintf(written.path, sizeof written.path, "%s", options->output);
-    if (len >= (int)sizeof written.path)
-        return err_set(e, ERR_FILE, "the name of the output is too long");
-    rc = options->target == TARGET_PNG
+    rc = target_file_of(&options->target, recipe->seed, &written.file, e);
+    if (rc)
+        return rc;
+    rc = options->target.kind == TARGET_PNG
              ? write_png(recipe, rgb, &written, e)
              : write_jpeg(run->encoder, recipe, rgb, &written, e);
     if (!rc && run->ctx->json)
@@ -521,12 +466,12 @@ static void print_summary(const struct run *run, int64_t elapsed_ms)
         cJSON_AddNumberToObject(line, "images_per_s", rate);
         cJSON_AddStringToObject(line, "numerics_class", numerics);
         cJSON_AddStringToObject(line, "encoder", jpeg_encoder_name());
-        print_json(line);
+        command_print(line);
         return;
     }
     printf("%" PRIu64 " picture%s", run->done, run->done == 1 ? "" : "s");
-    if (run->options->target != TARGET_NONE)
-        printf(" in %s", run->options->output);
+    if (run->options->target.kind != TARGET_NONE)
+        printf(" in %s", run->options->target.path);
     printf(": %.2f s, %.1f images/s (%s; %s)\n", seconds, rate, numerics,
            run->backend->device(run->engine));
 }

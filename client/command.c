@@ -76,6 +76,16 @@ void command_warn(const struct command_context *ctx, const char *words)
     }
 }
 
+void command_print(struct cJSON *take_object)
+{
+    char *line = cJSON_PrintUnformatted(take_object);
+
+    if (line)
+        puts(line);
+    cJSON_free(line);
+    cJSON_Delete(take_object);
+}
+
 enum err_code command_read_whole(const char *option, const char *text, int64_t min, int64_t max,
                                  int64_t *out, struct err *e)
 {

@@ -44,6 +44,10 @@ int command_bad_option(const struct command_context *ctx, char **argv, int opt);
 /* Something the user should know, though all goes on. */
 void command_warn(const struct command_context *ctx, const char *words);
 
+/* A line of NDJSON on standard output. Takes object, made by cJSON; NULL (no memory) prints nothing. */
+struct cJSON;
+void command_print(struct cJSON *take_object);
+
 /* Values of options; e names the option, as in "--batch". ERR_INVALID, ERR_RANGE. */
 enum err_code command_read_whole(const char *option, const char *text, int64_t min, int64_t max,
                                  int64_t *out, struct err *e);
