@@ -64,17 +64,23 @@ void broker_destroy(struct broker **self)
 
 /* ---- what is due ---- */
 
+/* The ledger may answer the broker's look-ups and yet take nothing, as with a full disk. */
+static bool ledger_works(const struct broker *b)
+{
+    return scribe_ledger_is_up(b->scribe) && roster_can_store(&b->roster);
+}
+
 static void end_deadlines(struct broker *b, int64_t now_ms)
 {
     struct waiter *w;
 
     while ((w = heap_peek(&b->deadlines)) && w->deadline_ms <= now_ms) {
-        if (scribe_ledger_is_up(b->scribe))
+        if (ledger_works(b))
             waiter_fail(b, w, ERR_DEADLINE, now_ms, "no picture within the deadline of %lld ms",
                         (long long)(w->deadline_ms - w->arrived_ms));
         else
-            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms, "the ledger cannot be reached, so nothing "
-                                                       "could be stored within the deadline");
+            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms, "the ledger takes no pictures now: it is down, "
+                                                       "unreachable or its disk is full");
     }
 }
 
@@ -104,7 +110,7 @@ static int64_t stall_bound(const struct broker *b, const struct worker *w)
 static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
 {
     struct render *r, *next;
-    bool ledger_up = scribe_ledger_is_up(b->scribe);
+    bool ledger_up = ledger_works(b);
     size_t ended = 0;
 
     if (w->leased == 0 || now_ms < w->progress_ms + stall_bound(b, w))

@@ -44,6 +44,7 @@ static void on_heartbeat(struct broker *b, struct news *n)
     n->worker->progress = progress;
     n->worker->rendered = h->rendered;
     n->worker->backlog_ms = h->backlog_ms;
+    n->worker->ledger_down = !h->ledger_up;
     n->worker->credit = (size_t)h->credit;
 }
 

@@ -103,3 +103,11 @@ bool roster_has_model(const struct roster *self, const struct digest *model)
             return true;
     return false;
 }
+
+bool roster_can_store(const struct roster *self)
+{
+    for (const struct worker *w = self->by_peer; w; w = w->hh.next)
+        if (!w->ledger_down)
+            return true;
+    return self->by_peer == NULL;
+}

@@ -20,6 +20,7 @@ struct worker {
     size_t credit;                  /* leases it takes from this broker */
     size_t leased;
     bool draining;                  /* it finishes what it has and leaves */
+    bool ledger_down;               /* it cannot store now, as its last heartbeat said */
     bool stalled;                   /* no progress for too long; cleared by the next progress */
     int64_t heard_ms;
     int64_t progress, progress_ms;  /* sum of its stages' counters, and when it last moved */
@@ -42,6 +43,8 @@ struct worker *roster_put(struct roster *self, const struct address *address,
 void roster_remove(struct roster *self, struct worker *worker);
 void roster_release(struct roster *self);
 
+/* Some worker can store, or there is none to ask. */
+bool roster_can_store(const struct roster *self);
 bool worker_has_model(const struct worker *self, const struct digest *model);
 /* Leases that it takes now. */
 size_t worker_room(const struct worker *self);
