@@ -173,6 +173,8 @@ static enum err_code read_psi(const msgpack_object *o, const struct field *f, in
         d = o->via.f64;
     else if (read_int(o, &v))
         d = (double)v;
+    else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        d = (double)o->via.u64;      /* beyond int64, and so out of range */
     else
         return err_set(e, ERR_INVALID, "field \"%s\" needs a number", f->name);
     if (!(d >= (double)f->min / 1e6 && d <= (double)f->max / 1e6))
@@ -384,6 +386,17 @@ static enum err_code check_whole(const struct message *m, struct err *e)
     return ERR_OK;
 }
 
+/* Whatever came as a type, in words that are safe to show. */
+static enum err_code unknown_type(const msgpack_object_str *type, struct err *e)
+{
+    char word[32];
+    size_t len = type->size < sizeof word ? type->size : sizeof word;
+
+    for (size_t i = 0; i < len; i++)
+        word[i] = is_plain(type->ptr[i]) && type->ptr[i] != '\n' ? type->ptr[i] : '?';
+    return err_set(e, ERR_TYPE, "unknown message type \"%.*s\"", (int)len, word);
+}
+
 static enum err_code read_head(const msgpack_object_map *map, enum message_sender from,
                                struct message *out, struct err *e)
 {
@@ -394,14 +407,18 @@ static enum err_code read_head(const msgpack_object_map *map, enum message_sende
         out->id = 0;
         return err_set(e, ERR_INVALID, "field \"id\" needs a whole number from 0 to 2^53");
     }
-    if (!v || !read_int(v, &number))
+    if (!v)
         return err_set(e, ERR_INVALID, "field \"v\" is missing: it is the protocol's version, %d",
                        MESSAGE_VERSION);
+    if (!read_int(v, &number))
+        return err_set(e, ERR_INVALID, "field \"v\" needs a whole number");
     if (number != MESSAGE_VERSION)
         return err_set(e, ERR_VERSION, "protocol version %" PRId64 " is not spoken here; %d is",
                        number, MESSAGE_VERSION);
-    if (!type || type->type != MSGPACK_OBJECT_STR)
+    if (!type)
         return err_set(e, ERR_INVALID, "field \"type\" is missing");
+    if (type->type != MSGPACK_OBJECT_STR)
+        return err_set(e, ERR_INVALID, "field \"type\" needs a string");
     for (int t = 0; t < MESSAGE_TYPE_COUNT; t++) {
         const struct message_info *info = message_info((enum message_type)t);
 
@@ -411,7 +428,7 @@ static enum err_code read_head(const msgpack_object_map *map, enum message_sende
             return ERR_OK;
         }
     }
-    return err_set(e, ERR_TYPE, "unknown message type");
+    return unknown_type(&type->via.str, e);
 }
 
 enum err_code message_decode(const void *data, size_t len, enum message_sender from,
