@@ -1,6 +1,7 @@
 /* model -- what is known of models. Each word after it is a row in SUBCOMMANDS[]. */
 #include "client/command.h"
 
+#include "client/contact.h"
 #include "kernels/model.h"
 
 #include <cjson/cJSON.h>
@@ -12,12 +13,20 @@
 const char cmd_model_help[] =
     "seedpress model - what is known of models\n"
     "\n"
-    "usage: seedpress model inspect FILE\n"
+    "usage: seedpress model list\n"
+    "       seedpress model use NAME@DIGEST\n"
+    "       seedpress model inspect FILE\n"
     "\n"
+    "  list           models that the broker knows, and how many workers have them; '*'\n"
+    "                 stands at the names that the ledger binds\n"
+    "  use            binds NAME, for everybody, to the known model whose digest begins with\n"
+    "                 DIGEST (4 hex digits or more)\n"
     "  inspect FILE   checks a model file (.safetensors) and prints its digest, by which\n"
     "                 recipes name it, its architecture, and what it says of its licence\n"
     "\n"
     "examples:\n"
+    "  seedpress model list\n"
+    "  seedpress model use cats@1a2b3c4d\n"
     "  seedpress model inspect avatars64.safetensors\n"
     "  seedpress --json model inspect avatars64.safetensors\n";
 
@@ -132,12 +141,106 @@ static int inspect(const struct command_context *ctx, int argc, char **argv)
     return EXIT_OK;
 }
 
+/* ---- model list ---- */
+
+static void print_listed(const struct seedpress_model *m)
+{
+    char classes[32] = "no classes";
+
+    if (m->c_dim > 0)
+        snprintf(classes, sizeof classes, "%d classes", m->c_dim);
+    printf("%s%s  %s, %d x %d, %s, %" PRId64 " worker%s", m->bound ? "*" : " ",
+           contact_model_of(m->name, m->digest).text, m->arch, m->width, m->height, classes,
+           m->workers, m->workers == 1 ? "" : "s");
+    if (*m->licence)
+        printf(", licence %s", m->licence);
+    putchar('\n');
+}
+
+static void print_listed_json(const struct seedpress_model *m)
+{
+    cJSON *line = cJSON_CreateObject();
+    cJSON *modes;
+
+    cJSON_AddStringToObject(line, "name", m->name);
+    cJSON_AddStringToObject(line, "digest", m->digest);
+    cJSON_AddBoolToObject(line, "bound", m->bound);
+    cJSON_AddNumberToObject(line, "workers", (double)m->workers);
+    cJSON_AddStringToObject(line, "architecture", m->arch);
+    cJSON_AddStringToObject(line, "licence", m->licence);
+    cJSON_AddNumberToObject(line, "width", m->width);
+    cJSON_AddNumberToObject(line, "height", m->height);
+    cJSON_AddNumberToObject(line, "z_dim", m->z_dim);
+    cJSON_AddNumberToObject(line, "w_dim", m->w_dim);
+    cJSON_AddNumberToObject(line, "num_ws", m->num_ws);
+    cJSON_AddNumberToObject(line, "c_dim", m->c_dim);
+    modes = cJSON_AddArrayToObject(line, "noise_modes");
+    for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
+        if (m->noise_modes & 1u << k)
+            cJSON_AddItemToArray(modes, cJSON_CreateString(NOISE_WORDS[k]));
+    command_print(line);
+}
+
+static int list(const struct command_context *ctx, int argc, char **argv)
+{
+    const struct seedpress_model *models;
+    struct seedpress *sp;
+    struct seedpress_error error;
+    size_t count;
+    int code;
+
+    if (argc > 1)
+        return command_usage(ctx, "model", "unexpected argument \"%.40s\"", argv[1]);
+    code = contact_open(ctx, &sp);
+    if (code)
+        return code;
+    if (seedpress_models(sp, &models, &count, &error))
+        code = contact_fail(ctx, &error);
+    for (size_t i = 0; i < count; i++)
+        (ctx->json ? print_listed_json : print_listed)(&models[i]);
+    if (!code && count == 0 && !ctx->json)
+        printf("no worker has joined this broker yet\n");
+    seedpress_destroy(&sp);
+    return code;
+}
+
+/* ---- model use ---- */
+
+static int use(const struct command_context *ctx, int argc, char **argv)
+{
+    char *at = argc == 2 ? strchr(argv[1], '@') : NULL;
+    struct seedpress *sp;
+    struct seedpress_error error;
+    int code;
+
+    if (!at || at == argv[1] || !at[1])
+        return command_usage(ctx, "model", "model use needs NAME@DIGEST, such as cats@1a2b3c4d");
+    code = contact_open(ctx, &sp);
+    if (code)
+        return code;
+    *at = '\0';
+    if (seedpress_model_use(sp, argv[1], at + 1, &error))
+        code = contact_fail(ctx, &error);
+    else if (ctx->json) {
+        cJSON *line = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(line, "name", argv[1]);
+        cJSON_AddStringToObject(line, "digest_prefix", at + 1);
+        command_print(line);
+    } else
+        printf("%s is %s from now on\n", argv[1], at + 1);
+    seedpress_destroy(&sp);
+    return code;
+}
+
 /* ---- the words after "model" ---- */
 
 static const struct subcommand {
     const char *name;
     command_run *run;               /* argv[0] is the subcommand's name */
 } SUBCOMMANDS[] = {
+    { "list", list },
+    { "use", use },
     { "inspect", inspect },
 };
 enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };

@@ -82,6 +82,7 @@ void command_print(struct cJSON *take_object)
 
     if (line)
         puts(line);
+    fflush(stdout);                  /* who reads a pipe sees each line when it is true */
     cJSON_free(line);
     cJSON_Delete(take_object);
 }

@@ -27,8 +27,10 @@ struct command {
     command_run *run;
 };
 
-command_run cmd_model_run, cmd_render_run;
-extern const char cmd_model_help[], cmd_render_help[];
+command_run cmd_generate_run, cmd_ledger_run, cmd_model_run, cmd_provenance_run, cmd_render_run,
+    cmd_status_run;
+extern const char cmd_generate_help[], cmd_ledger_help[], cmd_model_help[], cmd_provenance_help[],
+    cmd_render_help[], cmd_status_help[];
 
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its
  * exit code: `return command_fail(ctx, &e);` */
@@ -44,7 +46,7 @@ int command_bad_option(const struct command_context *ctx, char **argv, int opt);
 /* Something the user should know, though all goes on. */
 void command_warn(const struct command_context *ctx, const char *words);
 
-/* A line of NDJSON on standard output. Takes object, made by cJSON; NULL (no memory) prints nothing. */
+/* A line of NDJSON on standard output. The object is cJSON's; NULL (no memory) prints nothing. */
 struct cJSON;
 void command_print(struct cJSON *take_object);
 

@@ -9,9 +9,13 @@
 #define DEFAULT_BROKER "tcp://127.0.0.1:7701"
 
 static const struct command COMMANDS[] = {
+    { "generate", "make pictures through the broker", cmd_generate_help, cmd_generate_run },
     { "render", "make pictures from a model file, without a broker", cmd_render_help,
       cmd_render_run },
-    { "model", "look into a model file", cmd_model_help, cmd_model_run },
+    { "provenance", "where a picture came from", cmd_provenance_help, cmd_provenance_run },
+    { "model", "list models, bind names to them, look into a file", cmd_model_help, cmd_model_run },
+    { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },
+    { "ledger", "the database behind the brokers", cmd_ledger_help, cmd_ledger_run },
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
@@ -32,6 +36,8 @@ static const char HELP_TAIL[] =
     "  --version          the version\n"
     "\n"
     "examples:\n"
+    "  seedpress generate --model avatars64 --seeds 0-99 --psi 0.7 -o pictures\n"
+    "  seedpress provenance pictures/seed0000.jpg\n"
     "  seedpress render --model-file avatars64.safetensors --seed 42 --psi 0.7 -o 42.jpg\n"
     "  seedpress render --model-file avatars64.safetensors --seeds 0-99 -o pictures\n"
     "  seedpress model inspect avatars64.safetensors\n"

@@ -1,5 +1,5 @@
-/* target -- where -o puts pictures: one file, or a folder where they are named as the official tools
- * name them, seed0000.jpg and so on. */
+/* target -- where -o puts pictures: one file, or a folder where they are named as the official
+ * tools name them, seed0000.jpg and so on. */
 #ifndef CLIENT_TARGET_H
 #define CLIENT_TARGET_H
 

@@ -1,0 +1,54 @@
+#include "client/contact.h"
+
+#include "proto/number.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+enum { ANSWER_WITHIN_MS = 3000 };
+
+int contact_open(const struct command_context *ctx, struct seedpress **out)
+{
+    struct seedpress_options options = { .brokers = ctx->broker };
+    struct seedpress_error error;
+    int code;
+
+    if (seedpress_create(&options, out, &error))
+        return contact_fail(ctx, &error);
+    if (!seedpress_ping(*out, ANSWER_WITHIN_MS, &error))
+        return EXIT_OK;
+    code = contact_fail(ctx, &error);
+    seedpress_destroy(out);
+    return code;
+}
+
+int contact_fail(const struct command_context *ctx, const struct seedpress_error *error)
+{
+    struct err e;
+
+    err_set(&e, (enum err_code)error->code, "%s", error->message);
+    return command_fail(ctx, &e);
+}
+
+struct contact_model contact_model_of(const char *name, const char *digest)
+{
+    struct contact_model model;
+
+    snprintf(model.text, sizeof model.text, "%s%s%.8s", name, *name ? "@" : "", digest);
+    return model;
+}
+
+struct contact_psi contact_psi_of(double psi)
+{
+    struct contact_psi out;
+    int64_t millionths = 0;
+
+    number_millionths_of(psi, &millionths);
+    number_format_millionths(millionths, out.text);
+    return out;
+}
+
+void contact_pause(int64_t wait_ms)
+{
+    poll(NULL, 0, wait_ms < 0 ? 0 : wait_ms > 60000 ? 60000 : (int)wait_ms);
+}
