@@ -25,7 +25,7 @@ struct client *clients_get(struct clients *self, const struct address *address, 
 
 static void drop_letter(struct clients *self, struct client *client, struct letter *letter)
 {
-    client->outbox_bytes -= frame_len(&letter->map) + frame_len(&letter->payload);
+    client->outbox_bytes -= letter->bytes;
     self->letters--;
     DL_DELETE(client->outbox, letter);
     frame_release(&letter->map);
@@ -48,6 +48,7 @@ static void keep_letter(struct clients *self, struct client *client, const struc
         return;
     }
     letter->to = *to;
+    letter->bytes = bytes;
     frame_init_share(&letter->map, map);
     frame_release(map);
     letter->has_payload = payload != NULL;

@@ -39,6 +39,7 @@ struct letter {                     /* a reply that the socket did not take yet 
     struct address to;
     struct frame map, payload;
     bool has_payload;
+    size_t bytes;                   /* of both; a frame that was sent is empty */
     struct letter *prev, *next;
 };
 
