@@ -208,18 +208,19 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
 {
     struct errand *errand;
     const struct waiter *w;
-    int64_t wake_ms;
+    int64_t wake_ms, parked_ms;
 
     while ((errand = scribe_answer(b->scribe)))
         take_errand(b, errand, now_ms);
     end_deadlines(b, now_ms);
+    parked_ms = end_parked(b, now_ms);
     end_lookups(b, now_ms);
     every_second(b, now_ms);
     ask_names(b, now_ms);
     dispatch(b, now_ms);
     clients_flush(&b->clients);
 
-    wake_ms = b->next_second_ms;
+    wake_ms = b->next_second_ms < parked_ms ? b->next_second_ms : parked_ms;
     if ((w = heap_peek(&b->deadlines)) && w->deadline_ms < wake_ms)
         wake_ms = w->deadline_ms;
     if (b->renders.count[RENDER_LOOKUP] > 0 && now_ms + b->options.lookup_ms < wake_ms)

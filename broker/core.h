@@ -11,12 +11,14 @@
 #include "broker/render.h"
 #include "broker/roster.h"
 
-enum { PARKED_MAX = 1000 };
+enum { PARKED_MAX = 1000, PARKED_BYTES_MAX = 16 << 20 };
 
 /* A generate that came before the first worker did; tried again when one is ready. */
 struct parked {
     struct parcel parcel;
-    int64_t arrived_ms;
+    int64_t id;
+    int64_t count;                  /* pictures */
+    int64_t arrived_ms, deadline_ms;
     struct parked *prev, *next;
 };
 
@@ -36,7 +38,7 @@ struct broker {
     struct heap deadlines;          /* of waiters */
     size_t waiters;
     struct parked *parked;
-    size_t parked_count;
+    size_t parked_count, parked_bytes;
     int64_t last_lease;
     int64_t started_ms, drain_since_ms, next_second_ms, names_asked_ms;
     bool draining;
@@ -112,6 +114,8 @@ bool send_worker(struct broker *b, struct worker *worker, const struct message *
 
 /* ---- from_client.c, from_worker.c ---- */
 void retry_parked(struct broker *b, int64_t now_ms);
+/* Answers those whose deadline has come; returns when the next one's comes. */
+int64_t end_parked(struct broker *b, int64_t now_ms);
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
 
 #endif

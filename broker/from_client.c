@@ -71,20 +71,36 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
     return ERR_OK;
 }
 
-static bool park(struct broker *b, struct parcel *parcel, int64_t arrived_ms)
+static bool park(struct broker *b, const struct call *c)
 {
-    struct parked *p = b->parked_count < PARKED_MAX ? calloc(1, sizeof *p) : NULL;
+    const struct message_generate *g = &c->message->generate;
+    size_t bytes = frame_len(&c->parcel->body[0]);
+    struct parked *p = NULL;
 
+    if (b->parked_count < PARKED_MAX && b->parked_bytes + bytes <= PARKED_BYTES_MAX)
+        p = calloc(1, sizeof *p);
     if (!p)
         return false;
-    p->arrived_ms = arrived_ms;
-    p->parcel.from = parcel->from;
-    p->parcel.count = parcel->count;
-    for (int i = 0; i < parcel->count; i++)
-        frame_init_share(&p->parcel.body[i], &parcel->body[i]);
+    p->id = c->id;
+    p->count = g->seeds.count ? (int64_t)g->seeds.count : 1;
+    p->arrived_ms = c->arrived_ms;
+    p->deadline_ms = c->arrived_ms + g->deadline_ms;
+    p->parcel.from = c->parcel->from;
+    p->parcel.count = 1;
+    frame_init_share(&p->parcel.body[0], &c->parcel->body[0]);
     DL_APPEND(b->parked, p);
     b->parked_count++;
+    b->parked_bytes += bytes;
     return true;
+}
+
+static void unpark(struct broker *b, struct parked *p)
+{
+    DL_DELETE(b->parked, p);
+    b->parked_count--;
+    b->parked_bytes -= frame_len(&p->parcel.body[0]);
+    parcel_release(&p->parcel);
+    free(p);
 }
 
 /* An unknown model just after the start may be one whose worker is still on its way. */
@@ -122,7 +138,7 @@ static void on_generate(struct broker *b, const struct call *c)
         bool early = c->now_ms < b->started_ms + b->options.grace_ms;
 
         if ((e.code == ERR_UNKNOWN_MODEL || e.code == ERR_NO_WORKER) && early &&
-            park(b, c->parcel, c->arrived_ms))
+            park(b, c))
             return;
         refuse(b, c, &e);
         return;
@@ -164,11 +180,33 @@ void retry_parked(struct broker *b, int64_t now_ms)
     struct parked *list = b->parked, *p, *next;
 
     b->parked = NULL;
-    b->parked_count = 0;
+    b->parked_count = b->parked_bytes = 0;
     DL_FOREACH_SAFE(list, p, next) {
         take_parcel(b, now_ms, p->arrived_ms, &p->parcel);   /* parks it again if still too early */
         free(p);
     }
+}
+
+int64_t end_parked(struct broker *b, int64_t now_ms)
+{
+    int64_t wake_ms = INT64_MAX;
+    struct parked *p, *next;
+
+    DL_FOREACH_SAFE(b->parked, p, next) {
+        struct client *client;
+        struct err e;
+
+        if (p->deadline_ms > now_ms) {
+            wake_ms = p->deadline_ms < wake_ms ? p->deadline_ms : wake_ms;
+            continue;
+        }
+        err_set(&e, ERR_DEADLINE, "no worker with its model came within the deadline of %lld ms",
+                (long long)(p->deadline_ms - p->arrived_ms));
+        if ((client = clients_get(&b->clients, &p->parcel.from, now_ms)))
+            reply_error(b, client, &p->parcel.from, p->id, -1, &e);
+        unpark(b, p);
+    }
+    return wake_ms;
 }
 
 /* ---- what goes to the ledger ---- */
@@ -264,12 +302,27 @@ static void on_model_use(struct broker *b, const struct call *c)
 
 /* ---- the others ---- */
 
+/* Returns how many pictures were waited for. */
+static int64_t cancel_parked(struct broker *b, const struct call *c)
+{
+    struct parked *p, *next;
+    int64_t count = 0;
+
+    DL_FOREACH_SAFE(b->parked, p, next)
+        if (p->id == c->message->cancel.request && address_same_peer(&p->parcel.from, c->to)) {
+            count += p->count;
+            unpark(b, p);
+        }
+    return count;
+}
+
 static void on_cancel(struct broker *b, const struct call *c)
 {
     struct request *request, *next;
     struct message done;
 
     message_init(&done, MESSAGE_DONE, c->id);
+    done.done.count = cancel_parked(b, c);
     DL_FOREACH_SAFE(c->client->requests, request, next) {
         struct waiter *w, *w_next;
 
