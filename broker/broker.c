@@ -127,7 +127,8 @@ static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
     if (ended > 0) {
         log_event(LOG_WARN, "worker_stalled", "worker=%s leases=%zu", w->name, ended);
         w->stalled = true;
-    }
+    } else
+        w->progress_ms = now_ms;     /* it has its whole time again once the ledger is back */
 }
 
 static void check_workers(struct broker *b, int64_t now_ms)
@@ -138,11 +139,12 @@ static void check_workers(struct broker *b, int64_t now_ms)
     message_init(&heartbeat, MESSAGE_HEARTBEAT, 0);
     HASH_ITER(hh, b->roster.by_peer, w, next) {
         send_worker(b, w, &heartbeat);
-        if (now_ms - b->options.silence_ms > w->heard_ms) {
+        if (w->gone)
+            worker_lost(b, w, now_ms, "its connection is gone");
+        else if (now_ms - b->options.silence_ms > w->heard_ms)
             worker_lost(b, w, now_ms, "it is silent");
-            continue;
-        }
-        end_stalled(b, w, now_ms);
+        else
+            end_stalled(b, w, now_ms);
     }
 }
 

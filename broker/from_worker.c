@@ -33,14 +33,36 @@ static void on_credit(struct broker *b, struct news *n)
     n->worker->credit = (size_t)n->message->credit.credit;
 }
 
+/* What was on its way when a connection broke is lost, leases and results alike. Only the worker's
+ * own count shows it: it holds fewer than the leases that must have reached it by now. Which of them
+ * is not known, so all go to the front; a result that comes after all does no harm. */
+static void end_lost(struct broker *b, const struct news *n, size_t held_there)
+{
+    int64_t before_ms = n->now_ms - b->options.silence_ms;
+    struct render *r, *next;
+    size_t old = 0;
+
+    DL_FOREACH2(n->worker->leases, r, lease_next)
+        old += r->dispatched_ms <= before_ms;
+    if (old <= held_there)
+        return;
+    log_event(LOG_WARN, "leases_lost", "worker=%s leases=%zu held=%zu", n->worker->name, old,
+              held_there);
+    DL_FOREACH_SAFE2(n->worker->leases, r, next, lease_next)
+        if (r->dispatched_ms <= before_ms)
+            render_return(b, r, n->now_ms);
+}
+
 static void on_heartbeat(struct broker *b, struct news *n)
 {
     const struct message_heartbeat *h = &n->message->heartbeat;
     int64_t progress = h->started + h->rendered + h->stored;
 
-    (void)b;
     if (progress != n->worker->progress)
         moved(n);
+    if (h->held == 0)
+        n->worker->stalled = false;  /* it has nothing that it could hang on */
+    end_lost(b, n, (size_t)h->held);
     n->worker->progress = progress;
     n->worker->rendered = h->rendered;
     n->worker->backlog_ms = h->backlog_ms;
@@ -135,8 +157,11 @@ static void on_handback(struct broker *b, struct news *n)
     for (size_t i = 0; i < leases->count; i++) {
         struct render *r = held(b, n, leases->items[i]);
 
-        if (r)
-            render_return(b, r, n->now_ms);
+        if (!r)
+            continue;
+        if (!r->recalled)
+            n->worker->credit = 0;   /* it has no room, whatever it said: until its next heartbeat */
+        render_return(b, r, n->now_ms);
     }
 }
 

@@ -95,6 +95,7 @@ static void settle(struct broker *b, struct render *render, int64_t now_ms)
         message_init(&recall, MESSAGE_RECALL, 0);
         recall.leases.leases = (struct numbers){ &render->lease, 1 };
         send_worker(b, render->worker, &recall);
+        render->recalled = true;
         break;
     default:
         break;                       /* it finishes and is stored: the work is done anyway */
@@ -203,6 +204,7 @@ void render_return(struct broker *b, struct render *render, int64_t now_ms)
 
 void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why)
 {
+    render->avoid = render->worker->serial;
     if (++render->attempts < b->options.attempts_max) {
         to_front(b, render, now_ms);
         return;
@@ -303,7 +305,10 @@ static bool accepts(void *arg, const struct render *render)
 {
     const struct parting *p = arg;
 
-    return worker_has_model(p->worker, &render->recipe.model);
+    if (!worker_has_model(p->worker, &render->recipe.model))
+        return false;
+    return render->avoid != p->worker->serial ||
+           !roster_has_other(&p->b->roster, p->worker, &render->recipe.model);
 }
 
 static void fill_job(struct message_job *job, struct recipe_text *text, const struct render *render,

@@ -93,6 +93,7 @@ void renders_clear_lease(struct renders *self, struct render *render)
     worker->leased--;
     render->worker = NULL;
     render->lease = 0;
+    render->recalled = false;
 }
 
 void renders_release(struct renders *self)

@@ -51,8 +51,11 @@ struct render {
     struct render *front_prev, *front_next;     /* of the queue's front */
     struct render *lookup_prev, *lookup_next;
 
+    int64_t avoid;                  /* serial of the worker where the last try failed; 0: none */
+
     int64_t lease;                  /* HELD and later; 0: none */
     struct worker *worker;
+    bool recalled;                  /* the worker was asked to hand it back */
     struct render *lease_prev, *lease_next;     /* of the worker */
     UT_hash_handle hh;              /* by key */
     UT_hash_handle lease_hh;        /* by lease */

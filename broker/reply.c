@@ -42,7 +42,7 @@ bool send_worker(struct broker *b, struct worker *worker, const struct message *
     sent = link_send(b->worker_link, &worker->to, &map, NULL);
     frame_release(&map);
     if (sent == LINK_GONE)
-        worker->heard_ms = INT64_MIN / 2;    /* the next tick ends it: not while others hold it */
+        worker->gone = true;         /* the next second ends it: not while others hold it */
     return sent == LINK_SENT;
 }
 

@@ -47,6 +47,7 @@ struct worker *roster_put(struct roster *self, const struct address *address,
             return NULL;
         }
         w->progress_ms = now_ms;
+        w->serial = ++self->last_serial;
         set_peer(self, w, address);
     }
     for (size_t i = 0; i < ready->models.count; i++)
@@ -62,6 +63,7 @@ struct worker *roster_put(struct roster *self, const struct address *address,
     w->run = ready->run;
     w->credit = (size_t)ready->credit;
     w->draining = false;
+    w->gone = false;
     w->heard_ms = now_ms;
     return w;
 }
@@ -91,9 +93,19 @@ bool worker_has_model(const struct worker *self, const struct digest *model)
 
 size_t worker_room(const struct worker *self)
 {
-    if (self->draining || self->stalled || self->leased >= self->credit)
+    if (self->draining || self->stalled || self->gone || self->leased >= self->credit)
         return 0;
     return self->credit - self->leased;
+}
+
+bool roster_has_other(const struct roster *roster, const struct worker *self,
+                      const struct digest *model)
+{
+    for (const struct worker *w = roster->by_peer; w; w = w->hh.next)
+        if (w != self && w->credit > 0 && !w->draining && !w->stalled && !w->gone &&
+            worker_has_model(w, model))
+            return true;
+    return false;
 }
 
 bool roster_has_model(const struct roster *self, const struct digest *model)

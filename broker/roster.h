@@ -14,12 +14,14 @@ struct worker {
     struct address to;
     char name[128];                 /* "host:pid:start" */
     char numerics_class[64], encoder[64], device[128], version[64];
+    int64_t serial;                 /* counts the workers of this broker's life, from 1 */
     int64_t run;
     struct digest *models;          /* [model_count] */
     size_t model_count;
     size_t credit;                  /* leases it takes from this broker */
     size_t leased;
     bool draining;                  /* it finishes what it has and leaves */
+    bool gone;                      /* unroutable; the next second ends it */
     bool ledger_down;               /* it cannot store now, as its last heartbeat said */
     bool stalled;                   /* no progress for too long; cleared by the next progress */
     int64_t heard_ms;
@@ -32,6 +34,7 @@ struct worker {
 
 struct roster {
     struct worker *by_peer;
+    int64_t last_serial;
 };
 
 struct worker *roster_find(struct roster *self, const struct address *address);
@@ -48,6 +51,9 @@ bool roster_can_store(const struct roster *self);
 bool worker_has_model(const struct worker *self, const struct digest *model);
 /* Leases that it takes now. */
 size_t worker_room(const struct worker *self);
+/* Whether another worker than self could take a render of the model, now or when it has room. */
+bool roster_has_other(const struct roster *roster, const struct worker *self,
+                      const struct digest *model);
 /* Any worker, draining ones aside, that has the model. */
 bool roster_has_model(const struct roster *self, const struct digest *model);
 
