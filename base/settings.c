@@ -11,7 +11,9 @@
 #include <string.h>
 
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_FLAG };
-enum { KEY_MAX = 64, FLAG_HELP = 0x1000, FLAG_VERSION, FLAG_PRINT, FLAG_CONFIG };
+/* getopt_long gives a row's flag back as FLAG_ROW + row: beyond every character that it has a meaning
+ * of its own for. */
+enum { KEY_MAX = 64, FLAG_HELP = 0x1000, FLAG_VERSION, FLAG_PRINT, FLAG_CONFIG, FLAG_ROW = 0x2000 };
 
 struct value {
     int64_t number;
@@ -65,9 +67,32 @@ static bool find_row(const struct settings *self, const char *key, size_t *row)
 struct file_reader {
     struct settings *self;
     const char *path;
+    FILE *file;
+    int line;
     enum err_code rc;
     struct err *e;
 };
+
+/* inih's own reader cuts long lines in two and takes an indented line for more of the value above,
+ * both without a word; this one does neither. */
+static char *read_line(char *out, int cap, void *arg)
+{
+    struct file_reader *reader = arg;
+    size_t blanks, len;
+
+    if (reader->rc || !fgets(out, cap, reader->file))
+        return NULL;
+    reader->line++;
+    len = strlen(out);
+    if (len == (size_t)cap - 1 && out[len - 1] != '\n' && !feof(reader->file)) {
+        reader->rc = err_set(reader->e, ERR_INVALID, "line %d of \"%.80s\" is too long: at most %d "
+                                                     "bytes", reader->line, reader->path, cap - 2);
+        return NULL;
+    }
+    blanks = strspn(out, " \t");
+    memmove(out, out + blanks, len - blanks + 1);
+    return out;
+}
 
 static int on_line(void *arg, const char *section, const char *key, const char *text)
 {
@@ -87,11 +112,15 @@ static int on_line(void *arg, const char *section, const char *key, const char *
 
 static enum err_code read_config(struct settings *self, const char *path, struct err *e)
 {
-    struct file_reader reader = { self, path, ERR_OK, e };
-    int line = ini_parse(path, on_line, &reader);
+    struct file_reader reader = { .self = self, .path = path, .file = fopen(path, "re"), .e = e };
+    int line;
 
-    if (line == -1)
+    if (!reader.file)
         return err_set(e, ERR_FILE, "could not open \"%.120s\": %s", path, strerror(errno));
+    line = ini_parse_stream(read_line, &reader, on_line, &reader);
+    if (!reader.rc && ferror(reader.file))
+        reader.rc = err_set(e, ERR_FILE, "could not read \"%.120s\"", path);
+    fclose(reader.file);
     if (reader.rc)
         return reader.rc;
     if (line != 0)
@@ -129,6 +158,15 @@ static void flag_of(const char *key, char *out, size_t cap)
     out[i] = '\0';
 }
 
+static enum err_code refuse_flag(int got, char *const *argv, struct err *e)
+{
+    if (got == ':')
+        return err_set(e, ERR_INVALID, "flag \"%.80s\" needs a value", argv[optind - 1]);
+    if (optopt > 0 && optopt < FLAG_HELP)        /* a letter, perhaps one of several: "-xy" */
+        return err_set(e, ERR_INVALID, "unknown flag \"-%c\"; see --help", optopt);
+    return err_set(e, ERR_INVALID, "unknown flag \"%.80s\"; see --help", argv[optind - 1]);
+}
+
 /* Two passes over the same flags: the file's name and the action first, the values last, so that
  * flags beat everything wherever they stand. */
 enum pass { PASS_CONFIG, PASS_VALUES };
@@ -147,7 +185,8 @@ static enum err_code read_flags(struct settings *self, int argc, char **argv, en
     }
     for (size_t row = 0; row < self->rows; row++) {
         flag_of(self->table[row].key, names[row], sizeof names[row]);
-        options[row] = (struct option){ names[row], required_argument, NULL, (int)row };
+        options[row] = (struct option){ names[row], required_argument, NULL,
+                                         FLAG_ROW + (int)row };
     }
     options[self->rows] = (struct option){ "help", no_argument, NULL, FLAG_HELP };
     options[self->rows + 1] = (struct option){ "version", no_argument, NULL, FLAG_VERSION };
@@ -158,9 +197,7 @@ static enum err_code read_flags(struct settings *self, int argc, char **argv, en
         char where[KEY_MAX + 4];
 
         if (got == '?' || got == ':')
-            rc = err_set(e, ERR_INVALID, got == '?' ? "unknown flag \"%.80s\"; see --help"
-                                                    : "flag \"%.80s\" needs a value",
-                         argv[optind - 1]);
+            rc = refuse_flag(got, argv, e);
         else if (got == FLAG_HELP)
             *action = SETTINGS_HELP;
         else if (got == FLAG_VERSION)
@@ -170,8 +207,8 @@ static enum err_code read_flags(struct settings *self, int argc, char **argv, en
         else if (got == FLAG_CONFIG)
             *config = optarg;
         else if (pass == PASS_VALUES) {
-            snprintf(where, sizeof where, "--%s", names[got]);
-            rc = set_value(self, (size_t)got, optarg, FROM_FLAG, where, e);
+            snprintf(where, sizeof where, "--%s", names[got - FLAG_ROW]);
+            rc = set_value(self, (size_t)(got - FLAG_ROW), optarg, FROM_FLAG, where, e);
         }
     }
     if (!rc && optind < argc)
@@ -204,12 +241,15 @@ enum err_code settings_create(const struct setting *table, size_t rows, int argc
     }
     if (!rc)
         rc = read_flags(self, argc, argv, PASS_CONFIG, &config, action, e);
+    if (*action == SETTINGS_HELP || *action == SETTINGS_VERSION)
+        goto done;                   /* answered whatever the file and the environment hold */
     if (!rc && config)
         rc = read_config(self, config, e);
     if (!rc)
         rc = read_environment(self, e);
     if (!rc)
         rc = read_flags(self, argc, argv, PASS_VALUES, &config, action, e);
+done:
     if (rc)
         settings_destroy(&self);
     *out = self;
@@ -250,7 +290,7 @@ void settings_print_help(const struct setting *table, size_t rows, const char *p
             fprintf(out, "    %-22s default \"%s\"\n", "", s->text);
     }
     fprintf(out,
-            "  --%-22s lines \"key = value\", keys as the flags with _ for -\n"
+            "  --%-22s lines \"key = value\", keys as the flags with _ for -; comments begin with ;\n"
             "  --%-22s shows every setting and where it comes from\n"
             "  --help, --version\n\n"
             "Environment: SEEDPRESS_<KEY>. A flag beats the environment, which beats the file.\n",
@@ -265,7 +305,11 @@ void settings_print(const struct settings *self, FILE *out)
         const struct value *v = &self->value[row];
         bool hidden = self->table[row].kind == SETTING_SECRET && *v->text;
 
-        fprintf(out, "%s = %s    # from: %s\n", self->table[row].key, hidden ? "(set)" : v->text,
-                ORIGINS[v->origin]);
+        if (hidden)
+            fprintf(out, "; %s is set and not shown, from: %s\n", self->table[row].key,
+                    ORIGINS[v->origin]);
+        else
+            fprintf(out, "%s = %s    ; from: %s\n", self->table[row].key, v->text,
+                    ORIGINS[v->origin]);
     }
 }

@@ -27,7 +27,8 @@ enum settings_action { SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_P
 struct settings;                    /* opaque; immutable once made, so threads may share it */
 
 /* Reads argv (flags --key VALUE, --config FILE, --help, --version, --print-config), the environment
- * and the file. table[rows] is borrowed and must outlive *out. ERR_INVALID, ERR_RANGE, ERR_FILE,
+ * and the file: lines "key = value" of at most 198 bytes; ';' begins a comment, at a line's start '#'
+ * too. Where help or the version is asked for, flags alone are read. table[rows] is borrowed and must outlive *out. ERR_INVALID, ERR_RANGE, ERR_FILE,
  * ERR_NOMEM: e names the flag, variable or line. */
 enum err_code settings_create(const struct setting *table, size_t rows, int argc, char **argv,
                               struct settings **out, enum settings_action *action, struct err *e);
@@ -37,7 +38,7 @@ int64_t settings_int(const struct settings *self, size_t row);
 const char *settings_text(const struct settings *self, size_t row);    /* never NULL */
 
 void settings_print_help(const struct setting *table, size_t rows, const char *program, FILE *out);
-/* "key = value    # from: flag", secrets hidden. */
+/* "key = value    ; from: flag": lines that --config reads back. Secrets are hidden. */
 void settings_print(const struct settings *self, FILE *out);
 
 #endif
