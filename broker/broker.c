@@ -194,6 +194,17 @@ static void sweep_clients(struct broker *b, int64_t now_ms)
             clients_end(&b->clients, c);
 }
 
+/* What has not finished by the end of a drain gets an answer all the same. */
+static void end_drain(struct broker *b, int64_t now_ms)
+{
+    struct render *r, *next;
+
+    if (!b->draining || now_ms < b->drain_since_ms + b->options.drain_ms)
+        return;
+    HASH_ITER(hh, b->renders.by_key, r, next)
+        render_refer(b, r, now_ms);
+}
+
 static void every_second(struct broker *b, int64_t now_ms)
 {
     if (now_ms < b->next_second_ms)
@@ -219,6 +230,7 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
     end_lookups(b, now_ms);
     every_second(b, now_ms);
     ask_names(b, now_ms);
+    end_drain(b, now_ms);
     dispatch(b, now_ms);
     clients_flush(&b->clients);
 
@@ -227,6 +239,8 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
         wake_ms = w->deadline_ms;
     if (b->renders.count[RENDER_LOOKUP] > 0 && now_ms + b->options.lookup_ms < wake_ms)
         wake_ms = now_ms + b->options.lookup_ms;
+    if (b->draining && b->drain_since_ms + b->options.drain_ms < wake_ms)
+        wake_ms = b->drain_since_ms + b->options.drain_ms;
     if (b->clients.letters > 0 && now_ms + FLUSH_MS < wake_ms)
         wake_ms = now_ms + FLUSH_MS;
     return wake_ms;
@@ -249,13 +263,13 @@ void broker_drain(struct broker *b, int64_t now_ms)
     retry_parked(b, now_ms);
     HASH_ITER(hh, b->renders.by_key, r, next)
         if (r->state < RENDER_RENDERING)
-            render_fail(b, r, ERR_RETRY, now_ms, "this broker is going away");
+            render_refer(b, r, now_ms);
 }
 
 bool broker_is_drained(const struct broker *b, int64_t now_ms)
 {
     bool working = b->renders.count[RENDER_RENDERING] + b->renders.count[RENDER_COMMITTING] > 0;
 
-    return b->draining && ((!working && b->clients.letters == 0) ||
+    return b->draining && ((!working && b->asking == 0 && b->clients.letters == 0) ||
                            now_ms >= b->drain_since_ms + b->options.drain_ms);
 }

@@ -37,6 +37,7 @@ struct broker {
     struct models models;
     struct heap deadlines;          /* of waiters */
     size_t waiters;
+    size_t asking;                  /* look-ups and the like that clients wait for */
     struct parked *parked;
     size_t parked_count, parked_bytes;
     int64_t last_lease;
@@ -76,6 +77,8 @@ void render_finish(struct broker *b, struct render *render, const struct picture
 /* END with an error for all waiters. */
 void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* END because this broker leaves. */
+void render_refer(struct broker *b, struct render *render, int64_t now_ms);
 void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const char *why);
 void client_gone(struct broker *b, struct client *client, int64_t now_ms);
 /* Hands queued renders to workers that have room. */

@@ -218,8 +218,10 @@ static void ask(struct broker *b, const struct call *c, struct errand *errand)
     if (errand && scribe_ledger_is_up(b->scribe)) {
         errand->to = *c->to;
         errand->id = c->id;
-        if (scribe_ask(b->scribe, errand))
+        if (scribe_ask(b->scribe, errand)) {
+            b->asking++;
             return;
+        }
         err_set(&e, ERR_OVERLOADED, "too many look-ups wait for the ledger");
     } else if (errand)
         err_set(&e, ERR_LEDGER_DOWN, "the ledger cannot be reached now");
@@ -457,6 +459,7 @@ static void take_client_errand(struct broker *b, struct errand *errand, int64_t 
     struct client *client = clients_get(&b->clients, &errand->to, now_ms);
     struct message done;
 
+    b->asking--;
     if (!client)
         return;
     if (errand->rc) {

@@ -188,8 +188,17 @@ void render_enqueue(struct broker *b, struct render *render, int64_t now_ms)
             queue_add(&b->queue, w);
 }
 
+void render_refer(struct broker *b, struct render *render, int64_t now_ms)
+{
+    render_fail(b, render, ERR_RETRY, now_ms, "this broker is going away");
+}
+
 static void to_front(struct broker *b, struct render *render, int64_t now_ms)
 {
+    if (b->draining) {               /* nothing starts again */
+        render_refer(b, render, now_ms);
+        return;
+    }
     renders_clear_lease(&b->renders, render);
     renders_set_state(&b->renders, render, RENDER_QUEUED, now_ms);
     queue_add_front(&b->queue, render);
