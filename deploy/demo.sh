@@ -42,7 +42,8 @@ start_program() {
 wait_for() {
     tries=0
     until grep -q " $2 " "$demo/$1.log"; do
-        is_running "$1" || return 1
+        # For an instant after its start the process is still the shell that starts it.
+        is_running "$1" || [ $tries -lt 10 ] || return 1
         tries=$((tries + 1))
         [ $tries -lt 150 ] || return 1
         sleep 0.2
