@@ -77,13 +77,14 @@ $B/kernels/%.o: CFLAGS += -O3
 tests: $(TESTS) $(FUZZERS)
 
 test:
-	deploy/packages.sh test
-	tests/run.sh $B
+	@deploy/packages.sh test
+	@tests/run.sh $B
 
 demo:
-	deploy/packages.sh demo
-	$(MAKE) all
-	deploy/demo.sh start $B
+	@deploy/packages.sh demo
+	@echo "demo: building (takes a minute the first time)"
+	@$(MAKE) -s -j$$(nproc) all
+	@deploy/demo.sh start $B
 
 demo-stop:
 	@deploy/demo.sh stop $B
