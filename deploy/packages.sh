@@ -58,7 +58,7 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo >/dev/null; then
     as_root="sudo "
 else
-    fail "missing, and neither root nor sudo to install it:$missing"
+    fail "neither root nor sudo here; as root, run: apt-get install -y --no-install-recommends$missing"
 fi
 
 say "reading the lists of packages: ${as_root}apt-get update"
