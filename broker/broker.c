@@ -88,9 +88,10 @@ static void end_deadlines(struct broker *b, int64_t now_ms)
  * stored picture only, the look-up gets another turn. */
 static void end_lookups(struct broker *b, int64_t now_ms)
 {
-    struct render *r;
+    struct render *first = b->renders.lookups, *last = first ? first->lookup_prev : NULL, *r = NULL;
 
-    while ((r = b->renders.lookups) && now_ms >= r->since_ms + b->options.lookup_ms)
+    /* Another turn puts it behind last, so that each is met once. */
+    while (r != last && (r = b->renders.lookups) && now_ms >= r->since_ms + b->options.lookup_ms)
         if (render_is_wanted(r))
             render_enqueue(b, r, now_ms);
         else

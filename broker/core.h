@@ -74,6 +74,9 @@ void render_retry(struct broker *b, struct render *render, int64_t now_ms, const
 struct picture;
 void render_finish(struct broker *b, struct render *render, const struct picture *picture,
                    int64_t now_ms);
+/* The same for the waiters that want a stored picture only; the others, and so the render, may stay. */
+void render_finish_only(struct broker *b, struct render *render, const struct picture *picture,
+                        int64_t now_ms);
 /* END with an error for all waiters. */
 void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
                  const char *fmt, ...) __attribute__((format(printf, 5, 6)));

@@ -408,7 +408,7 @@ static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
         return;                      /* too late: the worker's commit will find the winner */
     if (row && row->withdrawn) {
         render_fail(b, render, ERR_WITHDRAWN, now_ms, "this picture has been withdrawn");
-    } else if (row && row->data && !render->bypass) {
+    } else if (row && row->data) {
         struct frame jpeg;
         uint8_t *data = errand->rows.row[0].data;
 
@@ -417,7 +417,10 @@ static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
             struct picture picture = picture_of_row(row, &jpeg);
 
             b->count.ledger_hits++;
-            render_finish(b, render, &picture, now_ms);
+            if (render->bypass)      /* the others want a new one */
+                render_finish_only(b, render, &picture, now_ms);
+            else
+                render_finish(b, render, &picture, now_ms);
         }
         frame_release(&jpeg);
     } else {

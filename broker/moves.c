@@ -255,6 +255,17 @@ void render_finish(struct broker *b, struct render *render, const struct picture
     renders_end(&b->renders, render);
 }
 
+void render_finish_only(struct broker *b, struct render *render, const struct picture *picture,
+                        int64_t now_ms)
+{
+    struct waiter *w, *next;
+
+    DL_FOREACH_SAFE(render->waiters, w, next)
+        if (w->only)
+            answer_picture(b, w, picture);
+    settle(b, render, now_ms);
+}
+
 void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
                  const char *fmt, ...)
 {
