@@ -318,8 +318,7 @@ void client_cancels(struct peer *self, int64_t id, int64_t request)
     peer_say(self, &m, NULL);
 }
 
-/* What worker_says_result sends as the picture of a seed. */
-static void jpeg_of(int64_t seed, char out[32])
+void desk_picture(int64_t seed, char out[32])
 {
     snprintf(out, 32, "jpeg of seed %lld", (long long)seed);
 }
@@ -330,7 +329,7 @@ void client_gets_image(struct peer *self, int64_t id, int64_t seed)
     struct heard h;
 
     hear(self, MESSAGE_IMAGE, &h);
-    jpeg_of(seed, jpeg);
+    desk_picture(seed, jpeg);
     assert_int_equal(h.m.id, id);
     assert_int_equal(h.m.image.seed, seed);
     assert_int_equal(h.parcel.count, 2);
@@ -368,11 +367,19 @@ void client_gets_done(struct peer *self, int64_t id, int64_t count, int64_t fail
 
 /* ---- workers ---- */
 
+struct model_facts desk_cats(void)
+{
+    return (struct model_facts){ .digest = digest_of("cats", 4), .width = 64, .height = 64,
+                                 .num_ws = 10, .z_dim = 512, .w_dim = 512, .noise_modes = 3 };
+}
+
 void worker_says_ready(struct peer *self, const char *name, int64_t credit)
 {
+    struct model_facts f = desk_cats();
     struct message_model models[] = {
-        { .name = text_of("cats"), .digest = digest_of("cats", 4), .arch = text_of("stylegan2"),
-          .width = 64, .height = 64, .num_ws = 10, .z_dim = 512, .w_dim = 512, .noise_modes = 3 },
+        { .name = text_of("cats"), .digest = f.digest, .arch = text_of("stylegan2"),
+          .width = f.width, .height = f.height, .num_ws = f.num_ws, .z_dim = f.z_dim,
+          .w_dim = f.w_dim, .noise_modes = f.noise_modes },
         { .name = text_of("kinds"), .digest = digest_of("kinds", 5), .arch = text_of("stylegan2"),
           .width = 32, .height = 32, .num_ws = 8, .z_dim = 512, .w_dim = 512, .c_dim = 3,
           .noise_modes = 1 },
@@ -459,7 +466,7 @@ void worker_says_result(struct peer *self, const struct job_seen *job)
     char jpeg[32];
     struct message m;
 
-    jpeg_of(job->recipe.seed, jpeg);
+    desk_picture(job->recipe.seed, jpeg);
     message_init(&m, MESSAGE_RESULT, 0);
     m.result = (struct message_result){
         .lease = job->lease, .recipe_key = recipe_key(&job->recipe),

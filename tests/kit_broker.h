@@ -59,6 +59,8 @@ void peer_hears_nothing(struct peer *self);
 
 /* ---- clients ---- */
 
+/* What stands for the picture of a seed everywhere here. */
+void desk_picture(int64_t seed, char out[32]);
 /* A generate for model "cats" with the defaults and a deadline of a minute. */
 struct message wish_of(int64_t id, int64_t seed);
 void client_wishes(struct peer *self, int64_t id, int64_t seed);
@@ -69,6 +71,8 @@ void client_gets_error(struct peer *self, int64_t id, enum err_code code);
 void client_gets_done(struct peer *self, int64_t id, int64_t count, int64_t failed);
 
 /* ---- workers ---- */
+
+struct model_facts desk_cats(void);
 
 struct job_seen {
     int64_t lease, priority, deadline_ms;

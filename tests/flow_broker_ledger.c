@@ -1,0 +1,610 @@
+/* The rows of the broker's table of states that need a ledger: a real PostgreSQL, whose answers come
+ * when the test lets them, and the clock turned by hand. */
+#include "base/log.h"
+#include "tests/kit_broker.h"
+#include "tests/kit_postgres.h"
+
+#include <libpq-fe.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LONG_MS = 1000000000, STORED = 5, MISSING = 6 };
+
+static struct kit_postgres pg;
+
+/* ---- the ledger ---- */
+
+static struct recipe recipe_of(int64_t seed)
+{
+    struct recipe_request request = RECIPE_REQUEST_DEFAULT;
+    struct model_facts facts = desk_cats();
+    struct recipe recipe;
+    struct err e = { .code = ERR_OK };
+
+    request.seed = (uint32_t)seed;
+    if (recipe_resolve(&request, &facts, &recipe, NULL, &e))
+        fail_msg("%s", e.msg);
+    return recipe;
+}
+
+/* Stores seeds first..last under another numerics class than the test's workers have. */
+static void store(int64_t first, int64_t last)
+{
+    struct ledger_run run = { .worker = "test:1:1", .version = "0", .backend = "cpu", .device = "",
+                              .driver = "", .numerics_class = "cpu-stored-1", .encoder = "test-1",
+                              .libraries = "" };
+    struct model_facts facts = desk_cats();
+    struct ledger_model model = { "cats", &facts, "stylegan2", "" };
+    struct ledger *ledger;
+    int64_t run_id;
+    struct err e = { .code = ERR_OK };
+
+    if (ledger_open(pg.conninfo, "test", &ledger, &e) ||
+        ledger_start_run(ledger, &run, &run_id, &e) || ledger_put_model(ledger, &model, &e))
+        fail_msg("%s", e.msg);
+    for (int64_t seed = first; seed <= last; seed++) {
+        struct ledger_stored stored;
+        struct ledger_image image;
+        char jpeg[32];
+
+        desk_picture(seed, jpeg);
+        image = (struct ledger_image){
+            .recipe = recipe_of(seed), .file_sha = digest_of(jpeg, strlen(jpeg)),
+            .core_sha = digest_of(jpeg, strlen(jpeg)), .run_id = run_id,
+            .numerics_class = run.numerics_class, .encoder = run.encoder, .batch_size = 1,
+            .data = (const uint8_t *)jpeg, .len = strlen(jpeg), .keep = true,
+        };
+        if (ledger_store(ledger, &image, 1, &stored, &e))
+            fail_msg("%s", e.msg);
+        free(stored.data);
+    }
+    ledger_close(&ledger);
+}
+
+static int begin(void **state)
+{
+    struct err e = { .code = ERR_OK };
+
+    (void)state;
+    kit_postgres_start(&pg);
+    if (ledger_migrate(pg.conninfo, false, NULL, NULL, &e)) {
+        print_error("%s\n", e.msg);
+        return -1;
+    }
+    store(STORED, STORED);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    kit_postgres_destroy(&pg);
+    return 0;
+}
+
+/* Look-ups wait from here until let_go. */
+static PGconn *hold_images(void)
+{
+    PGconn *conn = PQconnectdb(pg.conninfo);
+    PGresult *result = PQexec(conn, "BEGIN; LOCK TABLE images IN ACCESS EXCLUSIVE MODE");
+
+    assert_int_equal(PQresultStatus(result), PGRES_COMMAND_OK);
+    PQclear(result);
+    return conn;
+}
+
+static void let_go(PGconn *conn)
+{
+    PQfinish(conn);
+}
+
+/* ---- the scene ---- */
+
+struct scene {
+    struct desk d;
+    struct peer client, worker;
+};
+
+static struct broker_options patient(void)
+{
+    struct broker_options o = BROKER_OPTIONS_DEFAULT;
+
+    o.silence_ms = LONG_MS;
+    o.stall_ms = LONG_MS;
+    return o;
+}
+
+/* The first tick asks for names: that answer is taken before anything else happens. */
+static void open_scene(struct scene *s, struct broker_options options, int64_t credit)
+{
+    desk_open(&s->d, pg.conninfo, &options);
+    client_join(&s->d, &s->client, LINK_DEALER);
+    worker_joins(&s->d, &s->worker, "host:1:1", credit);
+    desk_await_scribe(&s->d);
+    desk_turn(&s->d, 0);
+}
+
+static void close_scene(struct scene *s)
+{
+    peer_leave(&s->client);
+    peer_leave(&s->worker);
+    desk_close(&s->d);
+}
+
+static void wish_with(struct scene *s, int64_t id, int64_t seed, enum message_cache cache)
+{
+    struct message wish = wish_of(id, seed);
+
+    wish.generate.cache = cache;
+    peer_say(&s->client, &wish, NULL);
+}
+
+/* Takes the answers to what was asked so far. */
+static void look_up(struct scene *s)
+{
+    desk_feed(&s->d);
+    desk_await_scribe(&s->d);
+    desk_turn(&s->d, 0);
+}
+
+/* Asks until the scribe has seen the ledger go or come. */
+static void await_ledger(struct scene *s, bool up)
+{
+    while (scribe_ledger_is_up(s->d.scribe) != up) {
+        struct errand *errand = errand_create(ERRAND_FIND);
+
+        assert_non_null(errand);
+        assert_true(scribe_ask(s->d.scribe, errand));
+        desk_await_scribe(&s->d);
+        desk_turn(&s->d, 0);
+    }
+}
+
+/* ---- new, LOOKUP ---- */
+
+static void a_stored_picture_needs_no_worker(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, STORED);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    peer_hears_nothing(&s.client);
+    peer_hears_nothing(&s.worker);
+    assert_int_equal(s.d.b->count.ledger_hits, 1);
+    assert_null(s.d.b->renders.by_key);
+    close_scene(&s);
+}
+
+static void a_picture_that_is_not_stored_is_rendered(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, MISSING);
+    desk_feed(&s.d);
+    assert_int_equal(s.d.b->renders.count[RENDER_LOOKUP], 1);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, MISSING);
+    close_scene(&s);
+}
+
+static void a_page_is_looked_up_together(void **state)
+{
+    enum { PAGE = 150 };             /* more than one look-up takes */
+    int64_t seeds[PAGE];
+    struct message wish = wish_of(1, -1);
+    struct scene s;
+
+    (void)state;
+    store(1000, 1000 + PAGE - 1);
+    open_scene(&s, patient(), 4);
+    for (int i = 0; i < PAGE; i++)
+        seeds[i] = 1000 + i;
+    wish.generate.seeds = (struct numbers){ seeds, PAGE };
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    while (s.d.b->waiters > 0) {
+        desk_await_scribe(&s.d);
+        desk_turn(&s.d, 0);
+    }
+    for (int i = 0; i < PAGE; i++)
+        client_gets_image(&s.client, 1, 1000 + i);
+    client_gets_done(&s.client, 1, PAGE, 0);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+static void a_waiter_joins_a_look_up(void **state)
+{
+    struct peer other;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_join(&s.d, &other, LINK_DEALER);
+    client_wishes(&s.client, 1, STORED);
+    client_wishes(&other, 2, STORED);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    client_gets_image(&other, 2, STORED);
+    assert_int_equal(s.d.b->count.ledger_hits, 1);
+    peer_leave(&other);
+    close_scene(&s);
+}
+
+static void a_look_up_that_nobody_waits_for_ends(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, STORED);
+    client_cancels(&s.client, 2, 1);
+    desk_feed(&s.d);
+    client_gets_done(&s.client, 2, 1, 0);
+    assert_null(s.d.b->renders.by_key);
+    look_up(&s);                             /* the answer finds nobody */
+    peer_hears_nothing(&s.client);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+static void a_slow_look_up_holds_a_render_for_lookup_ms_only(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, options, 4);
+    conn = hold_images();
+    client_wishes(&s.client, 1, MISSING);
+    assert_true(desk_turn(&s.d, 0) <= s.d.now_ms + options.lookup_ms);
+    desk_turn(&s.d, options.lookup_ms - 1);
+    peer_hears_nothing(&s.worker);
+    desk_turn(&s.d, 1);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    let_go(conn);
+    desk_await_scribe(&s.d);                 /* the miss comes late and changes nothing */
+    desk_turn(&s.d, 0);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, MISSING);
+    peer_hears_nothing(&s.client);
+    close_scene(&s);
+}
+
+static void a_late_hit_still_saves_what_is_queued(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, options, 0);
+    conn = hold_images();
+    client_wishes(&s.client, 1, STORED);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.lookup_ms);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    let_go(conn);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    assert_null(s.d.b->renders.by_key);
+    worker_says_heartbeat(&s.worker, 4, 0, 0);
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+static void a_late_hit_leaves_a_leased_render_alone(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, options, 4);
+    conn = hold_images();
+    client_wishes(&s.client, 1, STORED);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.lookup_ms);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    let_go(conn);
+    look_up(&s);
+    peer_hears_nothing(&s.client);           /* the worker's commit finds the winner */
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, STORED);
+    peer_hears_nothing(&s.client);
+    close_scene(&s);
+}
+
+static void a_lookup_ms_of_nothing_waits_for_no_look_up(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    options.lookup_ms = 0;
+    open_scene(&s, options, 4);
+    conn = hold_images();
+    client_wishes(&s.client, 1, MISSING);
+    wish_with(&s, 2, STORED, MESSAGE_CACHE_ONLY);        /* this one has to */
+    desk_turn(&s.d, 0);
+    assert_int_equal(worker_gets_one(&s.worker).recipe.seed, MISSING);
+    peer_hears_nothing(&s.client);
+    let_go(conn);
+    while (s.d.b->renders.count[RENDER_LOOKUP] > 0)
+        look_up(&s);
+    client_gets_image(&s.client, 2, STORED);
+    close_scene(&s);
+}
+
+static void a_withdrawn_picture_is_not_rendered_again(void **state)
+{
+    char sql[256];
+    struct scene s;
+    struct recipe recipe = recipe_of(77);
+    struct digest subject = recipe_subject(&recipe);
+
+    (void)state;
+    store(77, 77);
+    snprintf(sql, sizeof sql, "INSERT INTO withdrawn (subject, reason) VALUES ('\\x%s', 'test')",
+             digest_hex(&subject).text);
+    kit_postgres_exec(pg.conninfo, sql);
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, 77);
+    look_up(&s);
+    client_gets_error(&s.client, 1, ERR_WITHDRAWN);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+/* ---- cache, class ---- */
+
+static void only_answers_what_is_stored(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish_with(&s, 1, STORED, MESSAGE_CACHE_ONLY);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    wish_with(&s, 2, MISSING, MESSAGE_CACHE_ONLY);
+    look_up(&s);
+    client_gets_error(&s.client, 2, ERR_NOT_FOUND);
+    peer_hears_nothing(&s.worker);
+    assert_null(s.d.b->renders.by_key);
+    close_scene(&s);
+}
+
+static void only_waits_for_its_look_up_while_others_go_on(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, options, 0);
+    conn = hold_images();
+    wish_with(&s, 1, MISSING, MESSAGE_CACHE_ONLY);
+    client_wishes(&s.client, 2, MISSING);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.lookup_ms);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    peer_hears_nothing(&s.client);
+    let_go(conn);
+    look_up(&s);
+    client_gets_error(&s.client, 1, ERR_NOT_FOUND);
+    peer_hears_nothing(&s.client);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    close_scene(&s);
+}
+
+static void bypass_renders_what_is_stored(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish_with(&s, 1, STORED, MESSAGE_CACHE_BYPASS);
+    desk_turn(&s.d, 0);
+    assert_int_equal(worker_gets_one(&s.worker).recipe.seed, STORED);
+    close_scene(&s);
+}
+
+static void bypass_takes_no_stored_picture_from_those_who_want_only_that(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 0);
+    wish_with(&s, 1, STORED, MESSAGE_CACHE_ONLY);
+    wish_with(&s, 2, STORED, MESSAGE_CACHE_BYPASS);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    peer_hears_nothing(&s.client);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    close_scene(&s);
+}
+
+static void a_stored_picture_of_another_class_than_required_is_a_conflict(void **state)
+{
+    struct message wish = wish_of(1, STORED);
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish.generate.require_class = text_of("cpu-test-1");
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    client_gets_error(&s.client, 1, ERR_CLASS_CONFLICT);
+    wish.id = 2;
+    wish.generate.require_class = text_of("cpu-stored-1");
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    client_gets_image(&s.client, 2, STORED);
+    close_scene(&s);
+}
+
+/* ---- time ---- */
+
+static void with_the_ledger_there_the_deadline_is_a_deadline(void **state)
+{
+    struct message wish = wish_of(1, MISSING);
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 0);
+    wish.generate.deadline_ms = 500;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    desk_turn(&s.d, 499);
+    peer_hears_nothing(&s.client);
+    desk_turn(&s.d, 1);
+    client_gets_error(&s.client, 1, ERR_DEADLINE);
+    assert_null(s.d.b->renders.by_key);
+    close_scene(&s);
+}
+
+static void what_is_committing_has_its_whole_time_once_the_ledger_is_back(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+
+    (void)state;
+    options.stall_ms = 5000;
+    open_scene(&s, options, 4);
+    client_wishes(&s.client, 1, MISSING);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says(&s.worker, MESSAGE_STARTED, job.lease);
+    worker_says(&s.worker, MESSAGE_RENDERED, job.lease);
+    desk_turn(&s.d, 0);
+    kit_postgres_stop_server(&pg);
+    await_ledger(&s, false);
+    for (int i = 0; i < 20; i++)
+        desk_turn(&s.d, 1000);
+    kit_postgres_start_server(&pg);
+    await_ledger(&s, true);
+    for (int i = 0; i < 4; i++)
+        desk_turn(&s.d, 1000);
+    assert_int_equal(s.d.b->renders.count[RENDER_COMMITTING], 1);
+    for (int i = 0; i < 2; i++)
+        desk_turn(&s.d, 1000);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);    /* stalled, and not the ledger's */
+    assert_int_equal(s.d.b->renders.by_key->attempts, 0);
+    close_scene(&s);
+}
+
+static void a_ledger_that_goes_stops_no_render(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    kit_postgres_stop_server(&pg);
+    client_wishes(&s.client, 1, STORED);
+    wish_with(&s, 2, MISSING, MESSAGE_CACHE_ONLY);
+    desk_feed(&s.d);
+    while (s.d.b->renders.count[RENDER_LOOKUP] > 0)
+        look_up(&s);
+    assert_int_equal(worker_gets_one(&s.worker).recipe.seed, STORED);
+    client_gets_error(&s.client, 2, ERR_LEDGER_DOWN);
+    kit_postgres_start_server(&pg);
+    close_scene(&s);
+}
+
+/* ---- drain ---- */
+
+static void a_drain_waits_for_a_clients_look_up(void **state)
+{
+    struct message lookup;
+    struct heard h;
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    conn = hold_images();
+    message_init(&lookup, MESSAGE_LOOKUP, 1);
+    lookup.lookup.seed = STORED;
+    peer_say(&s.client, &lookup, NULL);
+    desk_turn(&s.d, 0);
+    broker_drain(s.d.b, s.d.now_ms);
+    desk_turn(&s.d, 0);
+    assert_false(broker_is_drained(s.d.b, s.d.now_ms));
+    let_go(conn);
+    while (!broker_is_drained(s.d.b, s.d.now_ms))
+        look_up(&s);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.type, MESSAGE_PROVENANCE);
+    assert_int_equal(h.m.provenance.rows.count, 1);
+    heard_release(&h);
+    close_scene(&s);
+}
+
+static void a_drain_ends_look_ups_with_retry(void **state)
+{
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    conn = hold_images();
+    client_wishes(&s.client, 1, MISSING);
+    desk_feed(&s.d);
+    broker_drain(s.d.b, s.d.now_ms);
+    client_gets_error(&s.client, 1, ERR_RETRY);
+    assert_true(broker_is_drained(s.d.b, s.d.now_ms));
+    let_go(conn);
+    close_scene(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stored_picture_needs_no_worker),
+        cmocka_unit_test(a_picture_that_is_not_stored_is_rendered),
+        cmocka_unit_test(a_page_is_looked_up_together),
+        cmocka_unit_test(a_waiter_joins_a_look_up),
+        cmocka_unit_test(a_look_up_that_nobody_waits_for_ends),
+        cmocka_unit_test(a_slow_look_up_holds_a_render_for_lookup_ms_only),
+        cmocka_unit_test(a_late_hit_still_saves_what_is_queued),
+        cmocka_unit_test(a_late_hit_leaves_a_leased_render_alone),
+        cmocka_unit_test(a_lookup_ms_of_nothing_waits_for_no_look_up),
+        cmocka_unit_test(a_withdrawn_picture_is_not_rendered_again),
+        cmocka_unit_test(only_answers_what_is_stored),
+        cmocka_unit_test(only_waits_for_its_look_up_while_others_go_on),
+        cmocka_unit_test(bypass_renders_what_is_stored),
+        cmocka_unit_test(bypass_takes_no_stored_picture_from_those_who_want_only_that),
+        cmocka_unit_test(a_stored_picture_of_another_class_than_required_is_a_conflict),
+        cmocka_unit_test(with_the_ledger_there_the_deadline_is_a_deadline),
+        cmocka_unit_test(what_is_committing_has_its_whole_time_once_the_ledger_is_back),
+        cmocka_unit_test(a_ledger_that_goes_stops_no_render),
+        cmocka_unit_test(a_drain_waits_for_a_clients_look_up),
+        cmocka_unit_test(a_drain_ends_look_ups_with_retry),
+    };
+
+    log_set_level(LOG_ERROR);
+    return cmocka_run_group_tests(tests, begin, end);
+}
