@@ -12,7 +12,12 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { POLL_MAX = 64, HWM_DEFAULT = 1000, FRAMES_MAX = LINK_ENVELOPE_MAX + 4 };
+enum {
+    POLL_MAX = 64,
+    HWM_DEFAULT = 1000,
+    FRAMES_MAX = LINK_ENVELOPE_MAX + 4,     /* id, envelope, empty, map, bytes */
+    MALFORMED_MAX = 16,             /* that one call of link_receive reads */
+};
 
 _Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "a frame is a zmq_msg_t");
 
@@ -138,8 +143,8 @@ enum err_code link_context_create(struct link_context **out, struct err *e)
 
 void link_context_destroy(struct link_context **self)
 {
-    if (*self)
-        zmq_ctx_term((*self)->zmq);
+    while (*self && zmq_ctx_term((*self)->zmq) != 0 && errno == EINTR)
+        ;                            /* a signal ends the wait, not the context */
     free(*self);
     *self = NULL;
 }
@@ -218,11 +223,35 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
+/* host as the whole of a tcp:// endpoint's host, then a port and nothing else: "127.0.0.1:0;10.0.0.1"
+ * names another host after a source address. */
+static bool is_host(const char *at, const char *host, const char *host_bytes)
+{
+    if (!begins(at, host))
+        return false;
+    at += strlen(host);
+    at += strspn(at, host_bytes);
+    if (*at++ != ':')
+        return false;
+    return *at && (strcmp(at, "*") == 0 || at[strspn(at, "0123456789")] == '\0');
+}
+
 static bool is_local(const char *endpoint)
 {
-    return begins(endpoint, "ipc://") || begins(endpoint, "inproc://") ||
-           begins(endpoint, "tcp://127.") || begins(endpoint, "tcp://localhost:") ||
-           begins(endpoint, "tcp://[::1]:");
+    if (begins(endpoint, "ipc://") || begins(endpoint, "inproc://"))
+        return true;
+    if (!begins(endpoint, "tcp://"))
+        return false;
+    endpoint += strlen("tcp://");
+    return is_host(endpoint, "127.", "0123456789.") || is_host(endpoint, "localhost", "") ||
+           is_host(endpoint, "[::1]", "");
+}
+
+/* IPv6 stays off otherwise: with it "localhost" may become ::1 where only 127.0.0.1 is served. */
+static void allow_ipv6(struct link *self, const char *endpoint)
+{
+    if (begins(endpoint, "tcp://["))
+        set_int(self, ZMQ_IPV6, 1);
 }
 
 /* libzmq lets a second program bind a live ipc path and take it over without a word; a lock file
@@ -231,6 +260,10 @@ static enum err_code lock_path(struct link *self, const char *path, struct err *
 {
     char lock[256];
 
+    if (*path == '@' || strcmp(path, "*") == 0)
+        return ERR_OK;               /* no file, or one with a new name */
+    if (self->lock_fd >= 0)
+        return err_set(e, ERR_UNSUPPORTED, "a link serves one ipc path, not \"%.120s\" too", path);
     if ((size_t)snprintf(lock, sizeof lock, "%s.lock", path) >= sizeof lock)
         return err_set(e, ERR_INVALID, "ipc path \"%.80s...\" is too long", path);
     self->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -254,6 +287,7 @@ enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
                                       "only served there", endpoint);
     if (begins(endpoint, "ipc://") && (rc = lock_path(self, endpoint + strlen("ipc://"), e)))
         return rc;
+    allow_ipv6(self, endpoint);
     if (zmq_bind(self->socket, endpoint) != 0)
         return err_set(e, errno == EADDRINUSE ? ERR_CONFLICT : ERR_INVALID,
                        "could not listen on \"%.120s\": %s", endpoint, zmq_strerror(errno));
@@ -266,6 +300,7 @@ enum err_code link_connect(struct link *self, const char *endpoint, struct err *
     if (!is_local(endpoint) && !self->allow_plain)
         return err_set(e, ERR_DENIED, "endpoint \"%.120s\" is not on loopback, and plain sockets are "
                                       "only used there", endpoint);
+    allow_ipv6(self, endpoint);
     if (zmq_connect(self->socket, endpoint) != 0)
         return err_set(e, ERR_INVALID, "could not connect to \"%.120s\": %s", endpoint,
                        zmq_strerror(errno));
@@ -319,7 +354,7 @@ static bool sort_frames(const struct link *self, struct frame *frames, int count
     if (self->kind == LINK_ROUTER) {
         if (!address_add(&out->from, &frames[at++]))
             return false;
-        out->from.peer_len = (uint8_t)out->from.len;
+        out->from.peer_len = out->from.len;
     }
     body = at;
     for (int i = at; self->kind == LINK_ROUTER && i < count && i <= at + LINK_ENVELOPE_MAX; i++)
@@ -345,7 +380,7 @@ bool link_receive(struct link *self, struct parcel *out)
     struct frame frames[FRAMES_MAX];
     bool too_many, good = false;
 
-    while (!good) {
+    for (int bad = 0; !good && bad < MALFORMED_MAX; bad++) {
         int count = receive_frames(self, frames, &too_many);
 
         if (count == 0)
@@ -356,7 +391,7 @@ bool link_receive(struct link *self, struct parcel *out)
         for (int i = 0; i < count; i++)
             frame_release(&frames[i]);
     }
-    return true;
+    return good;
 }
 
 bool link_was_lost(struct link *self)
@@ -406,7 +441,7 @@ enum link_sent link_send(struct link *self, const struct address *to, struct fra
 void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
 {
     zmq_pollitem_t items[2 * POLL_MAX];     /* a watched link is two */
-    int64_t wait_ms = wake_ms - clock_ms();
+    int64_t now_ms = clock_ms(), wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
     int used = 0;
 
     if (count > POLL_MAX)
@@ -419,7 +454,7 @@ void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
         if (link && link->watch)
             items[used++] = (zmq_pollitem_t){ link->watch, 0, ZMQ_POLLIN, 0 };
     }
-    zmq_poll(items, used, wait_ms < 0 ? 0 : wait_ms > 60000 ? 60000 : (long)wait_ms);
+    zmq_poll(items, used, wait_ms > 60000 ? 60000 : (long)wait_ms);
     used = 0;
     for (size_t i = 0; i < count; i++, used++) {
         waits[i].ready = (items[used].revents & items[used].events) != 0;

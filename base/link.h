@@ -39,7 +39,7 @@ size_t frame_len(const struct frame *self);
 
 struct address {
     uint16_t len;                   /* 0: a DEALER's or REQ's one other side */
-    uint8_t peer_len;               /* the id's part of it, for comparing peers */
+    uint16_t peer_len;              /* the id's part of it, for comparing peers; at most 256 */
     bool delimited;                 /* an empty frame stands before the map: a REQ socket */
     uint8_t bytes[LINK_ADDRESS_MAX];/* frames, each after its length */
 };
@@ -73,14 +73,16 @@ enum err_code link_create(struct link_context *context, const struct link_option
                           struct link **out, struct err *e);
 void link_destroy(struct link **self);
 
-/* Endpoints as libzmq writes them: "tcp://127.0.0.1:7701", "tcp://127.0.0.1:*", "ipc:///run/x". */
+/* Endpoints as libzmq writes them: "tcp://127.0.0.1:7701", "tcp://127.0.0.1:*", "ipc:///run/x". One
+ * ipc path a link. ERR_DENIED: TCP beyond loopback; ERR_CONFLICT: somebody serves it already. */
 enum err_code link_bind(struct link *self, const char *endpoint, struct err *e);
 enum err_code link_connect(struct link *self, const char *endpoint, struct err *e);
 /* The last endpoint bound, with its real port. */
 const char *link_endpoint(const struct link *self);
 
 /* The next message, if one is there. Malformed ones (no body, too many frames, an address too long)
- * are dropped and counted. */
+ * are dropped and counted; after several in a row the answer is false although more may be there, so
+ * that a peer that sends nothing else cannot hold a loop. */
 bool link_receive(struct link *self, struct parcel *out);
 int64_t link_malformed(const struct link *self);
 
