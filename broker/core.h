@@ -58,6 +58,9 @@ void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code, in
 /* Ends a waiter that nobody answers: its client cancelled or is gone. */
 void waiter_drop(struct broker *b, struct waiter *waiter, int64_t now_ms);
 
+/* Ends all that still waits of a request, without a word to its client, and so the request. Returns
+ * how many. May end waiters of other requests too, and with them those requests. */
+int64_t request_drop(struct broker *b, struct request *request, int64_t now_ms);
 /* The caller's own share of request->left is given back. */
 void request_end_if_done(struct broker *b, struct request *request);
 

@@ -318,24 +318,25 @@ static int64_t cancel_parked(struct broker *b, const struct call *c)
     return count;
 }
 
+static struct request *find_request(const struct client *client, int64_t id)
+{
+    struct request *request;
+
+    DL_FOREACH(client->requests, request)
+        if (request->id == id)
+            return request;
+    return NULL;
+}
+
 static void on_cancel(struct broker *b, const struct call *c)
 {
-    struct request *request, *next;
+    struct request *request;
     struct message done;
 
     message_init(&done, MESSAGE_DONE, c->id);
     done.done.count = cancel_parked(b, c);
-    DL_FOREACH_SAFE(c->client->requests, request, next) {
-        struct waiter *w, *w_next;
-
-        if (request->id != c->message->cancel.request)
-            continue;
-        request->many = false;       /* this call's `done` is the last word */
-        DL_FOREACH_SAFE2(request->waiters, w, w_next, request_next) {
-            done.done.count++;
-            waiter_drop(b, w, c->now_ms);
-        }
-    }
+    while ((request = find_request(c->client, c->message->cancel.request)))
+        done.done.count += request_drop(b, request, c->now_ms);
     reply_message(b, c->client, c->to, &done, NULL);
 }
 

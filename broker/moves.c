@@ -139,6 +139,18 @@ void waiter_drop(struct broker *b, struct waiter *waiter, int64_t now_ms)
     settle(b, render, now_ms);
 }
 
+int64_t request_drop(struct broker *b, struct request *request, int64_t now_ms)
+{
+    int64_t count = 0;
+
+    request->many = false;
+    request->left++;                 /* so that it outlives the loop */
+    for (; request->waiters; count++)
+        waiter_drop(b, request->waiters, now_ms);
+    request_end_if_done(b, request);
+    return count;
+}
+
 /* ---- renders ---- */
 
 static bool ask_ledger(struct broker *b, struct render *render)
@@ -301,16 +313,9 @@ void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const 
 
 void client_gone(struct broker *b, struct client *client, int64_t now_ms)
 {
-    struct request *request, *next;
-
     client->gone = true;             /* nothing more is sent to it */
-    DL_FOREACH_SAFE(client->requests, request, next) {
-        struct waiter *w, *w_next;
-
-        request->many = false;
-        DL_FOREACH_SAFE2(request->waiters, w, w_next, request_next)
-            waiter_drop(b, w, now_ms);
-    }
+    while (client->requests)
+        request_drop(b, client->requests, now_ms);
     clients_end(&b->clients, client);
 }
 
