@@ -1,5 +1,7 @@
 #include "kernels/conv.h"
 
+#include "kernels/simd.h"
+
 #include <string.h>
 
 enum { TAPS = 9, CONV_ALIGN = 16 };
@@ -58,8 +60,8 @@ void conv_modulate_cpu(float *padded, const float *x, float style, int channel, 
 
 /* The outputs at..at+lanes-1 of four channels. With lanes a constant the compiler keeps the sums in
  * vector registers; each caller below asks for about as many as its machine has. */
-static inline __attribute__((always_inline)) void sum_run(const int lanes, const struct rows *rows,
-                                                          const struct walk *walk, size_t at)
+SIMD_UNCHECKED static inline __attribute__((always_inline)) void
+sum_run(const int lanes, const struct rows *rows, const struct walk *walk, size_t at)
 {
     float sum[CONV_ROWS][CONV_LANES];
 
@@ -83,23 +85,22 @@ static inline __attribute__((always_inline)) void sum_run(const int lanes, const
             rows->out[r][at + (size_t)j] = sum[r][j];
 }
 
-static void sum_all(const struct rows *rows, const struct walk *walk, size_t count)
+SIMD_UNCHECKED static void sum_all(const struct rows *rows, const struct walk *walk, size_t count)
 {
     for (size_t at = 0; at < count; at += 16)
         sum_run(16, rows, walk, at);
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void sum_all_avx2(const struct rows *rows,
-                                                         const struct walk *walk, size_t count)
+__attribute__((target("avx2"))) SIMD_UNCHECKED static void
+sum_all_avx2(const struct rows *rows, const struct walk *walk, size_t count)
 {
     for (size_t at = 0; at < count; at += 24)
         sum_run(24, rows, walk, at);
 }
 
-__attribute__((target("avx512f"))) static void sum_all_avx512(const struct rows *rows,
-                                                              const struct walk *walk,
-                                                              size_t count)
+__attribute__((target("avx512f"))) SIMD_UNCHECKED static void
+sum_all_avx512(const struct rows *rows, const struct walk *walk, size_t count)
 {
     size_t at = 0;
 

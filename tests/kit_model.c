@@ -38,8 +38,10 @@ static size_t read_length(const uint8_t *bytes)
 static struct stylegan2_arch tiny_arch(const struct kit_model_options *options)
 {
     struct stylegan2_arch arch = { .z_dim = 4, .c_dim = options->c_dim, .w_dim = 4,
-                                   .mapping_layers = 2, .channel_base = 32, .channel_max = 4 };
+                                   .mapping_layers = 2 };
 
+    arch.channel_max = options->channels ? options->channels : 4;
+    arch.channel_base = 8 * arch.channel_max;
     arch.resolution = options->resolution ? options->resolution : 8;
     arch.num_ws = 2 * stylegan2_arch_blocks(&arch);
     return arch;

@@ -9,6 +9,7 @@
 
 struct kit_model_options {
     int resolution;                 /* 0: 8 pixels */
+    int channels;                   /* at up to 8 pixels a side, then halved; 0: 4 */
     int c_dim;
     bool half;                      /* F16 and not F32 */
     bool reversed;                  /* tensors in the opposite order, in header and data */
