@@ -1,0 +1,403 @@
+#!/usr/bin/env python3
+"""Writes messages.json and recipes.json anew; run in this folder after a change of the protocol.
+
+It knows nothing of the C codec: msgpack comes from python3-msgpack, hashes from hashlib, canonical
+texts from the few lines below, so that the C code has something to be held against. Tests never run
+it: they compare what is committed. errors.json is written by hand."""
+import hashlib
+import json
+import struct
+
+import msgpack
+
+MODEL = bytes(i * 7 % 256 for i in range(32)).hex()
+HASH = hashlib.sha256(b"file").hexdigest()
+CORE = hashlib.sha256(b"core").hexdigest()
+CLASS = "cpu-fp32-avx2-1"
+ENCODER = "libjpeg-turbo-2.1.5"
+U32 = 4294967295
+BIG = 1 << 53
+
+LEFT_OUT = object()              # a field to be taken out of a good message
+
+messages = []
+
+
+def good(name, sender, kind, fields, message_id=7, canonical=True):
+    """As seedpress writes it: the fields, then v, type and id."""
+    m = dict(fields)
+    m["v"] = 1
+    m["type"] = kind
+    if message_id:
+        m["id"] = message_id
+    entry = {"name": name, "from": sender, "hex": msgpack.packb(m).hex(), "decoded": m}
+    if canonical:
+        entry["canonical"] = True
+    messages.append(entry)
+
+
+def bad(name, sender, kind, fields, error, field=None, head=None):
+    m = {"v": 1, "type": kind, "id": 7} if head is None else dict(head)
+    m.update(fields)
+    entry = {"name": name, "from": sender, "hex": msgpack.packb(m).hex(), "decoded": m, "error": error}
+    if field:
+        entry["field"] = field
+    messages.append(entry)
+
+
+def raw(name, sender, data, error):
+    messages.append({"name": name, "from": sender, "hex": data.hex(), "error": error})
+
+
+def recipe_text(seed=42, psi=700000, cutoff=10, klass="none", noise="const", transform="none",
+                size="64x64", quality=90, mark="xmp", rev=0, model=MODEL):
+    return (f"seedpress-recipe/1\nmodel={model}\nlatent=seed:{seed}\npsi={psi}\ncutoff={cutoff}\n"
+            f"class={klass}\nnoise={noise}\ntransform={transform}\nsize={size}:native\n"
+            f"format=jpeg:q{quality}:420:baseline\nmark={mark}\nrev={rev}\n")
+
+
+def sha(text):
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def subject(seed, klass="none", model=MODEL):
+    return sha(f"seedpress-subject/1\nmodel={model}\nlatent=seed:{seed}\nclass={klass}\n")
+
+
+TEXT = recipe_text()
+
+# ---- clients ----
+good("a picture, nothing else said", "client", "generate", {"model": "avatars64", "seed": 42})
+good("a picture with every option", "client", "generate", {
+    "model": "cats@1a2b3c4d", "seed": U32, "psi": -1.3, "cutoff": 8, "class": 65535,
+    "noise_mode": "random", "noise_seed": U32, "quality": 100, "mark": "none", "rev": 3,
+    "priority": "high", "deadline_ms": 3600000, "want": "receipt", "cache": "bypass",
+    "require_class": CLASS, "trace": "page-7"})
+good("a page of seeds as a list", "client", "generate",
+     {"model": MODEL, "seeds": [5, 3, 3, U32], "psi": 0.7, "priority": "low"})
+good("a page of seeds as a range", "client", "generate",
+     {"model": "cats", "seeds": {"first": 100, "last": 155}}, canonical=False)
+good("psi as a whole number", "client", "generate", {"model": "cats", "seed": 1, "psi": 2},
+     canonical=False)
+good("psi nought and cutoff nought are not defaults", "client", "generate",
+     {"model": "cats", "seed": 0, "psi": 0.0, "cutoff": 0, "class": 0, "noise_mode": "none"})
+good("defaults may be sent", "client", "generate",
+     {"model": "cats", "seed": 1, "psi": 1.0, "quality": 90, "rev": 0, "priority": "normal",
+      "deadline_ms": 10000, "want": "image", "cache": "use"}, canonical=False)
+good("nil is absent", "client", "generate",
+     {"model": "cats", "seed": 1, "seeds": None, "psi": None, "class": None, "trace": None},
+     canonical=False)
+good("unknown fields are ignored", "client", "generate",
+     {"model": "cats", "seed": 1, "colour": "red", "later": {"list": [1, [2.5, None]]}},
+     canonical=False)
+good("no id", "client", "ping", {}, message_id=0)
+good("the largest id", "client", "ping", {}, message_id=BIG)
+good("cancel", "client", "cancel", {"request": 7}, message_id=8)
+good("look up by file", "client", "lookup", {"sha256": HASH})
+good("look up by core", "client", "lookup", {"core_sha256": CORE, "limit": 1})
+good("look up by recipe", "client", "lookup", {"recipe_key": sha(TEXT), "limit": 100})
+good("look up by seed", "client", "lookup", {"model": "cats", "seed": 42, "psi": 0.7})
+good("look up a seed in all models at psi nought", "client", "lookup", {"seed": 42, "psi": 0.0})
+good("fetch by recipe", "client", "fetch", {"recipe_key": sha(TEXT)})
+good("fetch by file", "client", "fetch", {"sha256": HASH})
+good("models", "client", "models", {})
+good("bind a name", "client", "model_use", {"name": "cats", "digest": "1a2b3c4d"})
+good("status", "client", "status", {})
+
+# ---- the broker to clients ----
+image = {"seed": 42, "psi": 0.7, "model": MODEL, "recipe_key": sha(TEXT), "sha256": HASH,
+         "core_sha256": CORE, "recipe": TEXT, "numerics_class": CLASS, "encoder": ENCODER, "run": 3,
+         "bytes": 5120, "source": "render", "queue_ms": 1, "render_ms": 30, "encode_ms": 2,
+         "store_ms": 4, "batch": 16}
+good("an image; the JPEG is the next frame", "broker", "image", image)
+good("an image that was stored, with a warning", "broker", "image", {
+    **{k: v for k, v in image.items() if not k.endswith("_ms") and k != "batch"},
+    "source": "ledger", "warning": "class has no effect on an unconditional model"})
+good("a receipt", "broker", "receipt", image)
+good("an error of one picture of several", "broker", "error", {
+    "code": "overloaded", "message": "the broker holds 20000 requests, which is its limit",
+    "retry": True, "retry_after_ms": 1000, "seed": 0})
+good("an error of a whole request", "broker", "error",
+     {"code": "unknown_model", "message": "unknown model \"cat\"; known: cats, avatars64"})
+good("done", "broker", "done", {"count": 56, "failed": 2})
+good("done with nothing", "broker", "done", {})
+good("provenance", "broker", "provenance", {"rows": [
+    {"recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE, "recipe": TEXT,
+     "model": "avatars64", "numerics_class": CLASS, "encoder": ENCODER, "run": 3, "batch": 16,
+     "bytes": 5120, "kept": True, "created": "2026-11-22T05:06:07.089Z", "worker": "host:17:1",
+     "version": "0.1.0", "backend": "cpu", "device": "a processor", "libraries": "zlib 1.2.13"},
+    {"recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE, "recipe": TEXT,
+     "withdrawn": True, "driver": "535.1"}]})
+good("nothing is known", "broker", "provenance", {})
+good("models that are there", "broker", "model_list", {"models": [
+    {"name": "avatars64", "digest": MODEL, "arch": "stylegan2", "licence": "CC0-1.0", "width": 64,
+     "height": 64, "num_ws": 10, "z_dim": 512, "w_dim": 512, "c_dim": 10, "noise_modes": 3,
+     "bound": True, "workers": 2},
+    {"digest": HASH, "width": 1024, "height": 1024, "num_ws": 16, "has_transform": True}]})
+good("status of a busy broker", "broker", "status_report", {
+    "version": "0.1.0", "uptime_ms": 86400000, "ledger_up": True, "looking_up": 1, "queued_high": 2,
+    "queued_normal": 3, "queued_low": 4, "held": 5, "rendering": 6, "committing": 7, "waiters": 28,
+    "submitted": 1000, "answered": 960, "failed": 8, "cancelled": 4, "joined": 20, "ledger_hits": 300,
+    "retried": 1, "late": 1,
+    "workers": [{"worker": "host:17:1", "numerics_class": CLASS, "device": "a processor", "run": 3,
+                 "credit": 32, "leased": 18, "rendered": 660, "backlog_ms": 250, "silent_ms": 120},
+                {"worker": "host:18:1", "draining": True}]})
+good("status of an idle broker", "broker", "status_report", {"draining": True})
+good("pong", "broker", "pong", {})
+
+# ---- workers ----
+good("ready", "worker", "ready", {
+    "worker": "host:17:1", "run": 3, "version": "0.1.0", "numerics_class": CLASS, "encoder": ENCODER,
+    "device": "a processor", "credit": 32, "models": [
+        {"name": "avatars64", "digest": MODEL, "arch": "stylegan2", "licence": "CC0-1.0", "width": 64,
+         "height": 64, "num_ws": 10, "z_dim": 512, "w_dim": 512, "noise_modes": 3}]}, message_id=0)
+good("ready without models", "worker", "ready",
+     {"worker": "w", "numerics_class": "c", "credit": 0, "models": []}, message_id=0)
+good("credit", "worker", "credit", {"credit": 16}, message_id=0)
+good("a worker's heartbeat", "worker", "heartbeat", {
+    "credit": 32, "held": 18, "started": 700, "rendered": 660, "stored": 655, "backlog_ms": 250,
+    "ledger_up": True}, message_id=0)
+good("a broker's heartbeat", "broker", "heartbeat", {}, message_id=0)
+good("started", "worker", "started", {"leases": [101, 102, 103]}, message_id=0)
+good("rendered", "worker", "rendered", {"leases": [101, 102, 103]}, message_id=0)
+good("a result; the JPEG is the next frame", "worker", "result", {
+    "lease": 101, "recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE,
+    "numerics_class": CLASS, "encoder": ENCODER, "run": 3, "render_us": 30123, "encode_us": 1999,
+    "store_us": 4100, "batch": 16}, message_id=0)
+good("fail", "worker", "fail",
+     {"lease": 102, "code": "device", "message": "the picture holds NaN"}, message_id=0)
+good("handback", "worker", "handback", {"leases": [BIG]}, message_id=0)
+good("bye", "worker", "bye", {}, message_id=0)
+
+# ---- the broker to workers ----
+good("introduce", "broker", "introduce", {}, message_id=0)
+good("jobs", "broker", "jobs", {"jobs": [
+    {"lease": 101, "recipe": TEXT, "priority": "high", "deadline_ms": 9990},
+    {"lease": 102, "recipe": TEXT, "priority": "low", "deadline_ms": 0, "alone": True},
+    {"lease": 103, "recipe": TEXT}]}, message_id=0)
+good("recall", "broker", "recall", {"leases": [103]}, message_id=0)
+good("drain", "broker", "drain", {}, message_id=0)
+
+# ---- refused: values ----
+generate = {"model": "cats", "seed": 1}
+
+
+def generate_bad(name, change, error, field=None):
+    m = {**generate, **change}
+    bad(name, "client", "generate", {k: v for k, v in m.items() if v is not LEFT_OUT}, error, field)
+
+
+generate_bad("a seed below nought", {"seed": -1}, "range", "seed")
+generate_bad("a seed beyond 32 bits", {"seed": U32 + 1}, "range", "seed")
+generate_bad("a seed beyond 63 bits", {"seed": (1 << 64) - 1}, "range", "seed")
+generate_bad("a seed that is a float", {"seed": 1.0}, "invalid", "seed")
+generate_bad("a seed that is text", {"seed": "1"}, "invalid", "seed")
+generate_bad("psi above two", {"psi": 2.000001}, "range", "psi")
+generate_bad("psi below minus two", {"psi": -2.1}, "range", "psi")
+generate_bad("psi with seven places", {"psi": 0.7000001}, "range", "psi")
+generate_bad("psi that is a third", {"psi": 1 / 3}, "range", "psi")
+generate_bad("psi that is text", {"psi": "0.7"}, "invalid", "psi")
+generate_bad("a cutoff below nought", {"cutoff": -1}, "range", "cutoff")
+generate_bad("a class that no model has", {"class": 65536}, "range", "class")
+generate_bad("an unknown noise mode", {"noise_mode": "fixed"}, "invalid", "noise_mode")
+generate_bad("quality nought", {"quality": 0}, "range", "quality")
+generate_bad("a deadline of nought", {"deadline_ms": 0}, "range", "deadline_ms")
+generate_bad("a deadline beyond an hour", {"deadline_ms": 3600001}, "range", "deadline_ms")
+generate_bad("an unknown priority", {"priority": "urgent"}, "invalid", "priority")
+generate_bad("no model", {"model": LEFT_OUT}, "invalid", "model")
+generate_bad("model nil", {"model": None}, "invalid", "model")
+generate_bad("an empty model", {"model": ""}, "range", "model")
+generate_bad("a model of 161 bytes", {"model": "m" * 161}, "range", "model")
+generate_bad("a model that is not ASCII", {"model": "k\u00e4tzchen"}, "invalid", "model")
+generate_bad("a model with a tab", {"model": "cats\t"}, "invalid", "model")
+generate_bad("neither seed nor seeds", {"seed": LEFT_OUT}, "invalid")
+generate_bad("both seed and seeds", {"seeds": [1]}, "invalid")
+generate_bad("an empty list of seeds", {"seed": LEFT_OUT, "seeds": []}, "invalid")
+generate_bad("1001 seeds", {"seed": LEFT_OUT, "seeds": list(range(1001))}, "range", "seeds")
+generate_bad("a range of 1001 seeds", {"seed": LEFT_OUT, "seeds": {"first": 0, "last": 1000}}, "range",
+             "seeds")
+generate_bad("a range that runs backwards", {"seed": LEFT_OUT, "seeds": {"first": 2, "last": 1}}, "range",
+             "seeds")
+generate_bad("a range without an end", {"seed": LEFT_OUT, "seeds": {"first": 2}}, "invalid", "seeds")
+generate_bad("seeds that are one number", {"seed": LEFT_OUT, "seeds": 5}, "invalid", "seeds")
+generate_bad("seeds with text among them", {"seed": LEFT_OUT, "seeds": [1, "2"]}, "invalid", "seeds")
+bad("a lookup of nothing", "client", "lookup", {}, "invalid")
+bad("a lookup of two things", "client", "lookup", {"seed": 1, "sha256": HASH}, "invalid")
+bad("a lookup of a file in a model", "client", "lookup", {"sha256": HASH, "model": "cats"}, "invalid")
+bad("a lookup without an end", "client", "lookup", {"seed": 1, "limit": 101}, "range", "limit")
+bad("a digest in upper case", "client", "fetch", {"sha256": HASH.upper()}, "invalid", "sha256")
+bad("a digest that is short", "client", "fetch", {"sha256": HASH[:63]}, "invalid", "sha256")
+bad("a fetch of two things", "client", "fetch", {"sha256": HASH, "recipe_key": HASH}, "invalid")
+bad("three hex digits", "client", "model_use", {"name": "cats", "digest": "1a2"}, "range", "digest")
+bad("a cancel of nothing", "client", "cancel", {}, "invalid", "request")
+bad("4097 leases", "worker", "started", {"leases": [1] * 4097}, "range", "leases")
+bad("a lease of nought", "worker", "started", {"leases": [0]}, "range", "leases")
+bad("a result without its hash", "worker", "result",
+    {"lease": 1, "recipe_key": HASH, "core_sha256": CORE, "numerics_class": "c", "encoder": "e"},
+    "invalid", "sha256")
+bad("65 jobs", "broker", "jobs", {"jobs": [{"lease": 1, "recipe": "r"}] * 65}, "range", "jobs")
+bad("a job that is no map", "broker", "jobs", {"jobs": [1]}, "invalid", "jobs")
+bad("a job without a recipe", "broker", "jobs", {"jobs": [{"lease": 1}]}, "invalid", "recipe")
+bad("a model without a digest", "worker", "ready",
+    {"worker": "w", "numerics_class": "c", "credit": 1, "models": [{"name": "cats"}]}, "invalid",
+    "digest")
+
+# ---- refused: heads ----
+bad("no version", "client", "ping", {}, "invalid", "v", {"type": "ping", "id": 7})
+bad("another version", "client", "ping", {}, "version", None, {"v": 2, "type": "ping", "id": 7})
+bad("version nought", "client", "ping", {}, "version", None, {"v": 0, "type": "ping"})
+bad("a version that is text", "client", "ping", {}, "invalid", "v", {"v": "1", "type": "ping"})
+bad("no type", "client", "ping", {}, "invalid", "type", {"v": 1, "id": 7})
+bad("an unknown type", "client", "bulk_submit", {}, "unknown_type")
+bad("a type in upper case", "client", "PING", {}, "unknown_type")
+bad("a worker's type from a client", "client", "ready",
+    {"worker": "w", "numerics_class": "c", "credit": 1, "models": []}, "unknown_type")
+bad("a client's type from a worker", "worker", "ping", {}, "unknown_type")
+bad("a broker's type from a client", "client", "pong", {}, "unknown_type")
+bad("an id below nought", "client", "ping", {}, "invalid", "id", {"v": 1, "type": "ping", "id": -1})
+bad("an id beyond 2^53", "client", "ping", {}, "invalid", "id",
+    {"v": 1, "type": "ping", "id": BIG + 1})
+bad("an id that is text", "client", "ping", {}, "invalid", "id", {"v": 1, "type": "ping", "id": "7"})
+
+# ---- refused: bytes ----
+ping = msgpack.packb({"v": 1, "type": "ping"})
+raw("no bytes", "client", b"", "invalid")
+raw("half a message", "client", ping[:-1], "invalid")
+raw("bytes after the message", "client", ping + b"\xc0", "invalid")
+raw("two messages in one frame", "client", ping + ping, "invalid")
+raw("no map", "client", msgpack.packb(["v", 1]), "invalid")
+raw("a byte that msgpack never uses", "client", b"\xc1", "invalid")
+raw("a list that claims four thousand million items", "client", b"\xdd\xff\xff\xff\xff", "invalid")
+raw("a map that claims four thousand million entries", "client", b"\xdf\xff\xff\xff\xff", "invalid")
+raw("a text that claims more than there is", "client", b"\x81\xa1v\xdb\xff\xff\xff\xff", "invalid")
+raw("five deep", "client", msgpack.packb({"v": 1, "type": "ping", "x": [[[[]]]]}), "invalid")
+raw("a hundred deep", "client", b"\x81\xa1x" + b"\x91" * 100 + b"\xc0", "invalid")
+raw("text sent as bytes", "client",
+    msgpack.packb({"v": 1, "type": "generate", "model": b"cats", "seed": 1}), "invalid")
+raw("JSON", "client", b'{"v": 1, "type": "ping"}', "invalid")
+raw("HTTP", "client", b"GET / HTTP/1.1\r\n\r\n", "invalid")
+
+with open("messages.json", "w", encoding="ascii") as f:
+    f.write("[\n" + ",\n".join(json.dumps(m) for m in messages) + "\n]\n")
+
+# ---- recipes ----
+PLAIN = {"digest": MODEL, "width": 64, "height": 64, "num_ws": 10, "c_dim": 0, "noise_modes": 3,
+         "has_transform": False}
+FULL = {"digest": HASH, "width": 1024, "height": 512, "num_ws": 18, "c_dim": 1000, "noise_modes": 15,
+        "has_transform": True}
+NO_NOISE = {**PLAIN, "noise_modes": 1}
+
+resolve, refused = [], []
+
+
+def makes(name, facts, request, warning=False, **text):
+    klass = text.get("klass", "none")
+    text = recipe_text(model=facts["digest"], size=f"{facts['width']}x{facts['height']}", **text)
+    entry = {"name": name, "request": request, "facts": facts, "text": text, "key": sha(text),
+             "subject": subject(request["seed"], klass, facts["digest"])}
+    if warning:
+        entry["warning"] = True
+    resolve.append(entry)
+
+
+def refuses(name, facts, request, error):
+    resolve.append({"name": name, "request": request, "facts": facts, "error": error})
+
+
+def float_hex(v):
+    return struct.pack(">f", v).hex()
+
+
+makes("only a seed", PLAIN, {"seed": 42}, seed=42, psi=1000000)
+makes("psi 0.7", PLAIN, {"seed": 42, "psi": 0.7})
+makes("the largest seed, the smallest psi", PLAIN, {"seed": U32, "psi": -2}, seed=U32, psi=-2000000)
+makes("six places", PLAIN, {"seed": 0, "psi": -0.000001}, seed=0, psi=-1)
+makes("psi nought keeps its seed", PLAIN, {"seed": 9, "psi": 0}, seed=9, psi=0)
+makes("a cutoff", PLAIN, {"seed": 42, "psi": 0.7, "cutoff": 4}, cutoff=4)
+makes("a cutoff of nought", PLAIN, {"seed": 42, "psi": 0.7, "cutoff": 0}, cutoff=0)
+makes("a cutoff of all rows", PLAIN, {"seed": 42, "psi": 0.7, "cutoff": 10})
+makes("a cutoff beyond all rows is all rows", PLAIN, {"seed": 42, "psi": 0.7, "cutoff": 64})
+makes("with psi 1 any cutoff is all rows", PLAIN, {"seed": 42, "psi": 1, "cutoff": 4}, psi=1000000)
+makes("a class is dropped where there are none", PLAIN, {"seed": 42, "psi": 0.7, "class": 3},
+      warning=True)
+makes("no noise", PLAIN, {"seed": 42, "psi": 0.7, "noise_mode": "none"}, noise="none")
+makes("noise const is said", PLAIN, {"seed": 42, "psi": 0.7, "noise_mode": "const"})
+makes("a model without noise inputs", NO_NOISE, {"seed": 42, "psi": 0.7}, noise="none")
+makes("a model without noise inputs ignores the mode", NO_NOISE,
+      {"seed": 42, "psi": 0.7, "noise_mode": "random", "noise_seed": 5}, noise="none")
+makes("quality, mark and rev", PLAIN,
+      {"seed": 42, "psi": 0.7, "quality": 1, "mark": "none", "rev": U32}, quality=1, mark="none",
+      rev=U32)
+makes("a class", FULL, {"seed": 42, "psi": 0.7, "class": 999}, cutoff=18, klass=999)
+makes("class nought", FULL, {"seed": 42, "psi": 0.7, "class": 0}, cutoff=18, klass=0)
+makes("random noise", FULL, {"seed": 42, "psi": 0.7, "class": 1, "noise_mode": "random",
+                             "noise_seed": U32}, cutoff=18, klass=1, noise=f"random:{U32}")
+makes("the stream of noise", FULL, {"seed": 42, "psi": 0.7, "class": 1, "noise_mode": "stream"},
+      cutoff=18, klass=1, noise="stream")
+makes("a shift and a turn", FULL,
+      {"seed": 42, "psi": 0.7, "class": 1, "transform": {"tr": [250000, -1000000000, 45000000]}},
+      cutoff=18, klass=1, transform="tr:250000,-1000000000,45000000")
+matrix = [float_hex(v) for v in (1, 0, 0.5, 0, -1.25, 0, 0, 0, 1)]
+makes("a matrix", FULL, {"seed": 42, "psi": 0.7, "class": 1, "transform": {"m": matrix}}, cutoff=18,
+      klass=1, transform="m:" + ",".join(matrix))
+
+refuses("psi above two", PLAIN, {"seed": 1, "psi": 2.000001}, "range")
+refuses("psi below minus two", PLAIN, {"seed": 1, "psi": -2.000001}, "range")
+refuses("a cutoff beyond any model", PLAIN, {"seed": 1, "cutoff": 65}, "range")
+refuses("no class for a conditional model", FULL, {"seed": 1}, "class_required")
+refuses("a class that it does not have", FULL, {"seed": 1, "class": 1000}, "range")
+refuses("a noise mode that it does not have", PLAIN, {"seed": 1, "noise_mode": "stream"},
+        "unsupported")
+refuses("random noise without a seed", FULL, {"seed": 1, "class": 1, "noise_mode": "random"},
+        "invalid")
+refuses("a noise seed without random noise", FULL, {"seed": 1, "class": 1, "noise_seed": 5},
+        "invalid")
+refuses("quality nought", PLAIN, {"seed": 1, "quality": 0}, "range")
+refuses("quality 101", PLAIN, {"seed": 1, "quality": 101}, "range")
+refuses("C2PA without a certificate", PLAIN, {"seed": 1, "mark": "c2pa"}, "unsupported")
+refuses("a transform for a model without one", PLAIN, {"seed": 1, "transform": {"tr": [1, 0, 0]}},
+        "unsupported")
+refuses("a shift beyond 1000", FULL, {"seed": 1, "class": 1, "transform": {"tr": [0, 1000000001, 0]}},
+        "range")
+refuses("a matrix that is not finite", FULL,
+        {"seed": 1, "class": 1, "transform": {"m": matrix[:8] + ["7f800000"]}}, "range")
+
+
+def no_text(name, old, new, text=TEXT):
+    assert old in text
+    refused.append({"name": name, "text": text.replace(old, new, 1)})
+
+
+no_text("another version", "recipe/1", "recipe/2")
+no_text("a digest in upper case", MODEL, MODEL.upper())
+no_text("a digest that is short", MODEL, MODEL[:-1])
+no_text("a leading zero", "seed:42", "seed:042")
+no_text("a sign", "psi=700000", "psi=+700000")
+no_text("minus nought", "psi=700000", "psi=-0")
+no_text("a decimal", "psi=700000", "psi=0.7")
+no_text("psi beyond two", "psi=700000", "psi=2000001")
+no_text("a seed beyond 32 bits", "seed:42", "seed:4294967296")
+no_text("a cutoff beyond any model", "cutoff=10", "cutoff=65")
+no_text("a class beyond any model", "class=none", "class=65536")
+no_text("an unknown noise mode", "noise=const", "noise=fixed")
+no_text("random noise without a seed", "noise=const", "noise=random")
+no_text("a matrix with infinity", "transform=none",
+        "transform=m:" + ",".join(matrix[:8] + ["7f800000"]))
+no_text("a matrix in upper case", "transform=none",
+        "transform=m:" + ",".join(matrix).replace("bfa00000", "BFA00000"))
+no_text("no picture", "size=64x64", "size=0x64")
+no_text("another format", "jpeg:q90:420", "jpeg:q90:444")
+no_text("an unknown mark", "mark=xmp", "mark=exif")
+no_text("a line that is missing", "class=none\n", "")
+no_text("a line that comes twice", "class=none\n", "class=none\nclass=none\n")
+no_text("lines in another order", "psi=700000\ncutoff=10\n", "cutoff=10\npsi=700000\n")
+no_text("an unknown line", "rev=0\n", "rev=0\nmore=1\n")
+no_text("no LF at the end", "rev=0\n", "rev=0")
+no_text("an empty line at the end", "rev=0\n", "rev=0\n\n")
+no_text("CR LF", "seedpress-recipe/1\n", "seedpress-recipe/1\r\n")
+no_text("a blank", "psi=700000", "psi= 700000")
+no_text("nothing at all", TEXT, "")
+
+with open("recipes.json", "w", encoding="ascii") as f:
+    f.write("{\"resolve\": [\n" + ",\n".join(json.dumps(r) for r in resolve) +
+            "\n],\n\"refused_texts\": [\n" + ",\n".join(json.dumps(r) for r in refused) + "\n]}\n")
