@@ -42,8 +42,9 @@ struct capture {
     double *z;                      /* [count, z_dim] as drawn, before rounding to float32 */
     float *ws;                      /* [count, num_ws, w_dim] after truncation */
     float *image;                   /* [count, 3, H, W] before the conversion to 8 bit */
-    /* Called for every layer's output of every sample, in order of execution: name as in
-     * tests/golden ("b8.conv0"), data [channels, height, width] float32, lent for the call. */
+    /* Called for every layer's output of every sample, in order of execution: index is the sample's
+     * place in the batch, name as in tests/golden ("b8.conv0"), data [channels, height, width]
+     * float32, lent for the call. */
     void (*trace)(void *arg, int index, const char *name, const float *data, int channels,
                   int height, int width);
     void *trace_arg;
