@@ -73,11 +73,19 @@ static void flush(struct side *side, int64_t now_ms)
     struct outgoing *o, *next;
 
     DL_FOREACH_SAFE(side->outgoing, o, next)
-        if (link_send(side->link, &BROKER, &o->map, o->has_payload ? &o->payload : NULL) ==
-                LINK_SENT || now_ms > o->since_ms + KEEP_MS)
+        if (now_ms > o->since_ms + KEEP_MS ||
+            (side->introduced && link_send(side->link, &BROKER, &o->map,
+                                           o->has_payload ? &o->payload : NULL) == LINK_SENT))
             drop(side, o);
         else
             return;
+}
+
+/* Behind what waits already, in order. READY goes first: on a new connection all else would come from
+ * a stranger, whom the broker does not listen to. */
+static bool may_send(const struct side *side, enum message_type type)
+{
+    return type == MESSAGE_READY || (side->introduced && !side->outgoing);
 }
 
 /* False when the socket took nothing (not connected); what was kept is sent later. */
@@ -99,7 +107,7 @@ static bool post(struct side *side, const struct message *message, struct frame 
     }
     if (!frame_init_take(&map, data, len))
         return false;
-    sent = !side->outgoing && link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
+    sent = may_send(side, message->type) && link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
     if (!sent && refusal == KEEP)
         keep(side, &map, payload, now_ms);
     frame_release(&map);
@@ -194,6 +202,29 @@ static void send_fail(struct side *side, int64_t lease, const struct err *e, int
     post(side, &m, NULL, KEEP, now_ms);
 }
 
+/* A recipe is what recipe_resolve makes of it for its model; anything else would reach the engine with
+ * values that its whole batch would fail by. */
+static enum err_code check_recipe(const struct recipe *recipe, const struct model_facts *facts,
+                                  struct err *e)
+{
+    struct recipe_request wish = {
+        .seed = recipe->seed, .psi = recipe->psi, .cutoff = recipe->cutoff,
+        .class_index = recipe->class_index, .noise = (int)recipe->noise,
+        .noise_seed = recipe->noise == RECIPE_NOISE_RANDOM ? (int64_t)recipe->noise_seed : -1,
+        .transform = recipe->transform, .quality = recipe->quality, .mark = (int)recipe->mark,
+        .rev = recipe->rev,
+    };
+    struct digest key = recipe_key(recipe), whole_key;
+    struct recipe whole;
+    enum err_code rc = recipe_resolve(&wish, facts, &whole, NULL, e);
+
+    if (rc)
+        return rc;
+    whole_key = recipe_key(&whole);
+    return digest_equal(&key, &whole_key) ? ERR_OK
+                                          : err_set(e, ERR_INVALID, "the recipe is not the model's");
+}
+
 static enum err_code take_job(struct uplink *self, size_t broker, const struct message_job *in,
                               int64_t now_ms, struct err *e)
 {
@@ -212,9 +243,8 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
         if (!job->model)
             rc = err_set(e, ERR_UNKNOWN_MODEL, "this worker does not have model %.16s",
                          digest_hex(&job->recipe.model).text);
-        else if (job->recipe.width != job->model->facts->width ||
-                 job->recipe.height != job->model->facts->height)
-            rc = err_set(e, ERR_INVALID, "the recipe's size is not the model's");
+        else
+            rc = check_recipe(&job->recipe, job->model->facts, e);
     }
     if (!rc && !batcher_add(self->parts.batcher, job))
         rc = err_set(e, ERR_RETRY, "this worker takes no more work");
@@ -327,6 +357,7 @@ static void send_result(struct uplink *self, struct job *job, int64_t now_ms)
     bool winner = s->outcome == LEDGER_WINNER;
     struct frame jpeg;
     struct message m;
+    bool taken;
 
     message_init(&m, MESSAGE_RESULT, 0);
     m.result = (struct message_result){
@@ -335,14 +366,18 @@ static void send_result(struct uplink *self, struct job *job, int64_t now_ms)
         .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
         .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
     };
-    if (!frame_init_take(&jpeg, winner ? s->data : job->picture.file,
-                         winner ? s->len : job->picture.len))
-        frame_init(&jpeg);           /* an empty picture is refused by the broker and tried again */
+    taken = frame_init_take(&jpeg, winner ? s->data : job->picture.file,
+                            winner ? s->len : job->picture.len);
     if (winner)
         s->data = NULL;
     else
         job->picture.file = NULL;
-    post(&self->sides[job->broker], &m, &jpeg, KEEP, now_ms);
+    if (taken) {
+        post(&self->sides[job->broker], &m, &jpeg, KEEP, now_ms);
+    } else {                         /* stored all the same: the next try finds it */
+        err_set(&job->why, ERR_NOMEM, "no memory to send the picture");
+        send_fail(&self->sides[job->broker], job->lease, &job->why, now_ms);
+    }
     frame_release(&jpeg);
 }
 
@@ -460,8 +495,10 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
     for (size_t i = 0; i < self->count; i++) {
         struct side *side = &self->sides[i];
 
-        if (link_was_lost(side->link))
+        if (link_was_lost(side->link)) {
             side->introduced = false;        /* the next connection is a stranger to the broker */
+            side->draining = false;          /* who left is back, or another in his place */
+        }
         for (int n = 0; n < TURN_MAX && link_receive(side->link, &parcel); n++)
             take_message(self, i, &parcel, now_ms);
     }
