@@ -313,6 +313,6 @@ struct message generate_of(int64_t id, int64_t seed, int64_t psi)
     m.generate.model = text_of("avatars64");
     m.generate.seed = seed;
     m.generate.psi = psi;
-    m.generate.deadline_ms = 60000;
+    m.generate.deadline_ms = 600000;
     return m;
 }

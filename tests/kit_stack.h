@@ -58,7 +58,7 @@ void asker_send_bytes(struct kit_asker *self, const void *data, size_t len);
 bool asker_receive(struct kit_asker *self, struct message *message, struct parcel *parcel,
                    int64_t wait_ms);
 
-/* A generate for the shipped model with a minute to the deadline; psi in millionths. */
+/* A generate for the shipped model with ten minutes to the deadline; psi in millionths. */
 struct message generate_of(int64_t id, int64_t seed, int64_t psi);
 
 #endif
