@@ -77,7 +77,7 @@ void render_retry(struct broker *b, struct render *render, int64_t now_ms, const
 struct picture;
 void render_finish(struct broker *b, struct render *render, const struct picture *picture,
                    int64_t now_ms);
-/* The same for the waiters that want a stored picture only; the others, and so the render, may stay. */
+/* The same for the waiters that want a stored picture only; the others may stay, and the render. */
 void render_finish_only(struct broker *b, struct render *render, const struct picture *picture,
                         int64_t now_ms);
 /* END with an error for all waiters. */

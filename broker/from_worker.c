@@ -160,7 +160,7 @@ static void on_handback(struct broker *b, struct news *n)
         if (!r)
             continue;
         if (!r->recalled)
-            n->worker->credit = 0;   /* it has no room, whatever it said: until its next heartbeat */
+            n->worker->credit = 0;   /* it has no room, whatever it said, until its next word */
         render_return(b, r, n->now_ms);
     }
 }

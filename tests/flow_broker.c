@@ -1,5 +1,5 @@
-/* The table of states in broker/README.md, row by row, and what else a broker promises: with clients
- * and workers that the test plays, and a ledger that is away (flow_broker_ledger.c has one). */
+/* The table of states in broker/README.md, row by row, and what else a broker promises: with
+ * clients and workers that the test plays, and a ledger that is away (flow_broker_ledger.c has one). */
 #include "tests/kit_broker.h"
 
 #include "base/clock.h"

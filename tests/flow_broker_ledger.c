@@ -1,5 +1,5 @@
-/* The rows of the broker's table of states that need a ledger: a real PostgreSQL, whose answers come
- * when the test lets them, and the clock turned by hand. */
+/* The rows of the broker's table of states that need a ledger: a real PostgreSQL, whose answers
+ * come when the test lets them, and the clock turned by hand. */
 #include "base/log.h"
 #include "tests/kit_broker.h"
 #include "tests/kit_postgres.h"

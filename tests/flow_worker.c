@@ -1,5 +1,5 @@
-/* seedpress-worker as a broker sees it: the real program on the shipped model and a real PostgreSQL,
- * led by a broker that the test plays. */
+/* seedpress-worker as a broker sees it: the real program on the shipped model and a real
+ * PostgreSQL, led by a broker that the test plays. */
 #include "base/clock.h"
 #include "sql/ledger.h"
 #include "tests/kit_postgres.h"

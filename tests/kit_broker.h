@@ -22,7 +22,8 @@ struct desk {
 /* conninfo NULL: a ledger that cannot be reached, and the broker knows it. */
 void desk_open(struct desk *self, const char *conninfo, const struct broker_options *options);
 void desk_close(struct desk *self);
-/* Turns the clock on by ms, feeds the broker with all that was sent, ticks. Returns broker_tick's. */
+/* Turns the clock on by ms, feeds the broker with all that was sent, ticks. Returns what broker_tick
+ * does. */
 int64_t desk_turn(struct desk *self, int64_t ms);
 /* Feeds without a tick: the scribe's answers wait, nothing is dispatched. */
 void desk_feed(struct desk *self);

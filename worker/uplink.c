@@ -81,8 +81,8 @@ static void flush(struct side *side, int64_t now_ms)
             return;
 }
 
-/* Behind what waits already, in order. READY goes first: on a new connection all else would come from
- * a stranger, whom the broker does not listen to. */
+/* Behind what waits already, in order. READY goes first: on a new connection all else would come
+ * from a stranger, whom the broker does not listen to. */
 static bool may_send(const struct side *side, enum message_type type)
 {
     return type == MESSAGE_READY || (side->introduced && !side->outgoing);
@@ -202,8 +202,8 @@ static void send_fail(struct side *side, int64_t lease, const struct err *e, int
     post(side, &m, NULL, KEEP, now_ms);
 }
 
-/* A recipe is what recipe_resolve makes of it for its model; anything else would reach the engine with
- * values that its whole batch would fail by. */
+/* A recipe is what recipe_resolve makes of it for its model; anything else would reach the engine
+ * with values that its whole batch would fail by. */
 static enum err_code check_recipe(const struct recipe *recipe, const struct model_facts *facts,
                                   struct err *e)
 {
@@ -221,8 +221,9 @@ static enum err_code check_recipe(const struct recipe *recipe, const struct mode
     if (rc)
         return rc;
     whole_key = recipe_key(&whole);
-    return digest_equal(&key, &whole_key) ? ERR_OK
-                                          : err_set(e, ERR_INVALID, "the recipe is not the model's");
+    if (!digest_equal(&key, &whole_key))
+        return err_set(e, ERR_INVALID, "the recipe is not one of the model's");
+    return ERR_OK;
 }
 
 static enum err_code take_job(struct uplink *self, size_t broker, const struct message_job *in,
