@@ -223,8 +223,8 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* host as the whole of a tcp:// endpoint's host, then a port and nothing else: "127.0.0.1:0;10.0.0.1"
- * names another host after a source address. */
+/* host as the whole of a tcp:// endpoint's host, then a port and nothing else: in
+ * "127.0.0.1:0;10.0.0.1" another host stands after a source address. */
 static bool is_host(const char *at, const char *host, const char *host_bytes)
 {
     if (!begins(at, host))
@@ -283,8 +283,10 @@ enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
     enum err_code rc;
 
     if (!is_local(endpoint) && !self->allow_plain)
-        return err_set(e, ERR_DENIED, "endpoint \"%.120s\" is not on loopback, and plain sockets are "
-                                      "only served there", endpoint);
+        return err_set(e, ERR_DENIED,
+                       "endpoint \"%.120s\" is not on loopback, and plain sockets are "
+                       "only served there",
+                       endpoint);
     if (begins(endpoint, "ipc://") && (rc = lock_path(self, endpoint + strlen("ipc://"), e)))
         return rc;
     allow_ipv6(self, endpoint);
@@ -298,8 +300,10 @@ enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
 enum err_code link_connect(struct link *self, const char *endpoint, struct err *e)
 {
     if (!is_local(endpoint) && !self->allow_plain)
-        return err_set(e, ERR_DENIED, "endpoint \"%.120s\" is not on loopback, and plain sockets are "
-                                      "only used there", endpoint);
+        return err_set(e, ERR_DENIED,
+                       "endpoint \"%.120s\" is not on loopback, and plain sockets are "
+                       "only used there",
+                       endpoint);
     allow_ipv6(self, endpoint);
     if (zmq_connect(self->socket, endpoint) != 0)
         return err_set(e, ERR_INVALID, "could not connect to \"%.120s\": %s", endpoint,

@@ -81,8 +81,8 @@ enum err_code link_connect(struct link *self, const char *endpoint, struct err *
 const char *link_endpoint(const struct link *self);
 
 /* The next message, if one is there. Malformed ones (no body, too many frames, an address too long)
- * are dropped and counted; after several in a row the answer is false although more may be there, so
- * that a peer that sends nothing else cannot hold a loop. */
+ * are dropped and counted; after several in a row the answer is false although more may be there,
+ * so that a peer that sends nothing else cannot hold a loop. */
 bool link_receive(struct link *self, struct parcel *out);
 int64_t link_malformed(const struct link *self);
 

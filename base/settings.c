@@ -11,8 +11,8 @@
 #include <string.h>
 
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_FLAG };
-/* getopt_long gives a row's flag back as FLAG_ROW + row: beyond every character that it has a meaning
- * of its own for. */
+/* getopt_long gives a row's flag back as FLAG_ROW + row, beyond every character that means
+ * something to it. */
 enum { KEY_MAX = 64, FLAG_HELP = 0x1000, FLAG_VERSION, FLAG_PRINT, FLAG_CONFIG, FLAG_ROW = 0x2000 };
 
 struct value {
@@ -290,7 +290,7 @@ void settings_print_help(const struct setting *table, size_t rows, const char *p
             fprintf(out, "    %-22s default \"%s\"\n", "", s->text);
     }
     fprintf(out,
-            "  --%-22s lines \"key = value\", keys as the flags with _ for -; comments begin with ;\n"
+            "  --%-22s lines \"key = value\", keys as the flags with _ for -, comments after ;\n"
             "  --%-22s shows every setting and where it comes from\n"
             "  --help, --version\n\n"
             "Environment: SEEDPRESS_<KEY>. A flag beats the environment, which beats the file.\n",

@@ -1,6 +1,6 @@
-/* settings -- a daemon's configuration. One table holds keys, ranges, defaults and help; --help, the
- * manual and --print-config print that same table. A flag beats the environment, which beats the
- * file, which beats the default. Unknown keys and flags are refused. */
+/* settings -- a daemon's configuration. One table holds keys, ranges, defaults and help; --help,
+ * the manual and --print-config print that same table. A flag beats the environment, which beats
+ * the file, which beats the default. Unknown keys and flags are refused. */
 #ifndef BASE_SETTINGS_H
 #define BASE_SETTINGS_H
 
@@ -27,9 +27,10 @@ enum settings_action { SETTINGS_RUN, SETTINGS_HELP, SETTINGS_VERSION, SETTINGS_P
 struct settings;                    /* opaque; immutable once made, so threads may share it */
 
 /* Reads argv (flags --key VALUE, --config FILE, --help, --version, --print-config), the environment
- * and the file: lines "key = value" of at most 198 bytes; ';' begins a comment, at a line's start '#'
- * too. Where help or the version is asked for, flags alone are read. table[rows] is borrowed and must outlive *out. ERR_INVALID, ERR_RANGE, ERR_FILE,
- * ERR_NOMEM: e names the flag, variable or line. */
+ * and the file: lines "key = value" of at most 198 bytes; ';' after a blank begins a comment, at a
+ * line's start '#' too. Where help or the version is asked for, flags alone are read. table[rows]
+ * is borrowed and must outlive *out. ERR_INVALID, ERR_RANGE, ERR_FILE, ERR_NOMEM: e names the flag,
+ * variable or line. */
 enum err_code settings_create(const struct setting *table, size_t rows, int argc, char **argv,
                               struct settings **out, enum settings_action *action, struct err *e);
 void settings_destroy(struct settings **self);

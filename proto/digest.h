@@ -21,7 +21,7 @@ struct digest_hex {
 struct digest digest_of(const void *data, size_t len);
 
 /* Incremental: create, any number of adds, one finish that also destroys (sets *self NULL).
- * create gives NULL when there is no memory; add and finish on NULL do nothing (all-zero digest). */
+ * create gives NULL when there is no memory; with NULL add and finish do nothing (all zeros). */
 struct digest_state;
 struct digest_state *digest_create(void);
 void digest_add(struct digest_state *self, const void *data, size_t len);

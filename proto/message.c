@@ -21,7 +21,8 @@ struct text text_of(const char *string)
 
 bool text_is(struct text text, const char *string)
 {
-    return strlen(string) == text.len && (text.len == 0 || memcmp(text.data, string, text.len) == 0);
+    return strlen(string) == text.len &&
+           (text.len == 0 || memcmp(text.data, string, text.len) == 0);
 }
 
 const char *text_copy(struct text text, char *out, size_t cap)
@@ -149,8 +150,9 @@ static bool read_int(const msgpack_object *o, int64_t *out)
 
 static enum err_code bad_range(const struct field *f, struct err *e)
 {
-    return err_set(e, ERR_RANGE, "field \"%s\" is out of range: it goes from %" PRId64 " to %" PRId64,
-                   f->name, f->min, f->max);
+    return err_set(e, ERR_RANGE,
+                   "field \"%s\" is out of range: it goes from %" PRId64 " to %" PRId64, f->name,
+                   f->min, f->max);
 }
 
 static enum err_code read_number(const msgpack_object *o, const struct field *f, int64_t *out,

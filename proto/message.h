@@ -239,7 +239,7 @@ struct message {
 /* Decodes one map from data[0..len), which must outlive the message. Unknown fields are ignored;
  * everything else that PROTOCOL.md does not allow is an error that names the field: ERR_INVALID,
  * ERR_RANGE, ERR_TYPE (unknown, or not from this sender), ERR_VERSION, ERR_TOO_LARGE, ERR_NOMEM.
- * In every case out->id is the map's id if one could be read, else 0, and *out is to be released. */
+ * In every case out->id is the map's id if one could be read, else 0; *out is to be released. */
 enum err_code message_decode(const void *data, size_t len, enum message_sender from,
                              struct message *out, struct err *e);
 void message_release(struct message *self);
@@ -297,7 +297,7 @@ struct message_info {
 };
 const struct message_info *message_info(enum message_type type);
 
-/* One line of the page for a field, as PROTOCOL.md has it: "| `seed` | int | 0..4294967295 | - | ...".
+/* One line of the page for a field, as there: "| `seed` | int | 0..4294967295 | - | ...|".
  * Returns the length; cut at cap. */
 size_t message_describe(const struct field *field, char *out, size_t cap);
 

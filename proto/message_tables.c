@@ -53,8 +53,8 @@ static const struct field GENERATE[] = {
     { "cache", FIELD_WORD, .max = 2, .def = MESSAGE_CACHE_USE, .words = CACHE_WORDS,
       AT(message_generate, cache),
      
-      .help = "`only`: nothing is rendered; `bypass`: rendered even when stored (the stored picture "
-              "still wins)" },
+      .help = "`only`: nothing is rendered; `bypass`: rendered even when stored (the stored "
+              "picture still wins)" },
     { "require_class", FIELD_TEXT, .max = 63, AT(message_generate, require_class),
       .help = "numerics class that must have made the picture" },
     { "trace", FIELD_TEXT, .max = 64, AT(message_generate, trace), .help = "goes into the log" },

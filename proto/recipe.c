@@ -101,8 +101,10 @@ static enum err_code check_transform(const struct recipe_transform *t,
             good &= isfinite(t->m[i]) != 0;
     else
         good = false;
-    return good ? ERR_OK : err_set(e, ERR_RANGE, "the transform is out of range: shifts and degrees "
-                                                 "go from -1000 to 1000, a matrix is finite");
+    return good ? ERR_OK
+                : err_set(e, ERR_RANGE,
+                          "the transform is out of range: shifts and degrees "
+                          "go from -1000 to 1000, a matrix is finite");
 }
 
 enum err_code recipe_resolve(const struct recipe_request *request, const struct model_facts *facts,
@@ -219,8 +221,9 @@ struct digest recipe_subject(const struct recipe *self)
 {
     struct digest_hex model = digest_hex(&self->model);
     char text[256];
-    int len = snprintf(text, sizeof text, "seedpress-subject/1\nmodel=%s\nlatent=seed:%" PRIu32 "\n",
-                       model.text, self->seed);
+    int len =
+        snprintf(text, sizeof text, "seedpress-subject/1\nmodel=%s\nlatent=seed:%" PRIu32 "\n",
+                 model.text, self->seed);
 
     len += print_class(self, text + len, sizeof text - (size_t)len);
     return digest_of(text, (size_t)len);

@@ -1,5 +1,5 @@
-/* Any bytes as a message: what is accepted must encode, and from then on be the same bytes for ever.
- * The first byte chooses who sends it. */
+/* Any bytes as a message: what is accepted must encode, and from then on be the same bytes for
+ * ever. The first byte chooses who sends it. */
 #include "proto/message.h"
 
 #include <stdlib.h>

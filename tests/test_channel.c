@@ -145,7 +145,9 @@ static void *put_for_ever(void *arg)
 static void closing_wakes_everybody_who_waits(void **state)
 {
     struct channel *empty = channel_of(1), *full = channel_of(1);
-    struct waiter takers[3] = { { empty, empty, true }, { empty, empty, true }, { empty, empty, true } };
+    struct waiter takers[3] = { { empty, empty, true },
+                                { empty, empty, true },
+                                { empty, empty, true } };
     struct waiter putters[3] = { { full, NULL, true }, { full, NULL, true }, { full, NULL, true } };
     pthread_t threads[6];
 

@@ -211,7 +211,8 @@ static void a_bare_dealer_gets_bare_answers_with_their_bytes(void **state)
     struct link_context *context = context_of();
     struct link *router = router_at(context, "tcp://127.0.0.1:*");
     struct plain p = plain_of(ZMQ_DEALER, link_endpoint(router));
-    struct frame map = frame_of("map"), bytes = frame_of("a picture that is longer than a short one");
+    struct frame map = frame_of("map"),
+                 bytes = frame_of("a picture that is longer than a short one");
     struct parcel parcel;
 
     (void)state;
@@ -411,7 +412,8 @@ static void a_peer_that_left_is_gone(void **state)
     link_context_destroy(&context);
 }
 
-/* Trap: without MANDATORY most of what a slow peer is sent vanishes; without DONTWAIT it blocks all. */
+/* Trap: without MANDATORY most of what a slow peer is sent vanishes; without DONTWAIT it blocks
+ * everybody. */
 static void a_slow_peer_is_full_and_loses_nothing_and_blocks_nobody(void **state)
 {
     enum { LEN = 100000 };
@@ -639,11 +641,23 @@ static void a_port_that_is_taken_is_a_conflict(void **state)
 static void plain_tcp_beyond_loopback_is_refused(void **state)
 {
     static const char *const BEYOND[] = {
-        "tcp://*:*", "tcp://0.0.0.0:*", "tcp://192.0.2.1:7701", "tcp://[::]:7701",
-        "tcp://broker.example:7701", "tcp://127.evil.example:7701", "tcp://localhost.example:7701",
-        "tcp://127.0.0.1:0;192.0.2.1:7701", "tcp://localhost:0;192.0.2.1:7701",
-        "tcp://[::1]:0;192.0.2.1:7701", "tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://", "udp://x:1",
-        "ws://127.0.0.1:7701", "", "tcp:/",
+        "tcp://*:*",
+        "tcp://0.0.0.0:*",
+        "tcp://192.0.2.1:7701",
+        "tcp://[::]:7701",
+        "tcp://broker.example:7701",
+        "tcp://127.evil.example:7701",
+        "tcp://localhost.example:7701",
+        "tcp://127.0.0.1:0;192.0.2.1:7701",
+        "tcp://localhost:0;192.0.2.1:7701",
+        "tcp://[::1]:0;192.0.2.1:7701",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:",
+        "tcp://",
+        "udp://x:1",
+        "ws://127.0.0.1:7701",
+        "",
+        "tcp:/",
     };
     struct link_context *context = context_of();
     struct link *link = link_of(context, LINK_ROUTER);
@@ -686,7 +700,8 @@ static void loopback_of_ipv6_is_loopback(void **state)
     if (!has_ipv6())
         skip();
     struct link_context *context = context_of();
-    struct link *router = router_at(context, "tcp://[::1]:*"), *dealer = link_of(context, LINK_DEALER);
+    struct link *router = router_at(context, "tcp://[::1]:*"),
+                *dealer = link_of(context, LINK_DEALER);
     struct address nobody = { .len = 0 };
     struct parcel parcel;
 
@@ -700,7 +715,7 @@ static void loopback_of_ipv6_is_loopback(void **state)
     link_context_destroy(&context);
 }
 
-/* Trap: the limit is none by default, and a frame beyond it closes the connection. Others live on. */
+/* Trap: there is no limit by default, and what is beyond closes its connection. Others live on. */
 static void a_frame_beyond_its_limit_closes_its_own_connection_only(void **state)
 {
     struct link_context *context = context_of();

@@ -35,9 +35,13 @@ static void *take(size_t len)
 /* Fields that exclude each other: these are left out. */
 static bool is_left_out(const struct field_table *table, const char *name)
 {
-    static const struct { enum message_type type; const char *name; } OUT[] = {
-        { MESSAGE_GENERATE, "seed" }, { MESSAGE_LOOKUP, "recipe_key" }, { MESSAGE_LOOKUP, "sha256" },
-        { MESSAGE_LOOKUP, "core_sha256" }, { MESSAGE_FETCH, "sha256" },
+    static const struct {
+        enum message_type type;
+        const char *name;
+    } OUT[] = {
+        { MESSAGE_GENERATE, "seed" }, { MESSAGE_LOOKUP, "recipe_key" },
+        { MESSAGE_LOOKUP, "sha256" }, { MESSAGE_LOOKUP, "core_sha256" },
+        { MESSAGE_FETCH, "sha256" },
     };
 
     for (size_t i = 0; i < COUNT(OUT); i++)
@@ -82,7 +86,9 @@ static void fill_field(const struct field *f, void *at, enum size size)
     switch (f->kind) {
     case FIELD_INT:
     case FIELD_WORD:
-        *(int64_t *)at = size == SMALLEST ? f->min : size == LARGEST ? f->max : (f->min + f->max) / 2;
+        *(int64_t *)at = size == SMALLEST  ? f->min
+                         : size == LARGEST ? f->max
+                                           : (f->min + f->max) / 2;
         if (size == MIDDLING && *(int64_t *)at == f->def)
             *(int64_t *)at = f->max;             /* what is at its default is not written */
         break;
@@ -295,7 +301,8 @@ static void what_is_at_its_default_is_left_out_and_comes_back(void **state)
         message_init(&plain, (enum message_type)type, 1);
         for (size_t i = 0; i < table->count; i++)
             if (table->fields[i].required)
-                fill_field(&table->fields[i], (char *)&m.generate + table->fields[i].offset, MIDDLING);
+                fill_field(&table->fields[i], (char *)&m.generate + table->fields[i].offset,
+                           MIDDLING);
         if (type == MESSAGE_GENERATE || type == MESSAGE_LOOKUP)
             *(type == MESSAGE_GENERATE ? &m.generate.seed : &m.lookup.seed) = 5;
         if (type == MESSAGE_FETCH)
@@ -468,7 +475,8 @@ static bool pack_wrong(const struct message *m, const struct field *f, enum wron
                     f->kind == FIELD_RECORDS) && wrong == TOO_LARGE) {
             msgpack_pack_array(&b->pk, f->most + 1);
             for (size_t n = 0; n <= f->most; n++)
-                f->kind == FIELD_RECORDS ? msgpack_pack_map(&b->pk, 0) : msgpack_pack_int(&b->pk, 1);
+                f->kind == FIELD_RECORDS ? msgpack_pack_map(&b->pk, 0)
+                                         : msgpack_pack_int(&b->pk, 1);
         } else {
             msgpack_pack_object(&b->pk, kv->val);
             done = false;
@@ -607,10 +615,20 @@ static void as_string(struct bytes *b, double v)
 
 static void psi_is_a_double_a_float32_or_a_whole_number(void **state)
 {
-    static const struct { void (*pack)(struct bytes *b, double v); double v; int64_t psi; } GOOD[] = {
-        { as_double, 0.7, 700000 }, { as_float, 0.7, 700000 }, { as_double, -1.999999, -1999999 },
-        { as_float, -1.999999, -1999999 }, { as_int, 1, 1000000 }, { as_int, -2, -2000000 },
-        { as_double, 2, 2000000 }, { as_double, 0.000001, 1 }, { as_float, 0.000001, 1 },
+    static const struct {
+        void (*pack)(struct bytes *b, double v);
+        double v;
+        int64_t psi;
+    } GOOD[] = {
+        { as_double, 0.7, 700000 },
+        { as_float, 0.7, 700000 },
+        { as_double, -1.999999, -1999999 },
+        { as_float, -1.999999, -1999999 },
+        { as_int, 1, 1000000 },
+        { as_int, -2, -2000000 },
+        { as_double, 2, 2000000 },
+        { as_double, 0.000001, 1 },
+        { as_float, 0.000001, 1 },
         { as_double, -0.0, 0 },
     };
     struct message m;
@@ -628,13 +646,23 @@ static void psi_is_a_double_a_float32_or_a_whole_number(void **state)
 
 static void psi_out_of_range_or_too_fine_is_refused(void **state)
 {
-    static const struct { void (*pack)(struct bytes *b, double v); double v; enum err_code code; }
-    BAD[] = {
-        { as_double, 2.000001, ERR_RANGE }, { as_double, -2.1, ERR_RANGE }, { as_int, 3, ERR_RANGE },
-        { as_int, -9e18, ERR_RANGE }, { as_large, 0, ERR_RANGE }, { as_double, 0.7000001, ERR_RANGE },
-        { as_double, 1.0 / 3, ERR_RANGE }, { as_float, 1.0 / 3, ERR_RANGE },
-        { as_double, 0.0 / 0.0, ERR_RANGE }, { as_double, 1e308, ERR_RANGE },
-        { as_double, 1e-9, ERR_RANGE }, { as_string, 0, ERR_INVALID },
+    static const struct {
+        void (*pack)(struct bytes *b, double v);
+        double v;
+        enum err_code code;
+    } BAD[] = {
+        { as_double, 2.000001, ERR_RANGE },
+        { as_double, -2.1, ERR_RANGE },
+        { as_int, 3, ERR_RANGE },
+        { as_int, -9e18, ERR_RANGE },
+        { as_large, 0, ERR_RANGE },
+        { as_double, 0.7000001, ERR_RANGE },
+        { as_double, 1.0 / 3, ERR_RANGE },
+        { as_float, 1.0 / 3, ERR_RANGE },
+        { as_double, 0.0 / 0.0, ERR_RANGE },
+        { as_double, 1e308, ERR_RANGE },
+        { as_double, 1e-9, ERR_RANGE },
+        { as_string, 0, ERR_INVALID },
     };
     struct message m;
     struct bytes b;
@@ -753,7 +781,9 @@ static void digests_are_lower_case_hex_of_one_length(void **state)
 
 static void text_that_is_not_plain_ascii_is_refused(void **state)
 {
-    static const char *const BAD[] = { "c\xc3\xa4ts", "cats\t", "cats\r", "\x7f", "\xff", "\x1b[2J" };
+    static const char *const BAD[] = {
+        "c\xc3\xa4ts", "cats\t", "cats\r", "\x7f", "\xff", "\x1b[2J"
+    };
     struct bytes b;
 
     (void)state;
@@ -781,7 +811,8 @@ static void text_that_is_not_plain_ascii_is_refused(void **state)
 
 static void fields_that_exclude_each_other_are_refused_together_and_alone(void **state)
 {
-    static const char *const KEY = "00070e151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9";
+    static const char *const KEY =
+        "00070e151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9";
     static const struct { const char *type, *a, *b, *words; } BAD[] = {
         { "generate", "seed", "seeds", "either \"seed\" or \"seeds\"" },
         { "generate", NULL, NULL, "either \"seed\" or \"seeds\"" },
@@ -1133,7 +1164,8 @@ static void a_map_beyond_its_size_is_refused_unread(void **state)
     assert_int_equal(message_decode(data, MESSAGE_MAP_MAX + 1, MESSAGE_FROM_CLIENT, &m, &e),
                      ERR_TOO_LARGE);
     message_release(&m);
-    assert_int_equal(message_decode(data, MESSAGE_MAP_MAX, MESSAGE_FROM_CLIENT, &m, &e), ERR_INVALID);
+    assert_int_equal(message_decode(data, MESSAGE_MAP_MAX, MESSAGE_FROM_CLIENT, &m, &e),
+                     ERR_INVALID);
     message_release(&m);
     free(data);
 }
@@ -1150,7 +1182,8 @@ static void limit_memory(struct rlimit *before, size_t more)
     assert_int_equal(fscanf(statm, "%ld", &pages), 1);
     fclose(statm);
     assert_int_equal(getrlimit(RLIMIT_AS, before), 0);
-    struct rlimit limit = { (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + more, before->rlim_max };
+    struct rlimit limit = { (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + more,
+                            before->rlim_max };
 
     assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
 #else

@@ -19,9 +19,17 @@ static struct digest digest_with(uint8_t first, uint8_t second, uint8_t last)
 
 static void put(struct models *models, const char *name, struct digest digest, int64_t now_ms)
 {
-    struct message_model m = { .name = text_of(name), .digest = digest, .arch = text_of("stylegan2"),
-                               .licence = text_of("CC0"), .width = 64, .height = 32, .num_ws = 10,
-                               .z_dim = 512, .w_dim = 256, .c_dim = 3, .noise_modes = 3,
+    struct message_model m = { .name = text_of(name),
+                               .digest = digest,
+                               .arch = text_of("stylegan2"),
+                               .licence = text_of("CC0"),
+                               .width = 64,
+                               .height = 32,
+                               .num_ws = 10,
+                               .z_dim = 512,
+                               .w_dim = 256,
+                               .c_dim = 3,
+                               .noise_modes = 3,
                                .has_transform = true };
 
     models_put(models, &m, 1, now_ms);
@@ -199,7 +207,8 @@ static void a_digest_stands_for_itself_even_when_nobody_knows_it(void **state)
 
     (void)state;
     put(&models, "cats", cats, 0);
-    assert_int_equal(models_digest_of(&models, text_of(digest_hex(&nobody).text), &digest, &e), ERR_OK);
+    assert_int_equal(models_digest_of(&models, text_of(digest_hex(&nobody).text), &digest, &e),
+                     ERR_OK);
     assert_true(digest_equal(&digest, &nobody));
     assert_int_equal(models_digest_of(&models, text_of("cats@0101"), &digest, &e), ERR_OK);
     assert_true(digest_equal(&digest, &cats));

@@ -1,6 +1,6 @@
-/* PROTOCOL.md against the tables that the codec reads, in both directions: every row of the tables is
- * on the page, in its place, and the page has no other. What a section should hold is printed when it
- * does not: copy it over. */
+/* PROTOCOL.md against the tables that the codec reads, in both directions: every row of the tables
+ * is on the page, in its place, and the page has no other. What a section should hold is printed
+ * when it does not: copy it over. */
 #include "base/file.h"
 #include "proto/message.h"
 
@@ -47,8 +47,8 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* The lines of the section under head that the tables speak of, up to the next heading of its rank or
- * above. NULL: there is no such section. */
+/* The lines of the section under head that the tables speak of, up to the next heading of its rank
+ * or above. NULL: there is no such section. */
 static char *section_lines(const char *head)
 {
     size_t rank = strspn(head, "#"), len;

@@ -269,8 +269,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_empty_queue_has_nothing, create_world, destroy_world),
-        cmocka_unit_test_setup_teardown(a_client_is_served_in_the_order_of_its_requests, create_world,
-                                        destroy_world),
+        cmocka_unit_test_setup_teardown(a_client_is_served_in_the_order_of_its_requests,
+                                        create_world, destroy_world),
         cmocka_unit_test_setup_teardown(who_asks_for_much_does_not_starve_who_asks_for_little,
                                         create_world, destroy_world),
         cmocka_unit_test_setup_teardown(a_client_that_comes_back_waits_for_its_turn, create_world,
@@ -283,7 +283,8 @@ int main(void)
                                         create_world, destroy_world),
         cmocka_unit_test_setup_teardown(what_came_back_and_is_refused_does_not_block_the_others,
                                         create_world, destroy_world),
-        cmocka_unit_test_setup_teardown(removal_takes_one_waiter_or_all, create_world, destroy_world),
+        cmocka_unit_test_setup_teardown(removal_takes_one_waiter_or_all, create_world,
+                                        destroy_world),
         cmocka_unit_test_setup_teardown(a_worker_without_the_first_model_gets_the_next_one,
                                         create_world, destroy_world),
         cmocka_unit_test_setup_teardown(the_look_ahead_of_a_line_is_bounded, create_world,

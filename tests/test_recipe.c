@@ -250,8 +250,8 @@ static void a_transform_is_for_models_that_have_one(void **state)
     assert_int_equal(resolved(&request, &facts).transform.tx, 250000);
 }
 
-/* What resolve lets through, recipe_parse must be able to read: a key that nobody can prove would be
- * worth nothing. */
+/* What resolve lets through, recipe_parse must be able to read: a key that nobody can prove would
+ * be worth nothing. */
 static void a_transform_beyond_its_limits_is_refused(void **state)
 {
     static const struct recipe_transform BAD[] = {
@@ -426,38 +426,70 @@ static void assert_unreadable(const char *text, size_t len)
 static void whatever_recipe_text_would_write_otherwise_is_refused(void **state)
 {
     static const char *const CHANGES[][2] = {
-        { "seedpress-recipe/1", "seedpress-recipe/2" }, { "seedpress-recipe/1\n", "" },
+        { "seedpress-recipe/1", "seedpress-recipe/2" },
+        { "seedpress-recipe/1\n", "" },
         { MODEL, "00070E151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9" },
-        { MODEL, "00070e" }, { "latent=seed:42", "latent=seed:042" },
-        { "latent=seed:42", "latent=seed:-1" }, { "latent=seed:42", "latent=seed:4294967296" },
-        { "latent=seed:42", "latent=seed:" }, { "latent=seed:42", "latent=w:42" },
-        { "latent=seed:42", "latent=seed: 42" }, { "psi=700000", "psi=0.7" },
-        { "psi=700000", "psi=+700000" }, { "psi=700000", "psi=-0" }, { "psi=700000", "psi=2000001" },
-        { "psi=700000", "psi=-2000001" }, { "psi=700000", "psi=0700000" }, { "psi=700000", "psi=7e5" },
-        { "cutoff=8", "cutoff=65" }, { "cutoff=8", "cutoff=-1" }, { "cutoff=8", "cutoff=08" },
-        { "cutoff=8\n", "" }, { "class=3", "class=-1" }, { "class=3", "class=65536" },
-        { "class=3", "class=None" }, { "noise=random:9", "noise=random" },
-        { "noise=random:9", "noise=random:-1" }, { "noise=random:9", "noise=random:4294967296" },
-        { "noise=random:9", "noise=fixed" }, { "noise=random:9", "noise=" },
-        { "tr:250000,-1,45000000", "tr:250000,-1" }, { "tr:250000,-1,45000000", "tr:1,2,3,4" },
-        { "tr:250000,-1,45000000", "tr:1000000001,0,0" }, { "tr:250000,-1,45000000", "tr:0,-0,0" },
+        { MODEL, "00070e" },
+        { "latent=seed:42", "latent=seed:042" },
+        { "latent=seed:42", "latent=seed:-1" },
+        { "latent=seed:42", "latent=seed:4294967296" },
+        { "latent=seed:42", "latent=seed:" },
+        { "latent=seed:42", "latent=w:42" },
+        { "latent=seed:42", "latent=seed: 42" },
+        { "psi=700000", "psi=0.7" },
+        { "psi=700000", "psi=+700000" },
+        { "psi=700000", "psi=-0" },
+        { "psi=700000", "psi=2000001" },
+        { "psi=700000", "psi=-2000001" },
+        { "psi=700000", "psi=0700000" },
+        { "psi=700000", "psi=7e5" },
+        { "cutoff=8", "cutoff=65" },
+        { "cutoff=8", "cutoff=-1" },
+        { "cutoff=8", "cutoff=08" },
+        { "cutoff=8\n", "" },
+        { "class=3", "class=-1" },
+        { "class=3", "class=65536" },
+        { "class=3", "class=None" },
+        { "noise=random:9", "noise=random" },
+        { "noise=random:9", "noise=random:-1" },
+        { "noise=random:9", "noise=random:4294967296" },
+        { "noise=random:9", "noise=fixed" },
+        { "noise=random:9", "noise=" },
+        { "tr:250000,-1,45000000", "tr:250000,-1" },
+        { "tr:250000,-1,45000000", "tr:1,2,3,4" },
+        { "tr:250000,-1,45000000", "tr:1000000001,0,0" },
+        { "tr:250000,-1,45000000", "tr:0,-0,0" },
         { "tr:250000,-1,45000000", "r:1" },
-        { "tr:250000,-1,45000000",       /* infinity */
+        { "tr:250000,-1,45000000", /* infinity */
           "m:3f800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000,7f800000" },
-        { "tr:250000,-1,45000000",       /* NaN */
+        { "tr:250000,-1,45000000", /* NaN */
           "m:3f800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000,ffc00000" },
-        { "tr:250000,-1,45000000",       /* upper case */
+        { "tr:250000,-1,45000000", /* upper case */
           "m:3F800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000,3f800000" },
-        { "tr:250000,-1,45000000",       /* eight */
+        { "tr:250000,-1,45000000", /* eight */
           "m:3f800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000" },
-        { "size=256x128", "size=0x128" }, { "size=256x128", "size=256x4097" },
-        { "size=256x128", "size=256*128" }, { ":native", ":2x" }, { ":native", "" },
-        { "q80", "q0" }, { "q80", "q101" }, { "q80", "q080" }, { ":420:", ":444:" },
-        { ":baseline", ":progressive" }, { "mark=none", "mark=" }, { "mark=none", "mark=XMP" },
-        { "mark=none", "mark=xmp2" }, { "rev=2\n", "rev=2" }, { "rev=2\n", "rev=2\n\n" },
-        { "rev=2\n", "rev=2\r\n" }, { "rev=2\n", "rev=4294967296\n" }, { "rev=2\n", "rev=-1\n" },
-        { "rev=2\n", "rev=2\nmore=1\n" }, { "psi=700000\n", "psi=700000\npsi=700000\n" },
-        { "psi=700000\ncutoff=8\n", "cutoff=8\npsi=700000\n" }, { "\n", "\r\n" },
+        { "size=256x128", "size=0x128" },
+        { "size=256x128", "size=256x4097" },
+        { "size=256x128", "size=256*128" },
+        { ":native", ":2x" },
+        { ":native", "" },
+        { "q80", "q0" },
+        { "q80", "q101" },
+        { "q80", "q080" },
+        { ":420:", ":444:" },
+        { ":baseline", ":progressive" },
+        { "mark=none", "mark=" },
+        { "mark=none", "mark=XMP" },
+        { "mark=none", "mark=xmp2" },
+        { "rev=2\n", "rev=2" },
+        { "rev=2\n", "rev=2\n\n" },
+        { "rev=2\n", "rev=2\r\n" },
+        { "rev=2\n", "rev=4294967296\n" },
+        { "rev=2\n", "rev=-1\n" },
+        { "rev=2\n", "rev=2\nmore=1\n" },
+        { "psi=700000\n", "psi=700000\npsi=700000\n" },
+        { "psi=700000\ncutoff=8\n", "cutoff=8\npsi=700000\n" },
+        { "\n", "\r\n" },
     };
     char text[1024];
 
@@ -515,8 +547,9 @@ static void psi_is_the_nearest_float32(void **state)
 static void names_are_safe_in_messages_files_and_urls(void **state)
 {
     static const char *const GOOD[] = { "cats", "a", "A9", "stylegan2-ffhq_1.0", "_x", "x.", "0" };
-    static const char *const BAD[] = { "", ".", "..", ".hidden", "-flag", "a/b", "a b", "a@b", "a\n",
-                                       "caf\xc3\xa9", "a%20b", "a:b", "a\\b", "a?b" };
+    static const char *const BAD[] = { "",      ".",   "..",   ".hidden", "-flag",
+                                       "a/b",   "a b", "a@b",  "a\n",     "caf\xc3\xa9",
+                                       "a%20b", "a:b", "a\\b", "a?b" };
     char longest[RECIPE_NAME_MAX + 1];
 
     (void)state;

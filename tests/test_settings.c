@@ -61,8 +61,8 @@ static void assert_refused(char *const *argv, enum err_code code, const char *wo
     struct err e = { 0 };
 
     if (create(argv, &s, &action, &e) != code)
-        fail_msg("%s \"%s\" instead of %s (%s)", err_info(e.code)->word, e.msg, err_info(code)->word,
-                 words);
+        fail_msg("%s \"%s\" instead of %s (%s)", err_info(e.code)->word, e.msg,
+                 err_info(code)->word, words);
     assert_null(s);
     if (!strstr(e.msg, words))
         fail_msg("\"%s\" does not say \"%s\"", e.msg, words);
@@ -272,7 +272,8 @@ static void help_and_version_are_answered_whatever_else_is_wrong(void **state)
     assert_int_equal(create(ARGV("--help", "--config", "/nobody/here"), &s, &action, &e), ERR_OK);
     assert_int_equal(action, SETTINGS_HELP);
     settings_destroy(&s);
-    assert_int_equal(create(ARGV("--config", "/nobody/here", "--version"), &s, &action, &e), ERR_OK);
+    assert_int_equal(create(ARGV("--config", "/nobody/here", "--version"), &s, &action, &e),
+                     ERR_OK);
     assert_int_equal(action, SETTINGS_VERSION);
     settings_destroy(&s);
     assert_refused(ARGV("--print-config"), ERR_INVALID, "SEEDPRESS_LEASE_MS");
@@ -381,7 +382,8 @@ int main(void)
         cmocka_unit_test_setup(without_anything_the_defaults_hold, clear_environment),
         cmocka_unit_test_setup(a_flag_beats_the_environment_beats_the_file_beats_the_default,
                                clear_environment),
-        cmocka_unit_test_setup(comments_blanks_and_indentation_are_fine_in_a_file, clear_environment),
+        cmocka_unit_test_setup(comments_blanks_and_indentation_are_fine_in_a_file,
+                               clear_environment),
         cmocka_unit_test_setup(a_bad_file_is_refused_with_the_place, clear_environment),
         cmocka_unit_test_setup(a_line_that_is_too_long_is_refused_and_the_longest_is_read_whole,
                                clear_environment),

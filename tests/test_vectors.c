@@ -191,7 +191,8 @@ static bool is_same(const struct field_table *table, const void *record, const c
     return true;
 }
 
-static void assert_canonical(const char *name, const struct message *m, const uint8_t *data, size_t len)
+static void assert_canonical(const char *name, const struct message *m, const uint8_t *data,
+                             size_t len)
 {
     void *again;
     size_t again_len;
@@ -204,7 +205,8 @@ static void assert_canonical(const char *name, const struct message *m, const ui
     free(again);
 }
 
-static void check_refused(const char *name, const cJSON *vector, enum err_code rc, const struct err *e)
+static void check_refused(const char *name, const cJSON *vector, enum err_code rc,
+                          const struct err *e)
 {
     const char *word = word_of(vector, "error"), *field = word_of(vector, "field");
     char quoted[64];
@@ -311,8 +313,10 @@ static struct model_facts facts_of(const cJSON *json)
 {
     return (struct model_facts){
         .digest = digest_item(item_of(json, "digest")),
-        .width = (int)integer(item_of(json, "width")), .height = (int)integer(item_of(json, "height")),
-        .num_ws = (int)integer(item_of(json, "num_ws")), .c_dim = (int)integer(item_of(json, "c_dim")),
+        .width = (int)integer(item_of(json, "width")),
+        .height = (int)integer(item_of(json, "height")),
+        .num_ws = (int)integer(item_of(json, "num_ws")),
+        .c_dim = (int)integer(item_of(json, "c_dim")),
         .noise_modes = (unsigned)integer(item_of(json, "noise_modes")),
         .has_transform = cJSON_IsTrue(item_of(json, "has_transform")),
     };
