@@ -10,6 +10,7 @@ enum {
     SECOND_MS = 1000,
     NAMES_MS = 2000,                /* how old the ledger's bindings may be */
     FLUSH_MS = 5,                   /* how soon a full socket is tried again */
+    STALL_MIN_MS = 2000,            /* less would be a hiccup of the machine, not a stall */
     CLIENT_IDLE_MS = 60000,         /* a client that asks nothing is forgotten */
 };
 
@@ -98,13 +99,16 @@ static void end_lookups(struct broker *b, int64_t now_ms)
             renders_set_state(&b->renders, r, RENDER_LOOKUP, now_ms);
 }
 
+/* Progress comes once a batch. The next one may be larger than any before: as large as all that is
+ * leased, or (other brokers feed the worker too) as the largest seen. */
 static int64_t stall_bound(const struct broker *b, const struct worker *w)
 {
-    int64_t measured = 3 * w->batch_us_max / 1000;
+    int64_t pictures = (int64_t)w->leased > w->batch_max ? (int64_t)w->leased : w->batch_max;
+    int64_t measured = 3 * w->picture_us_max * pictures / 1000;
 
-    if (w->batch_us_max == 0)
+    if (w->batch_max == 0)
         return b->options.stall_ms;
-    return measured > 2000 ? measured : 2000;
+    return measured > STALL_MIN_MS ? measured : STALL_MIN_MS;
 }
 
 /* Hung: alive, but nothing moves. What waits for its commit only counts when the ledger is there. */

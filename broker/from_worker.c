@@ -96,6 +96,14 @@ static void on_rendered(struct broker *b, struct news *n)
     }
 }
 
+static void measure(struct worker *w, const struct message_result *m)
+{
+    int64_t batch = m->batch > 0 ? m->batch : 1, picture_us = m->render_us / batch;
+
+    w->picture_us_max = picture_us > w->picture_us_max ? picture_us : w->picture_us_max;
+    w->batch_max = batch > w->batch_max ? batch : w->batch_max;
+}
+
 static void on_result(struct broker *b, struct news *n)
 {
     const struct message_result *m = &n->message->result;
@@ -103,8 +111,7 @@ static void on_result(struct broker *b, struct news *n)
     char numerics_class[64], encoder[64];
 
     moved(n);
-    if (m->render_us > n->worker->batch_us_max)
-        n->worker->batch_us_max = m->render_us;
+    measure(n->worker, m);
     if (!r) {
         b->count.late++;
         return;

@@ -27,7 +27,8 @@ struct worker {
     int64_t heard_ms;
     int64_t progress, progress_ms;  /* sum of its stages' counters, and when it last moved */
     int64_t rendered, backlog_ms;
-    int64_t batch_us_max;           /* longest batch seen: what a stall is measured by */
+    int64_t picture_us_max;         /* dearest picture seen, as its share of a batch */
+    int64_t batch_max;              /* largest batch seen */
     struct render *leases;
     UT_hash_handle hh;
 };

@@ -1,5 +1,6 @@
 /* The table of states in broker/README.md, row by row, and what else a broker promises: with
- * clients and workers that the test plays, and a ledger that is away (flow_broker_ledger.c has one). */
+ * clients and workers that the test plays, and a ledger that is away (flow_broker_ledger.c has
+ * one). */
 #include "tests/kit_broker.h"
 
 #include "base/clock.h"
@@ -848,6 +849,39 @@ static void a_measured_batch_bounds_the_stall(void **state)
         desk_turn(&s.d, 1000);
     }
     assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    close_scene(&s);
+}
+
+static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
+{
+    enum { PICTURES = 4, SECOND_US = 1000000 };
+    struct job_seen jobs[MESSAGE_JOBS_MAX];
+    struct broker_options options = usual();
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, options, PICTURES);
+    struct job_seen job = lease_one(&s);
+
+    worker_says_result_after(&s.worker, &job, SECOND_US);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 5);
+    for (int i = 0; i < PICTURES; i++)
+        client_wishes(&s.client, 2 + i, 6 + i);
+    desk_turn(&s.d, 0);
+    assert_int_equal(worker_gets(&s.worker, jobs), PICTURES);
+    for (int i = 0; i < PICTURES; i++)
+        say_started(&s, jobs[i].lease);
+    for (int i = 0; i < 11; i++) {           /* four pictures at a second each: twelve seconds */
+        worker_says_heartbeat(&s.worker, PICTURES, PICTURES, 1 + PICTURES);
+        desk_turn(&s.d, 1000);
+    }
+    assert_int_equal(s.d.b->renders.count[RENDER_RENDERING], PICTURES);
+    for (int i = 0; i < 3; i++) {
+        worker_says_heartbeat(&s.worker, PICTURES, PICTURES, 1 + PICTURES);
+        desk_turn(&s.d, 1000);
+    }
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], PICTURES);
     close_scene(&s);
 }
 
@@ -1772,6 +1806,7 @@ int main(void)
         cmocka_unit_test(a_worker_that_holds_nothing_is_not_hung),
         cmocka_unit_test(progress_keeps_a_slow_render),
         cmocka_unit_test(a_measured_batch_bounds_the_stall),
+        cmocka_unit_test(a_batch_larger_than_any_before_gets_the_time_it_needs),
         cmocka_unit_test(a_fail_that_may_pass_is_tried_alone_by_another_worker),
         cmocka_unit_test(where_there_is_one_worker_it_tries_again_itself),
         cmocka_unit_test(a_render_that_fails_attempts_max_times_is_poison),

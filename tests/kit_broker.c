@@ -463,6 +463,11 @@ void worker_says(struct peer *self, enum message_type type, int64_t lease)
 
 void worker_says_result(struct peer *self, const struct job_seen *job)
 {
+    worker_says_result_after(self, job, 5000);
+}
+
+void worker_says_result_after(struct peer *self, const struct job_seen *job, int64_t render_us)
+{
     char jpeg[32];
     struct message m;
 
@@ -472,7 +477,7 @@ void worker_says_result(struct peer *self, const struct job_seen *job)
         .lease = job->lease, .recipe_key = recipe_key(&job->recipe),
         .sha256 = digest_of(jpeg, strlen(jpeg)), .core_sha256 = digest_of(jpeg, strlen(jpeg)),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"), .run = 1,
-        .render_us = 5000, .batch = 1,
+        .render_us = render_us, .batch = 1,
     };
     peer_say(self, &m, jpeg);
 }

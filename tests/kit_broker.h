@@ -22,8 +22,8 @@ struct desk {
 /* conninfo NULL: a ledger that cannot be reached, and the broker knows it. */
 void desk_open(struct desk *self, const char *conninfo, const struct broker_options *options);
 void desk_close(struct desk *self);
-/* Turns the clock on by ms, feeds the broker with all that was sent, ticks. Returns what broker_tick
- * does. */
+/* Turns the clock on by ms, feeds the broker with all that was sent, ticks. Returns what
+ * broker_tick does. */
 int64_t desk_turn(struct desk *self, int64_t ms);
 /* Feeds without a tick: the scribe's answers wait, nothing is dispatched. */
 void desk_feed(struct desk *self);
@@ -93,6 +93,7 @@ int64_t worker_hears(struct peer *self, enum message_type type);
 /* STARTED, RENDERED, HANDBACK. */
 void worker_says(struct peer *self, enum message_type type, int64_t lease);
 void worker_says_result(struct peer *self, const struct job_seen *job);
+void worker_says_result_after(struct peer *self, const struct job_seen *job, int64_t render_us);
 void worker_says_fail(struct peer *self, int64_t lease, const char *code);
 void worker_says_heartbeat(struct peer *self, int64_t credit, int64_t held, int64_t progress);
 void worker_says_bye(struct peer *self);

@@ -31,14 +31,15 @@ out=$3/$name.tap
 SEEDPRESS_BUILD=$1 timeout 600 "$2" $4 >"$out" 2>"$out.err" </dev/null
 status=$?
 passed=$(grep -c '^ok ' "$out")
-failed=$(grep -c '^not ok ' "$out")
+skipped=$(grep -c '^not ok [0-9]* # SKIP' "$out")
+failed=$(($(grep -c '^not ok ' "$out") - skipped))
 [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
 [ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || failed=1      # ran nothing: no success
-echo "$passed $failed" >"$out.sum"
+echo "$passed $failed $skipped" >"$out.sum"
 if [ "$failed" -gt 0 ]; then
     echo "FAILED $2 (status $status)"
-    grep -A6 '^not ok ' "$out" | head -n 60
-    tail -n 60 "$out.err"
+    grep -A6 '^not ok ' "$out" | grep -v '^ok ' | head -n 40
+    tail -n 40 "$out.err"
 else
     echo "passed $2 ($passed)"
 fi
@@ -64,4 +65,5 @@ else
     cat "$log/layers"
     echo "0 1" >"$log/layers.sum"
 fi
-cat "$log"/*.sum | awk '{ p += $1; f += $2 } END { printf "%d passed, %d failed\n", p, f; exit f > 0 }'
+cat "$log"/*.sum | awk '{ p += $1; f += $2; s += $3 }
+    END { printf "%d passed, %d failed%s\n", p, f, s ? ", " s " skipped" : ""; exit f > 0 }'
