@@ -11,6 +11,9 @@
 enum {
     HEARTBEAT_MS = 1000,
     FLUSH_MS = 20,                  /* how soon a refused send is tried again */
+    SETTLE_MS = 50,                 /* after a lost connection: link_was_lost may tell before libzmq
+                                       has closed the old pipe, which still takes messages and loses
+                                       them. It does not connect again any sooner either */
     KEEP_MS = 60000,                /* how long a result waits for a broker that is gone: the picture
                                        is stored, whoever asks again will have it */
     TURN_MAX = 256,
@@ -27,6 +30,7 @@ struct side {                       /* one broker */
     char endpoint[256];
     struct link *link;
     bool introduced;
+    int64_t settled_ms;             /* not greeted before */
     bool draining;                  /* it said so: nothing new comes from it */
     size_t held;                    /* its jobs in the worker */
     struct outgoing *outgoing;
@@ -498,6 +502,7 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
 
         if (link_was_lost(side->link)) {
             side->introduced = false;        /* the next connection is a stranger to the broker */
+            side->settled_ms = now_ms + SETTLE_MS;
             side->draining = false;          /* who left is back, or another in his place */
         }
         for (int n = 0; n < TURN_MAX && link_receive(side->link, &parcel); n++)
@@ -507,9 +512,9 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
     for (size_t i = 0; i < self->count; i++) {
         struct side *side = &self->sides[i];
 
-        if (!side->introduced)
+        if (!side->introduced && now_ms >= side->settled_ms)
             send_ready(self, side, now_ms);
-        else if (is_second)
+        else if (side->introduced && is_second)
             send_heartbeat(self, side, now_ms);
         flush(side, now_ms);
         is_waiting |= !side->introduced || side->outgoing;
