@@ -223,17 +223,15 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-/* host as the whole of a tcp:// endpoint's host, then a port and nothing else: in
- * "127.0.0.1:0;10.0.0.1" another host stands after a source address. */
+/* host as the whole of a tcp:// endpoint's host: not the begin of a longer name, and no source
+ * address before another host ("127.0.0.1:0;10.0.0.1"). Bad ports are libzmq's to refuse. */
 static bool is_host(const char *at, const char *host, const char *host_bytes)
 {
     if (!begins(at, host))
         return false;
     at += strlen(host);
     at += strspn(at, host_bytes);
-    if (*at++ != ':')
-        return false;
-    return *at && (strcmp(at, "*") == 0 || at[strspn(at, "0123456789")] == '\0');
+    return *at == '\0' || (*at == ':' && !strchr(at, ';'));
 }
 
 static bool is_local(const char *endpoint)
