@@ -6,6 +6,8 @@
 #include <string.h>
 #include <utlist.h>
 
+enum { PICTURE_US_MAX = 600000000 };            /* nobody is believed to be slower */
+
 struct news {                       /* a worker's message */
     struct worker *worker;
     int64_t now_ms;
@@ -100,6 +102,8 @@ static void measure(struct worker *w, const struct message_result *m)
 {
     int64_t batch = m->batch > 0 ? m->batch : 1, picture_us = m->render_us / batch;
 
+    if (picture_us > PICTURE_US_MAX)
+        picture_us = PICTURE_US_MAX;
     w->picture_us_max = picture_us > w->picture_us_max ? picture_us : w->picture_us_max;
     w->batch_max = batch > w->batch_max ? batch : w->batch_max;
 }

@@ -885,6 +885,25 @@ static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
     close_scene(&s);
 }
 
+/* Both numbers are within what the wire allows; their product is within no integer. */
+static void a_worker_that_claims_to_be_endlessly_slow_is_not_believed(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 2000);
+    struct job_seen job = lease_one(&s);
+
+    worker_says_result_after(&s.worker, &job, (int64_t)1 << 53);
+    for (int64_t seed = 10; seed < 1510; seed++)
+        client_wishes(&s.client, seed, seed);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 5);
+    desk_turn(&s.d, 1000);                   /* looks for hung workers */
+    assert_int_equal(s.d.b->renders.count[RENDER_HELD], 1500);
+    close_scene(&s);
+}
+
 static void a_fail_that_may_pass_is_tried_alone_by_another_worker(void **state)
 {
     struct peer second;
@@ -1807,6 +1826,7 @@ int main(void)
         cmocka_unit_test(progress_keeps_a_slow_render),
         cmocka_unit_test(a_measured_batch_bounds_the_stall),
         cmocka_unit_test(a_batch_larger_than_any_before_gets_the_time_it_needs),
+        cmocka_unit_test(a_worker_that_claims_to_be_endlessly_slow_is_not_believed),
         cmocka_unit_test(a_fail_that_may_pass_is_tried_alone_by_another_worker),
         cmocka_unit_test(where_there_is_one_worker_it_tries_again_itself),
         cmocka_unit_test(a_render_that_fails_attempts_max_times_is_poison),
