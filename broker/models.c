@@ -1,5 +1,7 @@
 #include "broker/models.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +15,13 @@ void models_put(struct models *self, const struct message_model *models, size_t 
 
         HASH_FIND(hh, self->by_digest, &m->digest, sizeof m->digest, entry);
         if (!entry) {
-            if (HASH_COUNT(self->by_digest) >= MESSAGE_MODELS_MAX ||
-                !(entry = calloc(1, sizeof *entry)))
+            entry = HASH_COUNT(self->by_digest) < MESSAGE_MODELS_MAX ? calloc(1, sizeof *entry)
+                                                                     : NULL;
+            if (!entry) {
+                log_event(LOG_WARN, "model_ignored", "digest=%s known=%u",
+                          digest_hex(&m->digest).text, HASH_COUNT(self->by_digest));
                 continue;
+            }
             entry->digest = m->digest;
             HASH_ADD(hh, self->by_digest, digest, sizeof entry->digest, entry);
         }
@@ -76,14 +82,35 @@ bool models_is_bound(const struct models *self, const char *name, const struct d
     return false;
 }
 
+static bool is_name_bound(const struct models *self, const char *name)
+{
+    for (size_t i = 0; i < self->name_count; i++)
+        if (strcmp(self->names[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Appends name, or "..." where it does not fit any more; false then. */
+static bool list_name(const char *name, char *out, size_t cap, size_t *len)
+{
+    bool fits = *len + strlen(name) + strlen(", , ...") < cap;
+
+    *len += (size_t)snprintf(out + *len, cap - *len, "%s%s", *len ? ", " : "",
+                             fits ? name : "...");
+    return fits;
+}
+
 static void list_known(const struct models *self, char *out, size_t cap)
 {
     size_t len = 0;
+    bool fits = true;
 
     out[0] = '\0';
-    for (struct model_entry *m = self->by_digest; m && len < cap; m = m->hh.next)
-        len += (size_t)snprintf(out + len, cap - len, "%s%s", len ? ", " : "",
-                                models_name_of(self, &m->digest));
+    for (size_t i = 0; fits && i < self->name_count; i++)
+        fits = list_name(self->names[i].name, out, cap, &len);
+    for (struct model_entry *m = self->by_digest; fits && m; m = m->hh.next)
+        if (*m->name && !is_name_bound(self, m->name))
+            fits = list_name(m->name, out, cap, &len);
     if (len == 0)
         snprintf(out, cap, "none, no worker has been here");
 }

@@ -18,6 +18,8 @@ void reply_message(struct broker *b, struct client *client, const struct address
     if (message_encode(message, &data, &len, &e)) {
         log_event(LOG_ERROR, "reply_failed", "type=%s reason=\"%s\"", message_word(message->type),
                   e.msg);
+        if (message->type != MESSAGE_ERROR)  /* whose own failure ends here */
+            reply_error(b, client, to, message->id, -1, &e);
         return;
     }
     if (frame_init_take(&map, data, len))
