@@ -1,7 +1,7 @@
 /* How a request gets its answer though brokers die: it is sent once the socket has a connection; a
  * broker that owes something is pinged; one that is silent, or whose connection breaks, has lost
- * what it was told, so everything unanswered is sent again, with the rest of its time. What comes
- * twice is dropped the second time. */
+ * what it was told, so everything unanswered is sent again over a new socket, with the rest of its
+ * time. What comes twice is dropped the second time. */
 #include "client/exchange.h"
 
 #include "base/clock.h"
@@ -19,7 +19,7 @@ enum {
     ENDPOINT_MAX = 256,             /* bytes of one */
     PINGS_IN_SILENCE = 3,
     RECEIVE_MAX = 1000,             /* messages of one turn: nobody can keep us in it */
-    LOST_PATIENCE_MS = 100,         /* a broken connection with other endpoints to go to */
+    REOPEN_MS = 100,                /* between sockets: a broker may break every connection */
 };
 
 struct exchange {
@@ -36,6 +36,7 @@ struct exchange {
     int64_t heard;                  /* messages from any broker */
     int64_t silent_since_ms;        /* nothing was heard since, though we listened */
     int64_t tried_ms;               /* the present socket is as old */
+    bool is_lost;                   /* its connection broke: nothing is sent over it any more */
     int64_t pinged_ms, worked_ms;
     int64_t check_ms;               /* no request ends by itself before */
     int epoll_fd, timer_fd, link_fd;/* -1: exchange_fd was not called */
@@ -514,6 +515,7 @@ static void change_broker(struct exchange *self, int64_t now_ms)
     self->tried_ms = now_ms;
     if (open_link(self, next, &fresh, NULL))
         return;
+    self->is_lost = false;
     if (self->epoll_fd >= 0)
         epoll_ctl(self->epoll_fd, EPOLL_CTL_DEL, self->link_fd, NULL);
     link_destroy(&self->link);
@@ -523,13 +525,13 @@ static void change_broker(struct exchange *self, int64_t now_ms)
     forget_sent(self);
 }
 
-/* libzmq connects again by itself; a broker that was restarted then knows nothing of us. */
-static void on_lost(struct exchange *self, int64_t now_ms)
+/* libzmq connects again by itself, but a broker that was restarted then knows nothing of us; and for
+ * a moment the socket still takes messages for the connection that is gone. */
+static void check_connection(struct exchange *self, int64_t now_ms)
 {
-    forget_sent(self);
-    if (self->endpoint_count > 1 && !exchange_is_idle(self))
-        self->tried_ms = self->silent_since_ms =
-            now_ms - self->options.silence_ms + LOST_PATIENCE_MS;
+    self->is_lost |= link_was_lost(self->link);
+    if (self->is_lost && now_ms >= self->tried_ms + REOPEN_MS)
+        change_broker(self, now_ms);
 }
 
 /* ---- turns ---- */
@@ -558,14 +560,15 @@ void exchange_work(struct exchange *self, int64_t now_ms)
         self->silent_since_ms = now_ms;
     self->worked_ms = now_ms;
     receive(self, now_ms);
-    if (link_was_lost(self->link))
-        on_lost(self, now_ms);
+    check_connection(self, now_ms);
     if (exchange_is_idle(self))
         return;
     end_late(self, now_ms);
     if (!exchange_is_idle(self) &&
         now_ms >= later(self->silent_since_ms, self->tried_ms) + self->options.silence_ms)
         change_broker(self, now_ms);
+    if (self->is_lost)
+        return;
     send_unsent(self, now_ms);
     if (!exchange_is_idle(self))
         send_ping(self, now_ms);
@@ -576,6 +579,8 @@ static int64_t wake_ms_of(const struct exchange *self)
 {
     if (exchange_is_idle(self))
         return INT64_MAX;
+    if (self->is_lost)
+        return self->tried_ms + REOPEN_MS;
     return sooner(self->check_ms,
                   sooner(later(self->silent_since_ms, self->tried_ms) + self->options.silence_ms,
                          later(self->silent_since_ms, self->pinged_ms) + ping_every_ms(self)));
@@ -583,7 +588,8 @@ static int64_t wake_ms_of(const struct exchange *self)
 
 void exchange_sleep(struct exchange *self, int64_t wake_ms)
 {
-    struct link_wait wait = { .link = self->link, .wants_room = self->unsent > 0 };
+    struct link_wait wait = { .link = self->link,
+                              .wants_room = self->unsent > 0 && !self->is_lost };
 
     link_poll(&wait, 1, sooner(wake_ms, wake_ms_of(self)));
 }
@@ -614,7 +620,7 @@ int exchange_fd(struct exchange *self)
 void exchange_arm(struct exchange *self, int64_t now_ms)
 {
     bool is_due = self->first || link_is_readable(self->link) ||
-                  (self->unsent > 0 && link_has_room(self->link));
+                  (self->unsent > 0 && !self->is_lost && link_has_room(self->link));
     int64_t wake_ms = wake_ms_of(self), wait_ms = is_due ? 0 : wake_ms - now_ms;
     struct itimerspec timer = { .it_value = { .tv_sec = 0 } };
 

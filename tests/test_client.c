@@ -710,23 +710,29 @@ static void silent_broker_is_asked_again_with_the_time_that_is_left(void **state
     heard_release(&first);
 }
 
+/* It answers pings and knows of nothing: only the broken connection tells. Several rounds, because
+ * a socket whose connection is just going still takes messages, and loses them. */
 static void restarted_broker_is_asked_again(void **state)
 {
     struct stage *s = *state;
     struct seedpress_request request = request_of(7);
+    struct seedpress_event event;
     char endpoint[64];
     struct heard heard;
     int64_t id = submit(s->client, &request);
 
-    hear(s->client, s->broker, &heard);
-    heard_release(&heard);
     snprintf(endpoint, sizeof endpoint, "%s", link_endpoint(s->broker));
-    link_destroy(&s->broker);
-    s->broker = listen_on(s->context, endpoint);
-    /* It answers pings and knows of nothing: only the broken connection tells. */
     hear(s->client, s->broker, &heard);
-    assert_int_equal(heard.m.type, MESSAGE_GENERATE);
-    assert_int_equal(heard.m.id, id);
+    for (int round = 0; round < 10; round++) {
+        heard_release(&heard);
+        link_destroy(&s->broker);
+        for (int turn = 0; turn < 20; turn++)   /* the client sees it go */
+            assert_false(seedpress_next(s->client, 1, &event));
+        s->broker = listen_on(s->context, endpoint);
+        hear(s->client, s->broker, &heard);
+        assert_int_equal(heard.m.type, MESSAGE_GENERATE);
+        assert_int_equal(heard.m.id, id);
+    }
     answer_picture(s->broker, &heard, 7);
     expect_picture(s->client, id, 7);
     expect_done(s->client, id, 1, 0);
