@@ -154,7 +154,7 @@ static int64_t count_workers(const struct roster *roster, const struct digest *m
     int64_t count = 0;
 
     for (const struct worker *w = roster->by_peer; w; w = w->hh.next)
-        count += !w->draining && worker_has_model(w, model);
+        count += w->credit > 0 && worker_has_model(w, model);
     return count;
 }
 
@@ -196,7 +196,7 @@ void reply_status(struct broker *b, struct client *client, const struct address 
             .worker = text_of(w->name), .numerics_class = text_of(w->numerics_class),
             .device = text_of(w->device), .run = w->run, .credit = (int64_t)w->credit,
             .leased = (int64_t)w->leased, .rendered = w->rendered, .backlog_ms = w->backlog_ms,
-            .silent_ms = now_ms > w->heard_ms ? now_ms - w->heard_ms : 0, .draining = w->draining,
+            .silent_ms = now_ms > w->heard_ms ? now_ms - w->heard_ms : 0, .draining = w->credit == 0,
         };
     message_init(&m, MESSAGE_STATUS_REPORT, id);
     m.status_report = (struct message_status_report){

@@ -62,7 +62,6 @@ struct worker *roster_put(struct roster *self, const struct address *address,
     text_copy(ready->version, w->version, sizeof w->version);
     w->run = ready->run;
     w->credit = (size_t)ready->credit;
-    w->draining = false;
     w->gone = false;
     w->heard_ms = now_ms;
     return w;
@@ -93,7 +92,7 @@ bool worker_has_model(const struct worker *self, const struct digest *model)
 
 size_t worker_room(const struct worker *self)
 {
-    if (self->draining || self->stalled || self->gone || self->leased >= self->credit)
+    if (self->stalled || self->gone || self->leased >= self->credit)
         return 0;
     return self->credit - self->leased;
 }
@@ -102,7 +101,7 @@ bool roster_has_other(const struct roster *roster, const struct worker *self,
                       const struct digest *model)
 {
     for (const struct worker *w = roster->by_peer; w; w = w->hh.next)
-        if (w != self && w->credit > 0 && !w->draining && !w->stalled && !w->gone &&
+        if (w != self && w->credit > 0 && !w->stalled && !w->gone &&
             worker_has_model(w, model))
             return true;
     return false;
@@ -111,7 +110,7 @@ bool roster_has_other(const struct roster *roster, const struct worker *self,
 bool roster_has_model(const struct roster *self, const struct digest *model)
 {
     for (const struct worker *w = self->by_peer; w; w = w->hh.next)
-        if (!w->draining && worker_has_model(w, model))
+        if (worker_has_model(w, model))
             return true;
     return false;
 }

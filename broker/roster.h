@@ -20,7 +20,6 @@ struct worker {
     size_t model_count;
     size_t credit;                  /* leases it takes from this broker */
     size_t leased;
-    bool draining;                  /* it finishes what it has and leaves */
     bool gone;                      /* unroutable; the next second ends it */
     bool ledger_down;               /* it cannot store now, as its last heartbeat said */
     bool stalled;                   /* no progress for too long; cleared by the next progress */
@@ -55,7 +54,7 @@ size_t worker_room(const struct worker *self);
 /* Whether another worker than self could take a render of the model, now or when it has room. */
 bool roster_has_other(const struct roster *roster, const struct worker *self,
                       const struct digest *model);
-/* Any worker, draining ones aside, that has the model. */
+/* Any worker that has the model, with credit or without. */
 bool roster_has_model(const struct roster *self, const struct digest *model);
 
 #endif
