@@ -32,7 +32,7 @@ FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz_*.c))
 KIT     := $(patsubst %.c,$B/%.o,$(wildcard tests/kit_*.c))
 BENCHES := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 
-all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $B/seedpress.pc
+all: $(PROGS) $B/libseedpress.so $B/libseedpress.a
 
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE)
 $B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE)
@@ -56,9 +56,6 @@ $B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
 	    $(call LIB,libzmq $(MSGPACK) libcrypto inih) -lm
 $B/libseedpress.a: $(LIBSP) $(BASE)
 	$(AR) rcs $@ $^
-$B/seedpress.pc: client/seedpress.pc.in Makefile CHANGELOG.md
-	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' $< > $@
 
 # The migrations travel inside the programs: one array entry a file, in number order.
 $B/sql/migrations.c: sql/embed.sh $(wildcard sql/migrations/*.sql)
@@ -101,7 +98,8 @@ install: all
 	install -m 755 $B/libseedpress.so $(DESTDIR)$(PREFIX)/lib/libseedpress.so.1
 	ln -sf libseedpress.so.1 $(DESTDIR)$(PREFIX)/lib/libseedpress.so
 	install -m 644 $B/libseedpress.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 $B/seedpress.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@MSGPACK@|$(MSGPACK)|' \
+	    client/seedpress.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/seedpress.pc
 	install -m 644 deploy/models/*.safetensors deploy/models/*.md \
 	    $(DESTDIR)$(PREFIX)/share/seedpress/models/
 

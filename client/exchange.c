@@ -525,8 +525,8 @@ static void change_broker(struct exchange *self, int64_t now_ms)
     forget_sent(self);
 }
 
-/* libzmq connects again by itself, but a broker that was restarted then knows nothing of us; and for
- * a moment the socket still takes messages for the connection that is gone. */
+/* libzmq connects again by itself, but a broker that was restarted then knows nothing of us, and
+ * for a moment the socket still takes messages for the connection that is gone. */
 static void check_connection(struct exchange *self, int64_t now_ms)
 {
     self->is_lost |= link_was_lost(self->link);

@@ -1,5 +1,5 @@
-/* The command seedpress from outside, on a real broker, worker and PostgreSQL: files, hashes, words,
- * exit codes. */
+/* The command seedpress from outside, on a real broker, worker and PostgreSQL: files, hashes,
+ * words, exit codes. */
 #include "base/file.h"
 #include "base/mark.h"
 #include "proto/digest.h"
@@ -227,7 +227,8 @@ static void what_cannot_be_done_is_said_in_words(void **state)
           { "--model", "cat", "--seed", "1" } },
         { 1, "seedpress: this picture is not stored",
           { "--model", "avatars64", "--seed", "4000000000", "--cache", "only" } },
-        { 2, "--psi 2.1 is out of range", { "--model", "avatars64", "--seed", "1", "--psi", "2.1" } },
+        { 2, "--psi 2.1 is out of range",
+          { "--model", "avatars64", "--seed", "1", "--psi", "2.1" } },
         { 2, "at most six places",
           { "--model", "avatars64", "--seed", "1", "--psi", "0.1234567" } },
         { 2, "4294967296 is out of range", { "--model", "avatars64", "--seed", "4294967296" } },
@@ -277,7 +278,8 @@ static void missing_seeds_are_listed_when_others_were_made(void **state)
     expect_words(&ran, 3, "4 pictures in", "missing: --seeds 199,204-206");
     ran = SEEDPRESS("--json", "generate", "--model", "avatars64", "--cache", "only", "--seeds",
                     "199-206", "-o", folder.text);
-    expect_words(&ran, 3, "{\"seed\":199,\"error\":{\"code\":\"not_found\"", "\"code\":\"not_found\"");
+    expect_words(&ran, 3, "{\"seed\":199,\"error\":{\"code\":\"not_found\"",
+                 "\"code\":\"not_found\"");
 }
 
 static void nobody_there_is_said_with_the_endpoint(void **state)
