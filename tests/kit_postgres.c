@@ -21,7 +21,7 @@ static void give_up(const char *doing, const char *why)
 /* In a child that becomes another program. */
 static void set_environment(void)
 {
-    setenv("SEEDPRESS_PG_FSYNC", "off", 1);
+    setenv("SEEDPRESS_PG_FSYNC", "off", 0);
     setenv("SEEDPRESS_PG_STOP", "immediate", 1);
 }
 

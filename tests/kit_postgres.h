@@ -20,7 +20,7 @@ struct kit_postgres {
     pid_t guardian;
 };
 
-/* A new, empty database, without fsync. */
+/* A new, empty database; without fsync unless SEEDPRESS_PG_FSYNC says on. */
 void kit_postgres_start(struct kit_postgres *self);
 /* Ends the server as a crash would, and brings it back. Both return when it is done. */
 void kit_postgres_stop_server(struct kit_postgres *self);

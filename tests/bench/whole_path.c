@@ -136,6 +136,7 @@ int main(int argc, char **argv)
         (argc > 2 && !number_parse(argv[2], strlen(argv[2]), &pictures)) || rounds < 1 ||
         rounds > ROUNDS_MAX || pictures < 1)
         die("usage: whole_path [ROUNDS] [PICTURES]");
+    setenv("SEEDPRESS_PG_FSYNC", "on", 1);   /* as in earnest: an answer is a durable row */
     stack_start(&stack, NULL);
     stack_start_worker(&stack, 0, NULL);
     asker_open(&asker, stack.clients, LINK_DEALER);
