@@ -313,3 +313,26 @@ void settings_print(const struct settings *self, FILE *out)
                     ORIGINS[v->origin]);
     }
 }
+
+int settings_main(const struct setting *table, size_t rows, const char *program, int argc,
+                  char **argv,
+                  enum err_code (*serve)(const struct settings *settings, struct err *e))
+{
+    enum settings_action action;
+    struct settings *self;
+    struct err e = { 0 };
+    enum err_code rc = settings_create(table, rows, argc, argv, &self, &action, &e);
+
+    if (!rc && action == SETTINGS_HELP)
+        settings_print_help(table, rows, program, stdout);
+    else if (!rc && action == SETTINGS_VERSION)
+        printf("%s %s\n", program, SEEDPRESS_VERSION);
+    else if (!rc && action == SETTINGS_PRINT)
+        settings_print(self, stdout);
+    else if (!rc)
+        rc = serve(self, &e);
+    if (rc)
+        fprintf(stderr, "%s: %s\n", program, e.msg);
+    settings_destroy(&self);
+    return err_info(rc)->exit_code;
+}

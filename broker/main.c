@@ -135,21 +135,5 @@ done:
 
 int main(int argc, char **argv)
 {
-    enum settings_action action;
-    struct settings *s;
-    struct err e = { 0 };
-    enum err_code rc = settings_create(SETTINGS, ROWS, argc, argv, &s, &action, &e);
-
-    if (!rc && action == SETTINGS_HELP)
-        settings_print_help(SETTINGS, ROWS, "seedpress-broker", stdout);
-    else if (!rc && action == SETTINGS_VERSION)
-        puts("seedpress-broker " SEEDPRESS_VERSION);
-    else if (!rc && action == SETTINGS_PRINT)
-        settings_print(s, stdout);
-    else if (!rc)
-        rc = serve(s, &e);
-    if (rc)
-        fprintf(stderr, "seedpress-broker: %s\n", e.msg);
-    settings_destroy(&s);
-    return err_info(rc)->exit_code;
+    return settings_main(SETTINGS, ROWS, "seedpress-broker", argc, argv, serve);
 }

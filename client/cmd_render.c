@@ -214,17 +214,10 @@ static bool read_seeds(const struct command_context *ctx, const char *command,
 {
     struct err e;
 
-    if (seeds_parse(options->seed ? options->seed : options->seeds, out, &e)) {
-        *code = command_usage(ctx, command, "%s", e.msg);
-        return false;
-    }
     *code = EXIT_OK;
-    if (options->seed && strpbrk(options->seed, "-,"))
-        *code = command_usage(ctx, command, "--seed is one seed; for several there is --seeds");
-    else if (out->count > 1 &&
-             (options->target.kind == TARGET_JPEG || options->target.kind == TARGET_PNG))
-        *code = command_usage(ctx, command, "%" PRIu32 " pictures do not fit into one file: "
-                                            "-o needs a folder", out->count);
+    if (seeds_choose(options->seed, options->seeds, out, &e) ||
+        target_takes(&options->target, out->count, &e))
+        *code = command_usage(ctx, command, "%s", e.msg);
     for (int k = 0; k < DUMP_COUNT && !*code; k++)
         if (options->dump[k] && out->count > 1)
             *code = command_usage(ctx, command, "arrays are dumped of one seed, not of %" PRIu32,

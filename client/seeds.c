@@ -90,6 +90,17 @@ done:
     return rc;
 }
 
+enum err_code seeds_choose(const char *seed, const char *seeds, struct seeds *out, struct err *e)
+{
+    enum err_code rc = seeds_parse(seed ? seed : seeds, out, e);
+
+    if (!rc && seed && strpbrk(seed, "-,")) {
+        seeds_release(out);
+        rc = err_set(e, ERR_INVALID, "--seed is one seed; for several there is --seeds");
+    }
+    return rc;
+}
+
 void seeds_release(struct seeds *self)
 {
     free(self->ranges);

@@ -35,6 +35,14 @@ enum err_code target_of(const char *path, struct target *out, struct err *e)
     return ERR_OK;
 }
 
+enum err_code target_takes(const struct target *self, uint32_t pictures, struct err *e)
+{
+    if (pictures > 1 && (self->kind == TARGET_JPEG || self->kind == TARGET_PNG))
+        return err_set(e, ERR_INVALID,
+                       "%" PRIu32 " pictures do not fit into one file: -o needs a folder", pictures);
+    return ERR_OK;
+}
+
 enum err_code target_prepare(const struct target *self, struct err *e)
 {
     struct stat st;

@@ -23,6 +23,9 @@ struct target_file {
  * ending decides. ERR_INVALID: the ending of a format that nobody here writes. */
 enum err_code target_of(const char *path, struct target *out, struct err *e);
 
+/* Whether that many pictures have a place there. ERR_INVALID: several, and it is one file. */
+enum err_code target_takes(const struct target *self, uint32_t pictures, struct err *e);
+
 /* Makes the folder if that is what it is and none is there. ERR_FILE. */
 enum err_code target_prepare(const struct target *self, struct err *e);
 
