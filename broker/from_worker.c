@@ -155,7 +155,10 @@ static void on_fail(struct broker *b, struct news *n)
         code = ERR_BUG;
     log_event(LOG_WARN, "render_failed", "worker=%s recipe=%s code=%s reason=\"%s\"",
               n->worker->name, digest_hex(&r->key).text, err_info(code)->word, words);
-    if (err_info(code)->retry)
+    if (code == ERR_RETRY) {         /* the worker is leaving: no fault of the picture's */
+        n->worker->credit = 0;
+        render_return(b, r, n->now_ms);
+    } else if (err_info(code)->retry)
         render_retry(b, r, n->now_ms, words);
     else
         render_fail(b, r, code, n->now_ms, "%s", words);

@@ -971,6 +971,33 @@ static void a_render_that_fails_attempts_max_times_is_poison(void **state)
     close_scene(&s);
 }
 
+static void workers_that_leave_do_not_make_a_render_poison(void **state)
+{
+    struct broker_options options = usual();
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, options, 4);
+    client_wishes(&s.client, 1, 5);
+    for (int i = 0; i < 2 * options.attempts_max; i++) {
+        desk_turn(&s.d, 0);
+        struct job_seen job = worker_gets_one(&s.worker);
+
+        say_started(&s, job.lease);
+        worker_says_fail(&s.worker, job.lease, "retry");
+        desk_turn(&s.d, 0);
+        peer_hears_nothing(&s.worker);       /* nothing new before its next word */
+        worker_says_heartbeat(&s.worker, 4, 0, i);
+    }
+    desk_turn(&s.d, 0);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 5);
+    close_scene(&s);
+}
+
 static void a_fail_that_will_not_pass_ends_with_its_own_code(void **state)
 {
     struct scene s;
@@ -1830,6 +1857,7 @@ int main(void)
         cmocka_unit_test(a_fail_that_may_pass_is_tried_alone_by_another_worker),
         cmocka_unit_test(where_there_is_one_worker_it_tries_again_itself),
         cmocka_unit_test(a_render_that_fails_attempts_max_times_is_poison),
+        cmocka_unit_test(workers_that_leave_do_not_make_a_render_poison),
         cmocka_unit_test(a_fail_that_will_not_pass_ends_with_its_own_code),
         cmocka_unit_test(batch_mates_of_a_deadly_render_run_alone),
         cmocka_unit_test(a_worker_that_lies_is_not_believed),
