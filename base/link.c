@@ -1,6 +1,7 @@
 #include "base/link.h"
 
 #include "base/clock.h"
+#include "proto/message.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,6 +59,21 @@ bool frame_init_take(struct frame *self, void *data, size_t len)
         return false;
     }
     return true;
+}
+
+enum err_code frame_init_message(struct frame *self, const struct message *message, struct err *e)
+{
+    void *data;
+    size_t len;
+    enum err_code rc = message_encode(message, &data, &len, e);
+
+    if (rc) {
+        frame_init(self);
+        return rc;
+    }
+    return frame_init_take(self, data, len)
+               ? ERR_OK
+               : err_set(e, ERR_NOMEM, "no memory for a frame of %zu bytes", len);
 }
 
 void frame_init_share(struct frame *self, struct frame *other)

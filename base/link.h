@@ -29,6 +29,9 @@ bool frame_init_copy(struct frame *self, const void *data, size_t len);
 /* Takes data, which free() will end; on failure (no memory) it is freed and the frame is empty. The
  * free runs on whatever thread drops the last share. */
 bool frame_init_take(struct frame *self, void *data, size_t len);
+/* A message as the bytes of one frame. Fails as message_encode does; the frame is then empty. */
+struct message;
+enum err_code frame_init_message(struct frame *self, const struct message *message, struct err *e);
 /* Both frames then show the same bytes. */
 void frame_init_share(struct frame *self, struct frame *other);
 void frame_release(struct frame *self);                             /* leaves it empty */

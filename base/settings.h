@@ -38,8 +38,8 @@ void settings_destroy(struct settings **self);
 int64_t settings_int(const struct settings *self, size_t row);
 const char *settings_text(const struct settings *self, size_t row);    /* never NULL */
 
-/* The whole of a daemon's main: reads the settings, does what they ask for, runs serve if that is it,
- * says on stderr what went wrong. Returns the exit code. program is its name. */
+/* The whole of a daemon's main: reads the settings, does what they ask for, runs serve if that is
+ * it, says on stderr what went wrong. Returns the exit code. program is its name. */
 int settings_main(const struct setting *table, size_t rows, const char *program, int argc,
                   char **argv,
                   enum err_code (*serve)(const struct settings *settings, struct err *e));

@@ -80,8 +80,9 @@ static void end_deadlines(struct broker *b, int64_t now_ms)
             waiter_fail(b, w, ERR_DEADLINE, now_ms, "no picture within the deadline of %lld ms",
                         (long long)(w->deadline_ms - w->arrived_ms));
         else
-            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms, "the ledger takes no pictures now: it is down, "
-                                                       "unreachable or its disk is full");
+            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms,
+                        "the ledger takes no pictures now: it is down, "
+                        "unreachable or its disk is full");
     }
 }
 
@@ -111,7 +112,8 @@ static int64_t stall_bound(const struct broker *b, const struct worker *w)
     return measured > STALL_MIN_MS ? measured : STALL_MIN_MS;
 }
 
-/* Hung: alive, but nothing moves. What waits for its commit only counts when the ledger is there. */
+/* Hung: alive, but nothing moves. What waits for its commit only counts when the ledger is there.
+ */
 static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
 {
     struct render *r, *next;

@@ -40,8 +40,8 @@ void broker_destroy(struct broker **self);
 /* One message from a client or a worker. Consumes the parcel. */
 void broker_on_client(struct broker *self, int64_t now_ms, struct parcel *parcel);
 void broker_on_worker(struct broker *self, int64_t now_ms, struct parcel *parcel);
-/* Takes the scribe's answers, ends what is due, dispatches. Returns when it wants to be called again
- * though nothing came. */
+/* Takes the scribe's answers, ends what is due, dispatches. Returns when it wants to be called
+ * again though nothing came. */
 int64_t broker_tick(struct broker *self, int64_t now_ms);
 
 /* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. */

@@ -49,7 +49,8 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
         return err_set(e, ERR_OVERLOADED, "the broker holds %zu requests, which is its limit",
                        b->waiters);
     if (c->client->waiting >= b->options.client_waiters_max)
-        return err_set(e, ERR_OVERLOADED, "this client has %zu requests waiting, which is its limit",
+        return err_set(e, ERR_OVERLOADED,
+                       "this client has %zu requests waiting, which is its limit",
                        c->client->waiting);
     struct digest key = recipe_key(&recipe);
     struct render *render = renders_find(&b->renders, &key);
@@ -155,7 +156,7 @@ static void on_generate(struct broker *b, const struct call *c)
     request->want = (enum message_want)g->want;
     request->many = g->seeds.count > 0;
     text_copy(g->require_class, request->require_class, sizeof request->require_class);
-    request->left = (int64_t)count + 1;      /* one for this function, so that it outlives the loop */
+    request->left = (int64_t)count + 1; /* one for this function, so that it outlives the loop */
     DL_APPEND(c->client->requests, request);
     b->count.submitted += (int64_t)count;
     for (size_t i = 0; i < count; i++) {

@@ -36,8 +36,8 @@ static void on_credit(struct broker *b, struct news *n)
 }
 
 /* What was on its way when a connection broke is lost, leases and results alike. Only the worker's
- * own count shows it: it holds fewer than the leases that must have reached it by now. Which of them
- * is not known, so all go to the front; a result that comes after all does no harm. */
+ * own count shows it: it holds fewer than the leases that must have reached it by now. Which of
+ * them is not known, so all go to the front; a result that comes after all does no harm. */
 static void end_lost(struct broker *b, const struct news *n, size_t held_there)
 {
     int64_t before_ms = n->now_ms - b->options.silence_ms;
@@ -191,8 +191,8 @@ static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, struct news 
 };
 
 /* READY comes from peers that are not in the roster yet. */
-static void on_ready(struct broker *b, const struct address *from, const struct message_ready *ready,
-                     int64_t now_ms)
+static void on_ready(struct broker *b, const struct address *from,
+                     const struct message_ready *ready, int64_t now_ms)
 {
     struct worker *w = roster_put(&b->roster, from, ready, now_ms);
 
@@ -222,7 +222,8 @@ void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
 
     if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
                        MESSAGE_FROM_WORKER, &m, &e)) {
-        log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-", e.msg);
+        log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-",
+                  e.msg);
     } else if (m.type == MESSAGE_READY) {
         on_ready(b, &parcel->from, &m.ready, now_ms);
     } else if (!w) {

@@ -65,8 +65,8 @@ static struct waiter *acceptable(const struct line *line,
     return NULL;
 }
 
-struct render *queue_next(struct queue *self, bool (*accept)(void *arg, const struct render *render),
-                          void *arg)
+struct render *queue_next(struct queue *self,
+                          bool (*accept)(void *arg, const struct render *render), void *arg)
 {
     struct render *render;
 

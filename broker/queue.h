@@ -24,9 +24,9 @@ void queue_add_front(struct queue *self, struct render *render);
 /* Takes a render and its waiters out of the order. */
 void queue_remove_render(struct queue *self, struct render *render);
 
-/* The next render that accept(arg, render) agrees to, taken out with all its waiters; NULL when there
- * is none within the look-ahead of each line. */
-struct render *queue_next(struct queue *self, bool (*accept)(void *arg, const struct render *render),
-                          void *arg);
+/* The next render that accept(arg, render) agrees to, taken out with all its waiters; NULL when
+ * there is none within the look-ahead of each line. */
+struct render *queue_next(struct queue *self,
+                          bool (*accept)(void *arg, const struct render *render), void *arg);
 
 #endif

@@ -12,35 +12,28 @@ void reply_message(struct broker *b, struct client *client, const struct address
 {
     struct frame map;
     struct err e;
-    void *data;
-    size_t len;
 
-    if (message_encode(message, &data, &len, &e)) {
+    if (frame_init_message(&map, message, &e)) {
         log_event(LOG_ERROR, "reply_failed", "type=%s reason=\"%s\"", message_word(message->type),
                   e.msg);
         if (message->type != MESSAGE_ERROR)  /* whose own failure ends here */
             reply_error(b, client, to, message->id, -1, &e);
         return;
     }
-    if (frame_init_take(&map, data, len))
-        clients_send(&b->clients, client, to, &map, payload);
+    clients_send(&b->clients, client, to, &map, payload);
 }
 
 bool send_worker(struct broker *b, struct worker *worker, const struct message *message)
 {
     struct frame map;
     struct err e;
-    void *data;
-    size_t len;
     enum link_sent sent;
 
-    if (message_encode(message, &data, &len, &e)) {
+    if (frame_init_message(&map, message, &e)) {
         log_event(LOG_ERROR, "send_failed", "type=%s reason=\"%s\"", message_word(message->type),
                   e.msg);
         return false;
     }
-    if (!frame_init_take(&map, data, len))
-        return false;
     sent = link_send(b->worker_link, &worker->to, &map, NULL);
     frame_release(&map);
     if (sent == LINK_GONE)
@@ -193,10 +186,16 @@ void reply_status(struct broker *b, struct client *client, const struct address 
 
     for (struct worker *w = b->roster.by_peer; list && w && count < most; w = w->hh.next)
         list[count++] = (struct message_worker){
-            .worker = text_of(w->name), .numerics_class = text_of(w->numerics_class),
-            .device = text_of(w->device), .run = w->run, .credit = (int64_t)w->credit,
-            .leased = (int64_t)w->leased, .rendered = w->rendered, .backlog_ms = w->backlog_ms,
-            .silent_ms = now_ms > w->heard_ms ? now_ms - w->heard_ms : 0, .draining = w->credit == 0,
+            .worker = text_of(w->name),
+            .numerics_class = text_of(w->numerics_class),
+            .device = text_of(w->device),
+            .run = w->run,
+            .credit = (int64_t)w->credit,
+            .leased = (int64_t)w->leased,
+            .rendered = w->rendered,
+            .backlog_ms = w->backlog_ms,
+            .silent_ms = now_ms > w->heard_ms ? now_ms - w->heard_ms : 0,
+            .draining = w->credit == 0,
         };
     message_init(&m, MESSAGE_STATUS_REPORT, id);
     m.status_report = (struct message_status_report){

@@ -1,6 +1,6 @@
-/* scribe -- the broker's one thread that talks to the ledger. The poll loop hands it errands through
- * a bounded channel and gets them back, answered, through another; it never waits for it. Look-ups
- * of recipe keys that wait together are asked together. */
+/* scribe -- the broker's one thread that talks to the ledger. The poll loop hands it errands
+ * through a bounded channel and gets them back, answered, through another; it never waits for it.
+ * Look-ups of recipe keys that wait together are asked together. */
 #ifndef BROKER_SCRIBE_H
 #define BROKER_SCRIBE_H
 

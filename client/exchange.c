@@ -397,11 +397,9 @@ static void receive(struct exchange *self, int64_t now_ms)
 static bool send_message(struct exchange *self, const struct message *m)
 {
     struct frame map;
-    void *data;
-    size_t len;
     bool sent;
 
-    if (message_encode(m, &data, &len, NULL) || !frame_init_take(&map, data, len))
+    if (frame_init_message(&map, m, NULL))
         return false;
     sent = link_send(self->link, NULL, &map, NULL) == LINK_SENT;
     frame_release(&map);

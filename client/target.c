@@ -39,7 +39,8 @@ enum err_code target_takes(const struct target *self, uint32_t pictures, struct 
 {
     if (pictures > 1 && (self->kind == TARGET_JPEG || self->kind == TARGET_PNG))
         return err_set(e, ERR_INVALID,
-                       "%" PRIu32 " pictures do not fit into one file: -o needs a folder", pictures);
+                       "%" PRIu32 " pictures do not fit into one file: -o needs a folder",
+                       pictures);
     return ERR_OK;
 }
 

@@ -1,4 +1,5 @@
-/* The main job on real programs: a seed goes in over ZeroMQ, a stored and provable JPEG comes out. */
+/* The main job on real programs: a seed goes in over ZeroMQ, a stored and provable JPEG comes out.
+ */
 #include "base/mark.h"
 #include "proto/message.h"
 #include "tests/kit_stack.h"
@@ -508,16 +509,20 @@ static void malformed_frames_are_refused_in_words_and_hurt_nobody(void **state)
         { "\x80", 1, ERR_INVALID, "\"v\" is missing" },
         { "\x81\xa1v\x01", 4, ERR_INVALID, "\"type\" is missing" },
         { "\x82\xa1v\x63\xa4type\xa4ping", 14, ERR_VERSION, "version 99" },
-        { "\x82\xa1v\x01\xa4type\xa4" "fly!", 14, ERR_TYPE, "unknown message type" },
+        { "\x82\xa1v\x01\xa4type\xa4"
+          "fly!",
+          14, ERR_TYPE, "unknown message type" },
         { "\x82\xa1v\x01\xa4type\xa5ready", 15, ERR_TYPE, "unknown message type" },
-        { "\x83\xa1v\x01\xa4type\xa8generate\xa4seed\x01", 24, ERR_INVALID, "\"model\" is missing" },
+        { "\x83\xa1v\x01\xa4type\xa8generate\xa4seed\x01", 24, ERR_INVALID,
+          "\"model\" is missing" },
         { "\x84\xa1v\x01\xa4type\xa8generate\xa5model\xa1x\xa4seed\xff", 32, ERR_RANGE, "seed" },
         { "\x84\xa1v\x01\xa4type\xa8generate\xa5model\xa1x\xa4seed\xcf\0\0\0\1\0\0\0\0", 40,
           ERR_RANGE, "0 to 4294967295" },
         { "\x85\xa1v\x01\xa4type\xa8generate\xa5model\xa1x\xa4seed\x01\xa3psi\x03", 37, ERR_RANGE,
           "from -2 to 2" },
         { "\x85\xa1v\x01\xa4type\xa8generate\xa5model\xa1x\xa4seed\x01\xa3psi"
-          "\xcb\x3f\xe6\x66\x66\x66\x70\x00\x00", 45, ERR_RANGE, "six decimal places" },
+          "\xcb\x3f\xe6\x66\x66\x66\x70\x00\x00",
+          45, ERR_RANGE, "six decimal places" },
     };
     struct kit_asker a;
 

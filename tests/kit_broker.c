@@ -221,11 +221,8 @@ void peer_say(struct peer *self, const struct message *message, const char *payl
 {
     struct frame map, bytes;
     struct err e;
-    void *data;
-    size_t len;
 
-    must(message_encode(message, &data, &len, &e), &e);
-    assert_true(frame_init_take(&map, data, len));
+    must(frame_init_message(&map, message, &e), &e);
     if (payload)
         assert_true(frame_init_copy(&bytes, payload, strlen(payload)));
     else

@@ -265,10 +265,8 @@ void asker_send(struct kit_asker *self, const struct message *message)
 {
     struct frame map;
     struct err e;
-    void *data;
-    size_t len;
 
-    if (message_encode(message, &data, &len, &e) || !frame_init_take(&map, data, len)) {
+    if (frame_init_message(&map, message, &e)) {
         fprintf(stderr, "kit_stack: %s\n", e.msg);
         exit(1);
     }

@@ -53,8 +53,8 @@ void asker_close(struct kit_asker *self);
 void asker_send(struct kit_asker *self, const struct message *message);
 /* Raw bytes as one frame. */
 void asker_send_bytes(struct kit_asker *self, const void *data, size_t len);
-/* The next answer, decoded, within wait_ms; false when none comes. message borrows from parcel; both
- * are to be released. */
+/* The next answer, decoded, within wait_ms; false when none comes. message borrows from parcel;
+ * both are to be released. */
 bool asker_receive(struct kit_asker *self, struct message *message, struct parcel *parcel,
                    int64_t wait_ms);
 

@@ -1,5 +1,5 @@
-/* The grid of pictures in README.md is what the shipped model makes: seeds 0-15 at psi 0.7, eight in a
- * row. */
+/* The grid of pictures in README.md is what the shipped model makes: seeds 0-15 at psi 0.7, eight
+ * in a row. */
 #include "kernels/backend.h"
 #include "kernels/model.h"
 

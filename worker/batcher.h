@@ -2,9 +2,9 @@
  * holds one model; it starts as soon as the device is free, so under load batches grow by
  * themselves and alone a job waits for nobody.
  *
- * Low work fills the empty places of a batch that somebody waits for only as far as that lengthens it
- * by fill_ms at most; a batch of low work alone is at most bulk_ms long. Both by the measured cost of
- * a picture, so that urgent work never sits behind a long batch.
+ * Low work fills the empty places of a batch that somebody waits for only as far as that lengthens
+ * it by fill_ms at most; a batch of low work alone is at most bulk_ms long. Both by the measured
+ * cost of a picture, so that urgent work never sits behind a long batch.
  *
  * Safe from any thread. */
 #ifndef WORKER_BATCHER_H

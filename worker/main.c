@@ -32,7 +32,8 @@ static const struct setting SETTINGS[] = {
                  "folder whose *.safetensors are served, each named after its file" },
     [BACKEND] = { "backend", SETTING_TEXT, 0, 16, 0, "auto", "auto, cpu or cuda" },
     [DEVICE] = { "device", SETTING_INT, 0, 63, 0, "", "which GPU" },
-    [THREADS] = { "threads", SETTING_INT, 0, 1024, 0, "", "of one render on the CPU; 0: every core" },
+    [THREADS] = { "threads", SETTING_INT, 0, 1024, 0, "",
+                  "of one render on the CPU; 0: every core" },
     [BATCH] = { "batch_max", SETTING_INT, 1, 256, 16, "", "pictures rendered together" },
     [RESERVE] = { "reserve_batches", SETTING_INT, 1, 16, 3, "",
                   "how many batches of jobs the worker holds in all its stages" },
@@ -113,8 +114,8 @@ static enum err_code register_run(struct worker_parts *w, struct err *e)
     return rc;
 }
 
-/* No picture without provenance: a worker that the ledger does not know does not start. It waits for
- * a ledger that is away, but not for one whose schema does not fit. */
+/* No picture without provenance: a worker that the ledger does not know does not start. It waits
+ * for a ledger that is away, but not for one whose schema does not fit. */
 static enum err_code join_ledger(const struct settings *s, struct worker_parts *w, struct err *e)
 {
     struct link_wait wait = { .fd = w->stop_fd };

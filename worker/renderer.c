@@ -98,8 +98,8 @@ static void render_batch(struct renderer *self, struct pixels *pixels, size_t co
     tell(self, EVENT_STARTED, count);
     if (self->library->backend->render(model->net, self->samples, (int)count, pixels->rgb, NULL,
                                        &e)) {
-        log_event(LOG_ERROR, "render_failed", "model=%s batch=%zu reason=\"%s\"", model->name, count,
-                  e.msg);
+        log_event(LOG_ERROR, "render_failed", "model=%s batch=%zu reason=\"%s\"", model->name,
+                  count, e.msg);
         channel_put(self->buffers, pixels, CHANNEL_FOREVER);
         fail_batch(self, count, &e);
         return;

@@ -24,7 +24,7 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
 /* Waits for the thread, which ends when the batcher is closed and empty. */
 void renderer_destroy(struct renderer **self);
 
-/* Pictures since the start; how much longer the batch on the device will take by the measured cost. */
+/* Pictures since the start; how much longer the batch on the device takes, by the measured cost. */
 int64_t renderer_started(const struct renderer *self);
 int64_t renderer_rendered(const struct renderer *self);
 int64_t renderer_left_us(const struct renderer *self, int64_t now_us);

@@ -10,12 +10,12 @@
 
 enum {
     HEARTBEAT_MS = 1000,
-    FLUSH_MS = 20,                  /* how soon a refused send is tried again */
-    SETTLE_MS = 50,                 /* after a lost connection: link_was_lost may tell before libzmq
-                                       has closed the old pipe, which still takes messages and loses
-                                       them. It does not connect again any sooner either */
-    KEEP_MS = 60000,                /* how long a result waits for a broker that is gone: the picture
-                                       is stored, whoever asks again will have it */
+    FLUSH_MS = 20,   /* how soon a refused send is tried again */
+    SETTLE_MS = 50,  /* after a lost connection: link_was_lost may tell before libzmq
+                        has closed the old pipe, which still takes messages and loses
+                        them. It does not connect again any sooner either */
+    KEEP_MS = 60000, /* how long a result waits for a broker that is gone: the picture
+                        is stored, whoever asks again will have it */
     TURN_MAX = 256,
 };
 
@@ -53,7 +53,7 @@ static void keep(struct side *side, struct frame *map, struct frame *payload, in
     struct outgoing *o = calloc(1, sizeof *o);
 
     if (!o)
-        return;                      /* the broker's patience ends the lease; the picture is stored */
+        return; /* the broker's patience ends the lease; the picture is stored */
     o->since_ms = now_ms;
     frame_init_share(&o->map, map);
     o->has_payload = payload != NULL;
@@ -100,18 +100,15 @@ static bool post(struct side *side, const struct message *message, struct frame 
 {
     struct frame map;
     struct err e;
-    void *data;
-    size_t len;
     bool sent;
 
-    if (message_encode(message, &data, &len, &e)) {
+    if (frame_init_message(&map, message, &e)) {
         log_event(LOG_ERROR, "send_failed", "type=%s reason=\"%s\"", message_word(message->type),
                   e.msg);
         return false;
     }
-    if (!frame_init_take(&map, data, len))
-        return false;
-    sent = may_send(side, message->type) && link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
+    sent = may_send(side, message->type) &&
+           link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
     if (!sent && refusal == KEEP)
         keep(side, &map, payload, now_ms);
     frame_release(&map);

@@ -38,7 +38,7 @@ void uplink_destroy(struct uplink **self);
 
 /* What to wait for: at least UPLINK_BROKERS_MAX + 1 places; returns how many are used. */
 size_t uplink_waits(const struct uplink *self, struct link_wait *waits);
-/* Takes what has come, tells brokers what has happened. Returns when it wants to be called again. */
+/* Takes what has come, tells brokers what has happened. Returns when it wants the next call. */
 int64_t uplink_turn(struct uplink *self, int64_t now_ms);
 
 /* Takes nothing more, hands back what has not started. */
