@@ -112,8 +112,7 @@ static int64_t stall_bound(const struct broker *b, const struct worker *w)
     return measured > STALL_MIN_MS ? measured : STALL_MIN_MS;
 }
 
-/* Hung: alive, but nothing moves. What waits for its commit only counts when the ledger is there.
- */
+/* Hung: alive, but nothing moves. What waits for its commit counts only when the ledger works. */
 static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
 {
     struct render *r, *next;

@@ -397,7 +397,7 @@ void dispatch(struct broker *b, int64_t now_ms)
 
     if (queued == 0 || workers == 0)
         return;
-    /* A share for everybody first, so that a short queue is spread; then who has room takes more. */
+    /* Everybody gets a share first, to spread a short queue; then who has room takes more. */
     for (size_t share = (queued + workers - 1) / workers, round = 0; round < 2; round++)
         for (struct worker *w = b->roster.by_peer; w; w = w->hh.next) {
             size_t room = worker_room(w), most = round == 0 && share < room ? share : room;

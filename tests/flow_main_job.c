@@ -1,5 +1,4 @@
-/* The main job on real programs: a seed goes in over ZeroMQ, a stored and provable JPEG comes out.
- */
+/* The main job on real programs: a seed goes in over ZeroMQ, a stored, provable JPEG comes out. */
 #include "base/mark.h"
 #include "proto/message.h"
 #include "tests/kit_stack.h"
