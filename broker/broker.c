@@ -49,7 +49,7 @@ void broker_destroy(struct broker **self)
     if (!b)
         return;
     HASH_ITER(hh, b->clients.by_peer, client, next)
-        client_gone(b, client, 0);
+        client_gone(b, client);
     renders_release(&b->renders);
     roster_release(&b->roster);
     clients_release(&b->clients);
@@ -77,10 +77,10 @@ static void end_deadlines(struct broker *b, int64_t now_ms)
 
     while ((w = heap_peek(&b->deadlines)) && w->deadline_ms <= now_ms) {
         if (ledger_works(b))
-            waiter_fail(b, w, ERR_DEADLINE, now_ms, "no picture within the deadline of %lld ms",
+            waiter_fail(b, w, ERR_DEADLINE, "no picture within the deadline of %lld ms",
                         (long long)(w->deadline_ms - w->arrived_ms));
         else
-            waiter_fail(b, w, ERR_LEDGER_DOWN, now_ms,
+            waiter_fail(b, w, ERR_LEDGER_DOWN,
                         "the ledger takes no pictures now: it is down, "
                         "unreachable or its disk is full");
     }
@@ -125,10 +125,7 @@ static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
         if (r->state == RENDER_COMMITTING && !ledger_up)
             continue;
         ended++;
-        if (r->state == RENDER_RENDERING)
-            render_retry(b, r, now_ms, "its worker made no progress");
-        else
-            render_return(b, r, now_ms);
+        render_lost(b, r, now_ms, "its worker made no progress");
     }
     if (ended > 0) {
         log_event(LOG_WARN, "worker_stalled", "worker=%s leases=%zu", w->name, ended);
@@ -171,7 +168,7 @@ static void check_models(struct broker *b, int64_t now_ms)
         const struct model_entry *m = models_find(&b->models, &r->recipe.model);
 
         if (r->state == RENDER_QUEUED && now_ms >= m->served_ms + b->options.grace_ms)
-            render_fail(b, r, ERR_NO_WORKER, now_ms, "no live worker has model \"%.64s\"",
+            render_fail(b, r, ERR_NO_WORKER, "no live worker has model \"%.64s\"",
                         models_name_of(&b->models, &r->recipe.model));
     }
 }
@@ -195,7 +192,7 @@ static void sweep_clients(struct broker *b, int64_t now_ms)
 
     HASH_ITER(hh, b->clients.by_peer, c, next)
         if (c->gone)
-            client_gone(b, c, now_ms);
+            client_gone(b, c);
         else if (!c->requests && !c->outbox && now_ms > c->seen_ms + CLIENT_IDLE_MS)
             clients_end(&b->clients, c);
 }
@@ -208,7 +205,7 @@ static void end_drain(struct broker *b, int64_t now_ms)
     if (!b->draining || now_ms < b->drain_since_ms + b->options.drain_ms)
         return;
     HASH_ITER(hh, b->renders.by_key, r, next)
-        render_refer(b, r, now_ms);
+        render_refer(b, r);
 }
 
 static void every_second(struct broker *b, int64_t now_ms)
@@ -269,7 +266,7 @@ void broker_drain(struct broker *b, int64_t now_ms)
     retry_parked(b, now_ms);
     HASH_ITER(hh, b->renders.by_key, r, next)
         if (r->state < RENDER_RENDERING)
-            render_refer(b, r, now_ms);
+            render_refer(b, r);
 }
 
 bool broker_is_drained(const struct broker *b, int64_t now_ms)

@@ -53,40 +53,37 @@ struct waiter *waiter_add(struct broker *b, struct render *render, struct reques
                           const struct message_generate *g, const char *warning,
                           int64_t arrived_ms);
 /* Ends a waiter with an error and lets its render know. */
-void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code, int64_t now_ms,
-                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* Ends a waiter that nobody answers: its client cancelled or is gone. */
-void waiter_drop(struct broker *b, struct waiter *waiter, int64_t now_ms);
-
+void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
+                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Ends all that still waits of a request, without a word to its client, and so the request. Returns
  * how many. May end waiters of other requests too, and with them those requests. */
-int64_t request_drop(struct broker *b, struct request *request, int64_t now_ms);
+int64_t request_drop(struct broker *b, struct request *request);
 /* The caller's own share of request->left is given back. */
 void request_end_if_done(struct broker *b, struct request *request);
 
 void render_start(struct broker *b, struct render *render, int64_t now_ms);
 void render_enqueue(struct broker *b, struct render *render, int64_t now_ms);
 /* Ends the waiters that want a stored picture only; the others, and so the render, may stay. */
-void render_fail_only(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
+void render_fail_only(struct broker *b, struct render *render, enum err_code code,
                       const char *words);
 /* A worker gave it back unstarted, or died before it started: to the front, attempts unchanged. */
 void render_return(struct broker *b, struct render *render, int64_t now_ms);
 /* An attempt died or failed: to the front, to run alone; the last one ends as poison. */
 void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why);
+/* Its worker is dead or hung: an attempt is only lost where it was rendering. */
+void render_lost(struct broker *b, struct render *render, int64_t now_ms, const char *why);
 /* END with a picture for all waiters. jpeg is shared, not consumed. */
 struct picture;
-void render_finish(struct broker *b, struct render *render, const struct picture *picture,
-                   int64_t now_ms);
+void render_finish(struct broker *b, struct render *render, const struct picture *picture);
 /* The same for the waiters that want a stored picture only; the others may stay, and the render. */
-void render_finish_only(struct broker *b, struct render *render, const struct picture *picture,
-                        int64_t now_ms);
+void render_finish_only(struct broker *b, struct render *render, const struct picture *picture);
 /* END with an error for all waiters. */
-void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
-                 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void render_fail(struct broker *b, struct render *render, enum err_code code,
+                 const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* END because this broker leaves. */
-void render_refer(struct broker *b, struct render *render, int64_t now_ms);
+void render_refer(struct broker *b, struct render *render);
 void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const char *why);
-void client_gone(struct broker *b, struct client *client, int64_t now_ms);
+void client_gone(struct broker *b, struct client *client);
 /* Hands queued renders to workers that have room. */
 void dispatch(struct broker *b, int64_t now_ms);
 

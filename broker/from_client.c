@@ -337,7 +337,7 @@ static void on_cancel(struct broker *b, const struct call *c)
     message_init(&done, MESSAGE_DONE, c->id);
     done.done.count = cancel_parked(b, c);
     while ((request = find_request(c->client, c->message->cancel.request)))
-        done.done.count += request_drop(b, request, c->now_ms);
+        done.done.count += request_drop(b, request);
     reply_message(b, c->client, c->to, &done, NULL);
 }
 
@@ -409,7 +409,7 @@ static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
     if (render->state != RENDER_LOOKUP && render->state != RENDER_QUEUED)
         return;                      /* too late: the worker's commit will find the winner */
     if (row && row->withdrawn) {
-        render_fail(b, render, ERR_WITHDRAWN, now_ms, "this picture has been withdrawn");
+        render_fail(b, render, ERR_WITHDRAWN, "this picture has been withdrawn");
     } else if (row && row->data) {
         struct frame jpeg;
         uint8_t *data = errand->rows.row[0].data;
@@ -420,15 +420,15 @@ static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
 
             b->count.ledger_hits++;
             if (render->bypass)      /* the others want a new one */
-                render_finish_only(b, render, &picture, now_ms);
+                render_finish_only(b, render, &picture);
             else
-                render_finish(b, render, &picture, now_ms);
+                render_finish(b, render, &picture);
         }
         frame_release(&jpeg);
     } else {
         if (render->state == RENDER_LOOKUP)
             render_enqueue(b, render, now_ms);
-        render_fail_only(b, render, errand->rc ? ERR_LEDGER_DOWN : ERR_NOT_FOUND, now_ms,
+        render_fail_only(b, render, errand->rc ? ERR_LEDGER_DOWN : ERR_NOT_FOUND,
                          errand->rc ? errand->err.msg : "this picture is not stored");
     }
 }

@@ -135,7 +135,7 @@ static void on_result(struct broker *b, struct news *n)
         .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .jpeg = &n->parcel->body[1],
     };
 
-    render_finish(b, r, &picture, n->now_ms);
+    render_finish(b, r, &picture);
 }
 
 static void on_fail(struct broker *b, struct news *n)
@@ -161,7 +161,7 @@ static void on_fail(struct broker *b, struct news *n)
     } else if (err_info(code)->retry)
         render_retry(b, r, n->now_ms, words);
     else
-        render_fail(b, r, code, n->now_ms, "%s", words);
+        render_fail(b, r, code, "%s", words);
 }
 
 static void on_handback(struct broker *b, struct news *n)

@@ -74,7 +74,7 @@ static void detach(struct broker *b, struct waiter *w)
 }
 
 /* A waiter has gone: is its render still wanted? */
-static void settle(struct broker *b, struct render *render, int64_t now_ms)
+static void settle(struct broker *b, struct render *render)
 {
     struct message recall;
 
@@ -87,7 +87,7 @@ static void settle(struct broker *b, struct render *render, int64_t now_ms)
     case RENDER_QUEUED:
         queue_remove_render(&b->queue, render);
         if (render->waiters)         /* they would have taken a stored one only */
-            render_fail(b, render, ERR_NOT_FOUND, now_ms, "this picture is not stored");
+            render_fail(b, render, ERR_NOT_FOUND, "this picture is not stored");
         else
             renders_end(&b->renders, render);
         break;
@@ -114,7 +114,7 @@ static void answer_error(struct broker *b, struct waiter *w, enum err_code code,
     detach(b, w);
 }
 
-void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code, int64_t now_ms,
+void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
                  const char *fmt, ...)
 {
     struct render *render = waiter->render;
@@ -125,28 +125,26 @@ void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code, in
     vsnprintf(words, sizeof words, fmt, args);
     va_end(args);
     answer_error(b, waiter, code, words);
-    settle(b, render, now_ms);
+    settle(b, render);
 }
 
-void waiter_drop(struct broker *b, struct waiter *waiter, int64_t now_ms)
+static void waiter_drop(struct broker *b, struct waiter *waiter)
 {
     struct render *render = waiter->render;
 
-    waiter->request->count++;
-    waiter->request->failed++;
     b->count.cancelled++;
     detach(b, waiter);
-    settle(b, render, now_ms);
+    settle(b, render);
 }
 
-int64_t request_drop(struct broker *b, struct request *request, int64_t now_ms)
+int64_t request_drop(struct broker *b, struct request *request)
 {
     int64_t count = 0;
 
     request->many = false;
     request->left++;                 /* so that it outlives the loop */
     for (; request->waiters; count++)
-        waiter_drop(b, request->waiters, now_ms);
+        waiter_drop(b, request->waiters);
     request_end_if_done(b, request);
     return count;
 }
@@ -171,7 +169,7 @@ static bool ask_ledger(struct broker *b, struct render *render)
     return true;
 }
 
-void render_fail_only(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
+void render_fail_only(struct broker *b, struct render *render, enum err_code code,
                       const char *words)
 {
     struct waiter *w, *next;
@@ -179,7 +177,7 @@ void render_fail_only(struct broker *b, struct render *render, enum err_code cod
     DL_FOREACH_SAFE(render->waiters, w, next)
         if (w->only)
             answer_error(b, w, code, words);
-    settle(b, render, now_ms);
+    settle(b, render);
 }
 
 void render_start(struct broker *b, struct render *render, int64_t now_ms)
@@ -187,7 +185,7 @@ void render_start(struct broker *b, struct render *render, int64_t now_ms)
     if (ask_ledger(b, render))
         return;
     render_enqueue(b, render, now_ms);
-    render_fail_only(b, render, ERR_LEDGER_DOWN, now_ms, "the ledger cannot be reached now");
+    render_fail_only(b, render, ERR_LEDGER_DOWN, "the ledger cannot be reached now");
 }
 
 void render_enqueue(struct broker *b, struct render *render, int64_t now_ms)
@@ -200,40 +198,43 @@ void render_enqueue(struct broker *b, struct render *render, int64_t now_ms)
             queue_add(&b->queue, w);
 }
 
-void render_refer(struct broker *b, struct render *render, int64_t now_ms)
+void render_refer(struct broker *b, struct render *render)
 {
-    render_fail(b, render, ERR_RETRY, now_ms, "this broker is going away");
+    render_fail(b, render, ERR_RETRY, "this broker is going away");
 }
 
-static void to_front(struct broker *b, struct render *render, int64_t now_ms)
+void render_return(struct broker *b, struct render *render, int64_t now_ms)
 {
     if (b->draining) {               /* nothing starts again */
-        render_refer(b, render, now_ms);
+        render_refer(b, render);
         return;
     }
     renders_clear_lease(&b->renders, render);
     renders_set_state(&b->renders, render, RENDER_QUEUED, now_ms);
     queue_add_front(&b->queue, render);
     b->count.retried++;
-    settle(b, render, now_ms);
-}
-
-void render_return(struct broker *b, struct render *render, int64_t now_ms)
-{
-    to_front(b, render, now_ms);
+    settle(b, render);
 }
 
 void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why)
 {
     render->avoid = render->worker->serial;
     if (++render->attempts < b->options.attempts_max) {
-        to_front(b, render, now_ms);
+        render_return(b, render, now_ms);
         return;
     }
     log_event(LOG_ERROR, "render_poison", "recipe=%s attempts=%d reason=\"%s\"",
               digest_hex(&render->key).text, render->attempts, why);
-    render_fail(b, render, ERR_POISON, now_ms, "the render failed %d times; last: %s",
+    render_fail(b, render, ERR_POISON, "the render failed %d times; last: %s",
                 render->attempts, why);
+}
+
+void render_lost(struct broker *b, struct render *render, int64_t now_ms, const char *why)
+{
+    if (render->state == RENDER_RENDERING)
+        render_retry(b, render, now_ms, why);
+    else
+        render_return(b, render, now_ms);
 }
 
 static void answer_picture(struct broker *b, struct waiter *w, const struct picture *picture)
@@ -255,37 +256,33 @@ static void answer_picture(struct broker *b, struct waiter *w, const struct pict
     detach(b, w);
 }
 
-void render_finish(struct broker *b, struct render *render, const struct picture *picture,
-                   int64_t now_ms)
+void render_finish(struct broker *b, struct render *render, const struct picture *picture)
 {
     struct waiter *w, *next;
 
-    (void)now_ms;
     queue_remove_render(&b->queue, render);
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_picture(b, w, picture);
     renders_end(&b->renders, render);
 }
 
-void render_finish_only(struct broker *b, struct render *render, const struct picture *picture,
-                        int64_t now_ms)
+void render_finish_only(struct broker *b, struct render *render, const struct picture *picture)
 {
     struct waiter *w, *next;
 
     DL_FOREACH_SAFE(render->waiters, w, next)
         if (w->only)
             answer_picture(b, w, picture);
-    settle(b, render, now_ms);
+    settle(b, render);
 }
 
-void render_fail(struct broker *b, struct render *render, enum err_code code, int64_t now_ms,
+void render_fail(struct broker *b, struct render *render, enum err_code code,
                  const char *fmt, ...)
 {
     struct waiter *w, *next;
     char words[200];
     va_list args;
 
-    (void)now_ms;
     va_start(args, fmt);
     vsnprintf(words, sizeof words, fmt, args);
     va_end(args);
@@ -304,18 +301,15 @@ void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const 
     log_event(worker->leased ? LOG_WARN : LOG_INFO, "worker_lost",
               "worker=%s reason=\"%s\" leases=%zu", worker->name, why, worker->leased);
     DL_FOREACH_SAFE2(worker->leases, r, next, lease_next)
-        if (r->state == RENDER_RENDERING)
-            render_retry(b, r, now_ms, "its worker died");
-        else
-            render_return(b, r, now_ms);
+        render_lost(b, r, now_ms, "its worker died");
     roster_remove(&b->roster, worker);
 }
 
-void client_gone(struct broker *b, struct client *client, int64_t now_ms)
+void client_gone(struct broker *b, struct client *client)
 {
     client->gone = true;             /* nothing more is sent to it */
     while (client->requests)
-        request_drop(b, client->requests, now_ms);
+        request_drop(b, client->requests);
     clients_end(&b->clients, client);
 }
 
