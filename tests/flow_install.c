@@ -94,7 +94,8 @@ static void shared_library_exports_only_its_own_names(void **state)
 
     (void)state;
     assert_int_equal(ran.exit_code, 0);
-    for (char *line = strtok(ran.out, "\n"); line; line = strtok(NULL, "\n"), count++) {
+    for (char *at, *line = strtok_r(ran.out, "\n", &at); line;
+         line = strtok_r(NULL, "\n", &at), count++) {
         const char *name = strrchr(line, ' ');
 
         assert_non_null(name);
