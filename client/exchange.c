@@ -144,11 +144,11 @@ static enum err_code check_fields(const struct message *ask, struct err *e)
         const struct field *f = &table->fields[i];
         const void *at = (const char *)&ask->generate + f->offset;
         const struct text *text = at;
-        int64_t unit = f->kind == FIELD_PSI ? 1000000 : 1;
+        int64_t unit = f->kind == FIELD_DECIMAL ? 1000000 : 1;
 
         switch (f->kind) {
         case FIELD_INT:
-        case FIELD_PSI:
+        case FIELD_DECIMAL:
         case FIELD_WORD:
             if (*(const int64_t *)at != f->def &&
                 (*(const int64_t *)at < f->min || *(const int64_t *)at > f->max))

@@ -165,8 +165,8 @@ static enum err_code read_number(const msgpack_object *o, const struct field *f,
     return *out < f->min || *out > f->max ? bad_range(f, e) : ERR_OK;
 }
 
-static enum err_code read_psi(const msgpack_object *o, const struct field *f, int64_t *out,
-                              struct err *e)
+static enum err_code read_decimal(const msgpack_object *o, const struct field *f, int64_t *out,
+                                  struct err *e)
 {
     int64_t v;
     double d;
@@ -311,8 +311,8 @@ static enum err_code read_field(msgpack_zone *zone, const msgpack_object *o, con
     switch (f->kind) {
     case FIELD_INT:
         return read_number(o, f, at, e);
-    case FIELD_PSI:
-        return read_psi(o, f, at, e);
+    case FIELD_DECIMAL:
+        return read_decimal(o, f, at, e);
     case FIELD_WORD:
         return read_word(o, f, at, e);
     case FIELD_TEXT:
@@ -339,7 +339,7 @@ static void set_defaults(const struct field_table *table, void *record)
     for (size_t i = 0; i < table->count; i++) {
         const struct field *f = &table->fields[i];
 
-        if (f->kind == FIELD_INT || f->kind == FIELD_PSI || f->kind == FIELD_WORD)
+        if (f->kind == FIELD_INT || f->kind == FIELD_DECIMAL || f->kind == FIELD_WORD)
             memcpy((char *)record + f->offset, &f->def, sizeof f->def);
     }
 }
@@ -531,7 +531,7 @@ static bool is_writable(const struct field *f, const void *at)
 
     switch (f->kind) {
     case FIELD_INT:
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
     case FIELD_WORD:
         return *(const int64_t *)at >= f->min && *(const int64_t *)at <= f->max;
     case FIELD_TEXT:
@@ -567,7 +567,7 @@ static enum err_code write_field(msgpack_packer *pk, const struct field *f, cons
     case FIELD_FLAG:
         *(const bool *)at ? msgpack_pack_true(pk) : msgpack_pack_false(pk);
         break;
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
         msgpack_pack_double(pk, (double)*(const int64_t *)at / 1e6);
         break;
     case FIELD_WORD:

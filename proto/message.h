@@ -263,7 +263,7 @@ const char *text_copy(struct text text, char *out, size_t cap);
 enum field_kind {
     FIELD_INT,                      /* int64_t */
     FIELD_FLAG,                     /* bool */
-    FIELD_PSI,                      /* int64_t millionths; a float or integer on the wire */
+    FIELD_DECIMAL,                  /* int64_t millionths; a float or integer on the wire */
     FIELD_WORD,                     /* int64_t index into words; a string on the wire */
     FIELD_TEXT,                     /* struct text; min and max are lengths */
     FIELD_DIGEST,                   /* struct digest; 64 lower-case hex digits on the wire */

@@ -28,7 +28,7 @@ static const struct field GENERATE[] = {
     { "seeds", FIELD_SEEDS, .min = 0, .max = U32_MAX, .most = MESSAGE_SEEDS_MAX,
       AT(message_generate, seeds),
       .help = "several pictures: a list, or the map `{first, last}`; DEALER only" },
-    { "psi", FIELD_PSI, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = 1000000,
+    { "psi", FIELD_DECIMAL, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = 1000000,
       AT(message_generate, psi), .help = "truncation strength, at most six decimal places" },
     { "cutoff", FIELD_INT, .min = 0, .max = RECIPE_WS_MAX, .def = ABSENT,
       AT(message_generate, cutoff), .help = "rows of w that truncation reaches; all when absent" },
@@ -76,7 +76,7 @@ static const struct field LOOKUP[] = {
       .help = "with `seed`; any when absent" },
     { "seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_lookup, seed),
       .help = "exactly one of the three digests and `seed` is given" },
-    { "psi", FIELD_PSI, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = INT64_MIN,
+    { "psi", FIELD_DECIMAL, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = INT64_MIN,
       AT(message_lookup, psi), .help = "with `seed`; any when absent" },
     { "limit", FIELD_INT, .min = 1, .max = 100, .def = 10, AT(message_lookup, limit),
       .help = "rows of the answer, newest first" },
@@ -105,7 +105,7 @@ static const struct field_table EMPTY_TABLE = { .fields = NULL, .count = 0,
 static const struct field IMAGE[] = {
     { "seed", FIELD_INT, .required = true, .min = 0, .max = U32_MAX, AT(message_image, seed),
       .help = "the picture asked for" },
-    { "psi", FIELD_PSI, .required = true, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX,
+    { "psi", FIELD_DECIMAL, .required = true, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX,
       AT(message_image, psi), .help = "as asked" },
     { "model", FIELD_DIGEST, .required = true, AT(message_image, model), .help = "digest" },
     { "recipe_key", FIELD_DIGEST, .required = true, AT(message_image, recipe_key),
@@ -491,7 +491,7 @@ static void describe_limits(const struct field *f, char *out, size_t cap)
     case FIELD_INT:
         snprintf(out, cap, "%" PRId64 "..%" PRId64, f->min, f->max);
         break;
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
         snprintf(out, cap, "%" PRId64 "..%" PRId64, f->min / 1000000, f->max / 1000000);
         break;
     case FIELD_WORD:
@@ -527,7 +527,7 @@ static void describe_default(const struct field *f, char *out, size_t cap)
         snprintf(out, cap, "%" PRId64, f->def);
     else if (f->kind == FIELD_WORD && f->def >= 0)
         snprintf(out, cap, "`%s`", f->words[f->def]);
-    else if (f->kind == FIELD_PSI && f->def != INT64_MIN)
+    else if (f->kind == FIELD_DECIMAL && f->def != INT64_MIN)
         snprintf(out, cap, "%" PRId64, f->def / 1000000);
     else
         snprintf(out, cap, "-");

@@ -92,7 +92,7 @@ static void fill_field(const struct field *f, void *at, enum size size)
         if (size == MIDDLING && *(int64_t *)at == f->def)
             *(int64_t *)at = f->max;             /* what is at its default is not written */
         break;
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
         *(int64_t *)at = size == SMALLEST ? f->min : size == LARGEST ? f->max : 700001;
         break;
     case FIELD_FLAG:
@@ -145,7 +145,7 @@ static void assert_same_field(const struct field *f, const void *a, const void *
     switch (f->kind) {
     case FIELD_INT:
     case FIELD_WORD:
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
         assert_true(*(const int64_t *)a == *(const int64_t *)b);
         break;
     case FIELD_FLAG:
@@ -386,7 +386,7 @@ static void the_encoder_refuses_what_the_decoder_would(void **state)
             struct err e = { 0 };
             size_t len;
 
-            if (f->kind == FIELD_INT || f->kind == FIELD_PSI || f->kind == FIELD_WORD)
+            if (f->kind == FIELD_INT || f->kind == FIELD_DECIMAL || f->kind == FIELD_WORD)
                 *(int64_t *)at = f->max + 1;
             else if (f->kind == FIELD_TEXT)
                 *(struct text *)at = some_text((size_t)f->max + 1, 0);
@@ -462,7 +462,7 @@ static bool pack_wrong(const struct message *m, const struct field *f, enum wron
             msgpack_pack_int64(&b->pk, f->min - 1);
         else if (f->kind == FIELD_INT)
             msgpack_pack_uint64(&b->pk, (uint64_t)f->max + 1);
-        else if (f->kind == FIELD_PSI)
+        else if (f->kind == FIELD_DECIMAL)
             msgpack_pack_double(&b->pk, wrong == TOO_SMALL ? -2.000001 : 2.000001);
         else if (f->kind == FIELD_TEXT && (wrong == TOO_LARGE || f->min > 0)) {
             size_t n = wrong == TOO_LARGE ? (size_t)f->max + 1 : (size_t)f->min - 1;

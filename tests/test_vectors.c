@@ -130,7 +130,7 @@ static bool is_same_value(const struct field *f, const void *at, const cJSON *js
     switch (f->kind) {
     case FIELD_INT:
         return *(const int64_t *)at == integer(json);
-    case FIELD_PSI:
+    case FIELD_DECIMAL:
         return *(const int64_t *)at == millionths(json);
     case FIELD_FLAG:
         return *(const bool *)at == (bool)cJSON_IsTrue(json);
