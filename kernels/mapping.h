@@ -11,7 +11,7 @@
 #include "kernels/model.h"
 #include "proto/err.h"
 
-enum { MAPPING_LAYERS_MAX = STYLEGAN2_MAPPING_MAX };
+enum { MAPPING_LAYERS_MAX = ARCH_MAPPING_MAX };
 
 struct mapping {
     int z_dim, c_dim, w_dim, layers;

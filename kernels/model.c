@@ -17,8 +17,8 @@ struct model {
     struct stylegan2_arch stylegan2;        /* where arch says so */
     struct model_facts facts;
     struct notes *notes;
-    struct tensor_need need[STYLEGAN2_TENSORS_MAX];   /* names of tensor[] lie here */
-    struct model_tensor tensor[STYLEGAN2_TENSORS_MAX];
+    struct tensor_need need[ARCH_TENSORS_MAX];   /* names of tensor[] lie here */
+    struct model_tensor tensor[ARCH_TENSORS_MAX];
     size_t count;                           /* of tensor[], in name order */
     float *values;                          /* of all tensors */
 };
@@ -95,7 +95,7 @@ static enum err_code match_tensors(struct model *self, const struct safetensors 
 static enum err_code copy_tensors(struct model *self, const struct safetensors *file,
                                   struct err *e)
 {
-    const struct safetensors_tensor *stored[STYLEGAN2_TENSORS_MAX];
+    const struct safetensors_tensor *stored[ARCH_TENSORS_MAX];
     size_t floats, at = 0;
     enum err_code rc = match_tensors(self, file, stored, &floats, e);
 
@@ -143,7 +143,7 @@ static void digest_floats(struct digest_state *state, const float *values, size_
 /* kernels/README.md, "The model's digest". */
 static enum err_code digest_model(const struct model *self, struct digest *out, struct err *e)
 {
-    char text[STYLEGAN2_TEXT_MAX], line[160], shape[64];
+    char text[ARCH_TEXT_MAX], line[160], shape[64];
     struct digest_state *state = digest_create();
 
     if (!state)

@@ -3,18 +3,13 @@
 #ifndef KERNELS_STYLEGAN2_ARCH_H
 #define KERNELS_STYLEGAN2_ARCH_H
 
+#include "kernels/arch.h"
 #include "kernels/notes.h"
 #include "proto/err.h"
 
 #include <stddef.h>
 
-enum {
-    STYLEGAN2_DIM_MAX = 4096,       /* z_dim, w_dim, channels of a layer */
-    STYLEGAN2_MAPPING_MAX = 32,     /* layers of the mapping network */
-    STYLEGAN2_BLOCKS_MAX = 11,      /* 4 x 4 to 4096 x 4096 pixels */
-    STYLEGAN2_TENSORS_MAX = 256,
-    STYLEGAN2_TEXT_MAX = 512,
-};
+enum { STYLEGAN2_BLOCKS_MAX = 11 };   /* 4 x 4 to 4096 x 4096 pixels */
 
 struct stylegan2_arch {
     int z_dim, c_dim, w_dim;        /* c_dim 0: unconditional */
@@ -23,13 +18,6 @@ struct stylegan2_arch {
     int mapping_layers;
     int channel_base, channel_max;
     float conv_clamp;               /* 0: none */
-};
-
-/* A tensor that the network cannot do without. */
-struct tensor_need {
-    char name[56];
-    int rank;
-    int shape[4];
 };
 
 /* Reads the keys of a StyleGAN 2 file. Missing or malformed ones are ERR_INVALID, numbers outside
@@ -42,11 +30,11 @@ int stylegan2_arch_blocks(const struct stylegan2_arch *self);
 /* Channels of the layers at size x size pixels. */
 int stylegan2_arch_channels(const struct stylegan2_arch *self, int size);
 
-/* Fills out [STYLEGAN2_TENSORS_MAX] in name order; returns how many. */
+/* Fills out [ARCH_TENSORS_MAX] in name order; returns how many. */
 size_t stylegan2_arch_tensors(const struct stylegan2_arch *self, struct tensor_need *out);
 
 /* What of the architecture decides the pixels and is not in the tensors' shapes, as lines of the
- * model's digest (kernels/README.md). out holds STYLEGAN2_TEXT_MAX bytes; returns the length. */
+ * model's digest (kernels/README.md). out holds ARCH_TEXT_MAX bytes; returns the length. */
 size_t stylegan2_arch_text(const struct stylegan2_arch *self, char *out);
 
 #endif

@@ -109,7 +109,7 @@ static void fill(uint8_t *out, const char *name, size_t count, bool half, float 
 uint8_t *kit_model_bytes(const struct kit_model_options *options, size_t *len)
 {
     struct stylegan2_arch arch = tiny_arch(options);
-    struct tensor_need need[STYLEGAN2_TENSORS_MAX];
+    struct tensor_need need[ARCH_TENSORS_MAX];
     size_t tensors = stylegan2_arch_tensors(&arch, need), item = options->half ? 2 : 4;
     size_t room = 0, at = 0;
     struct text t = { .data = must(malloc(HEADER_ROOM)) };
