@@ -53,6 +53,17 @@ enum err_code notes_add(struct notes *self, const char *key, const char *value, 
     return ERR_OK;
 }
 
+size_t notes_count(const struct notes *self)
+{
+    return self->count;
+}
+
+void notes_at(const struct notes *self, size_t index, const char **key, const char **value)
+{
+    *key = self->row[index].key;
+    *value = self->row[index].value;
+}
+
 const char *notes_find(const struct notes *self, const char *key)
 {
     for (size_t i = 0; i < self->count; i++)

@@ -20,6 +20,10 @@ void notes_destroy(struct notes **self);
 /* Copies key and value. A key that is there already, or one note too many, is ERR_INVALID. */
 enum err_code notes_add(struct notes *self, const char *key, const char *value, struct err *e);
 
+size_t notes_count(const struct notes *self);
+/* Lends the note at index, in the order in which they were added. */
+void notes_at(const struct notes *self, size_t index, const char **key, const char **value);
+
 /* NULL when there is none under that key. */
 const char *notes_find(const struct notes *self, const char *key);
 

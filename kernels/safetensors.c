@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8 };      /* in front of the JSON */
+enum {
+    LENGTH_BYTES = 8,           /* in front of the JSON */
+    ALIGN_BYTES = 64,           /* where the tensors of a file that is written begin */
+};
 
 static const struct dtype {
     const char *word;
@@ -345,4 +348,106 @@ enum err_code safetensors_floats(const struct safetensors_tensor *tensor, float 
         memcpy(&out[i], &bits, sizeof bits);
     }
     return ERR_OK;
+}
+
+/* ---- writing ---- */
+
+void safetensors_put_floats(uint8_t *out, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &values[i], sizeof bits);
+        for (int b = 0; b < 4; b++)
+            out[4 * i + b] = (uint8_t)(bits >> 8 * b);
+    }
+}
+
+static bool add_notes(cJSON *header, const struct notes *notes)
+{
+    cJSON *object = cJSON_AddObjectToObject(header, "__metadata__");
+    const char *key, *value;
+
+    for (size_t i = 0; object && i < notes_count(notes); i++) {
+        notes_at(notes, i, &key, &value);
+        if (!cJSON_AddStringToObject(object, key, value))
+            return false;
+    }
+    return object != NULL;
+}
+
+static bool add_item(cJSON *header, const struct safetensors_item *item, size_t begin)
+{
+    cJSON *entry = cJSON_AddObjectToObject(header, item->name);
+    cJSON *offsets = cJSON_CreateDoubleArray(
+        (double[]){ (double)begin, (double)(begin + 4 * item->count) }, 2);
+    cJSON *shape = cJSON_CreateIntArray(item->shape, item->rank);
+
+    if (entry && offsets && shape && cJSON_AddStringToObject(entry, "dtype", "F32") &&
+        cJSON_AddItemToObject(entry, "shape", shape)) {
+        shape = NULL;               /* now the entry's */
+        if (cJSON_AddItemToObject(entry, "data_offsets", offsets))
+            return true;
+    }
+    cJSON_Delete(offsets);
+    cJSON_Delete(shape);
+    return false;
+}
+
+/* The JSON as text, for cJSON_free(); *body_len becomes how many bytes of tensors follow it. */
+static char *format_header(const struct notes *notes, const struct safetensors_item *items,
+                           size_t count, size_t *body_len)
+{
+    cJSON *header = cJSON_CreateObject();
+    bool good = header && add_notes(header, notes);
+    char *json = NULL;
+
+    *body_len = 0;
+    for (size_t i = 0; good && i < count; i++) {
+        good = add_item(header, &items[i], *body_len);
+        *body_len += 4 * items[i].count;
+    }
+    if (good)
+        json = cJSON_PrintUnformatted(header);
+    cJSON_Delete(header);
+    return json;
+}
+
+enum err_code safetensors_format(const struct notes *notes, const struct safetensors_item *items,
+                                 size_t count, uint8_t **out, size_t *len, struct err *e)
+{
+    size_t body_len, json_len, header_len;
+    char *json = format_header(notes, items, count, &body_len);
+    uint8_t *at;
+    enum err_code rc = ERR_OK;
+
+    *out = NULL;
+    if (!json)
+        return err_set(e, ERR_NOMEM, "no memory for the header of %zu tensors", count);
+    json_len = strlen(json);
+    header_len = (LENGTH_BYTES + json_len + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES -
+                 LENGTH_BYTES;
+    if (header_len > SAFETENSORS_HEADER_MAX || count > SAFETENSORS_TENSORS_MAX) {
+        rc = err_set(e, ERR_RANGE, "a header of %zu bytes for %zu tensors is too long", header_len,
+                     count);
+        goto done;
+    }
+    *len = LENGTH_BYTES + header_len + body_len;
+    *out = at = malloc(*len);
+    if (!at) {
+        rc = err_set(e, ERR_NOMEM, "no memory for a file of %zu bytes", *len);
+        goto done;
+    }
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        *at++ = (uint8_t)((uint64_t)header_len >> 8 * i);
+    memcpy(at, json, json_len);
+    memset(at + json_len, ' ', header_len - json_len);
+    at += header_len;
+    for (size_t i = 0; i < count; i++) {
+        safetensors_put_floats(at, items[i].data, items[i].count);
+        at += 4 * items[i].count;
+    }
+done:
+    cJSON_free(json);
+    return rc;
 }

@@ -1,6 +1,6 @@
-/* safetensors -- bounded reader of the .safetensors container: 8 bytes little-endian length, that
- * many bytes of JSON, then the tensors' bytes. Knows nothing of models. Every byte is hostile: each
- * length, shape and offset is checked against the file before it is used.
+/* safetensors -- bounded reader and writer of the .safetensors container: 8 bytes little-endian
+ * length, that many bytes of JSON, then the tensors' bytes. Knows nothing of models. Every byte that
+ * is read is hostile: each length, shape and offset is checked against the file before it is used.
  *
  * As the format asks, the tensors cover the bytes after the JSON exactly: no hole, no overlap, no
  * rest. (A hole could hide a second file.) */
@@ -54,5 +54,23 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *self
  * for other dtypes, ERR_INVALID for a value that is not finite: e names the tensor. */
 enum err_code safetensors_floats(const struct safetensors_tensor *tensor, float *out,
                                  struct err *e);
+
+/* A tensor to be written. */
+struct safetensors_item {
+    const char *name;               /* differs from all others */
+    int rank;
+    const int *shape;               /* [rank] */
+    const float *data;              /* [count], the product of shape */
+    size_t count;
+};
+
+/* The bytes of a file that holds items[0..count), as F32 and in that order, and notes. On success
+ * *out is the caller's to free(); on failure it is NULL. ERR_RANGE when a reader would refuse it
+ * for its size, ERR_NOMEM. */
+enum err_code safetensors_format(const struct notes *notes, const struct safetensors_item *items,
+                                 size_t count, uint8_t **out, size_t *len, struct err *e);
+
+/* values[0..count) as little-endian float32, whatever this machine is; out [4 * count] bytes. */
+void safetensors_put_floats(uint8_t *out, const float *values, size_t count);
 
 #endif

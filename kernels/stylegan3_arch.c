@@ -251,16 +251,14 @@ size_t stylegan3_arch_text(const struct stylegan3_arch *self, char *out)
     char clamp[16];
     int len = snprintf(
         out, ARCH_TEXT_MAX,
-        "arch=stylegan3\nc_dim=%d\nconv_clamp=%s\nconv_kernel=%d\nfilter_size=%d\n"
-        "first_cutoff=%016" PRIx64 "\nfirst_stopband=%016" PRIx64 "\nimg_channels=3\n"
-        "img_resolution=%d\nlast_stopband_rel=%016" PRIx64 "\nlrelu_upsampling=%d\n"
-        "mapping_layers=%d\nmargin_size=%d\nnum_critical=%d\nnum_layers=%d\nnum_ws=%d\n"
-        "output_scale=%016" PRIx64 "\nuse_radial_filters=%s\nw_dim=%d\nz_dim=%d\n",
-        self->c_dim, arch_clamp_text(self->conv_clamp, clamp), self->conv_kernel,
-        self->filter_size, bits_of(self->first_cutoff), bits_of(self->first_stopband),
-        self->resolution, bits_of(self->last_stopband_rel), self->lrelu_upsampling,
-        self->mapping_layers, self->margin_size, self->num_critical, self->num_layers,
-        self->num_ws, bits_of(self->output_scale), self->use_radial_filters ? "true" : "false",
-        self->w_dim, self->z_dim);
+        "arch=stylegan3\nc_dim=%d\nconv_clamp=%s\nfirst_cutoff=%016" PRIx64
+        "\nfirst_stopband=%016" PRIx64 "\nimg_channels=3\nimg_resolution=%d\n"
+        "last_stopband_rel=%016" PRIx64 "\nlrelu_upsampling=%d\nmapping_layers=%d\n"
+        "margin_size=%d\nnum_critical=%d\nnum_ws=%d\noutput_scale=%016" PRIx64
+        "\nw_dim=%d\nz_dim=%d\n",
+        self->c_dim, arch_clamp_text(self->conv_clamp, clamp), bits_of(self->first_cutoff),
+        bits_of(self->first_stopband), self->resolution, bits_of(self->last_stopband_rel),
+        self->lrelu_upsampling, self->mapping_layers, self->margin_size, self->num_critical,
+        self->num_ws, bits_of(self->output_scale), self->w_dim, self->z_dim);
     return (size_t)len;
 }

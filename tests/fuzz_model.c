@@ -1,5 +1,5 @@
 /* Model files from hostile hands. What parses is looked at in full: a tensor that is listed must be
- * there, finite, to its last value. */
+ * there, finite, to its last value; and written again it must be the same model. */
 #include "kernels/model.h"
 
 #include <math.h>
@@ -8,6 +8,20 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_written_again(const struct model *model)
+{
+    struct model *again;
+    struct err e;
+    uint8_t *data;
+    size_t len;
+
+    if (model_format(model, NULL, &data, &len, &e) || model_parse(data, len, &again, &e) ||
+        !digest_equal(&model_facts(again)->digest, &model_facts(model)->digest))
+        abort();
+    model_destroy(&again);
+    free(data);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -29,8 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (!isfinite(t->data[k]))
                 abort();
     }
-    if (strcmp(model_arch_word(model), "stylegan2") != 0 || !model_note(model, "arch"))
+    if (!model_note(model, "arch") ||
+        strcmp(model_arch_word(model), model_note(model, "arch")) != 0)
         abort();
+    check_written_again(model);
     model_destroy(&model);
     return 0;
 }

@@ -1,6 +1,8 @@
 #include "tests/kit_model.h"
 
+#include "kernels/stylegan1_arch.h"
 #include "kernels/stylegan2_arch.h"
+#include "kernels/stylegan3_arch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,29 +37,113 @@ static size_t read_length(const uint8_t *bytes)
     return len;
 }
 
-static struct stylegan2_arch tiny_arch(const struct kit_model_options *options)
-{
-    struct stylegan2_arch arch = { .z_dim = 4, .c_dim = options->c_dim, .w_dim = 4,
-                                   .mapping_layers = 2 };
-
-    arch.channel_max = options->channels ? options->channels : 4;
-    arch.channel_base = 8 * arch.channel_max;
-    arch.resolution = options->resolution ? options->resolution : 8;
-    arch.num_ws = 2 * stylegan2_arch_blocks(&arch);
-    return arch;
-}
-
-static void add_notes(struct text *t, const struct stylegan2_arch *a, const char *more)
+/* Keys that all architectures have; leaves __metadata__ open. */
+static void add_common_notes(struct text *t, const char *arch, int c_dim, int resolution,
+                             int num_ws)
 {
     t->len += (size_t)sprintf(
         t->data + t->len,
-        "{\"__metadata__\":{\"arch\":\"stylegan2\",\"z_dim\":\"%d\",\"c_dim\":\"%d\","
-        "\"w_dim\":\"%d\",\"img_resolution\":\"%d\",\"img_channels\":\"3\",\"num_ws\":\"%d\","
-        "\"mapping_layers\":\"%d\",\"channel_base\":\"%d\",\"channel_max\":\"%d\","
-        "\"architecture\":\"skip\",\"resample_filter\":\"1,3,3,1\",\"conv_clamp\":\"none\","
-        "\"num_fp16_res\":\"0\"%s}",
-        a->z_dim, a->c_dim, a->w_dim, a->resolution, a->num_ws, a->mapping_layers, a->channel_base,
-        a->channel_max, more ? more : "");
+        "{\"__metadata__\":{\"arch\":\"%s\",\"z_dim\":\"4\",\"c_dim\":\"%d\",\"w_dim\":\"4\","
+        "\"img_resolution\":\"%d\",\"img_channels\":\"3\",\"num_ws\":\"%d\","
+        "\"mapping_layers\":\"2\",",
+        arch, c_dim, resolution, num_ws);
+}
+
+static size_t add_stylegan1(struct text *t, const struct kit_model_options *options,
+                            struct tensor_need *need)
+{
+    struct stylegan1_arch a = { .z_dim = 4, .c_dim = options->c_dim, .w_dim = 4,
+                                .mapping_layers = 2, .mapping_fmaps = 5 };
+
+    a.fmap_max = options->channels ? options->channels : 4;
+    a.fmap_base = 4 * a.fmap_max;
+    a.resolution = options->resolution ? options->resolution : 8;
+    a.num_ws = 2 * stylegan1_arch_blocks(&a);
+    add_common_notes(t, "stylegan1", a.c_dim, a.resolution, a.num_ws);
+    t->len += (size_t)sprintf(
+        t->data + t->len, "\"mapping_fmaps\":\"5\",\"fmap_base\":\"%d\",\"fmap_max\":\"%d\"",
+        a.fmap_base, a.fmap_max);
+    return stylegan1_arch_tensors(&a, need);
+}
+
+static size_t add_stylegan2(struct text *t, const struct kit_model_options *options,
+                            struct tensor_need *need)
+{
+    struct stylegan2_arch a = { .z_dim = 4, .c_dim = options->c_dim, .w_dim = 4,
+                                .mapping_layers = 2 };
+
+    a.channel_max = options->channels ? options->channels : 4;
+    a.channel_base = 8 * a.channel_max;
+    a.resolution = options->resolution ? options->resolution : 8;
+    a.num_ws = 2 * stylegan2_arch_blocks(&a);
+    add_common_notes(t, "stylegan2", a.c_dim, a.resolution, a.num_ws);
+    t->len += (size_t)sprintf(t->data + t->len,
+                              "\"channel_base\":\"%d\",\"channel_max\":\"%d\","
+                              "\"architecture\":\"skip\",\"resample_filter\":\"1,3,3,1\","
+                              "\"conv_clamp\":\"none\",\"num_fp16_res\":\"0\"",
+                              a.channel_base, a.channel_max);
+    return stylegan2_arch_tensors(&a, need);
+}
+
+/* Three layers and ToRGB, with filters of two taps. */
+static size_t add_stylegan3(struct text *t, const struct kit_model_options *options,
+                            struct tensor_need *need)
+{
+    struct stylegan3_arch a = {
+        .z_dim = 4,
+        .c_dim = options->c_dim,
+        .w_dim = 4,
+        .num_ws = 5,
+        .mapping_layers = 2,
+        .num_layers = 3,
+        .num_critical = 1,
+        .first_cutoff = 1,
+        .first_stopband = 1.5,
+        .last_stopband_rel = 1.25,
+        .margin_size = 2,
+        .output_scale = 0.25,
+        .conv_kernel = options->radial ? 1 : 3,
+        .use_radial_filters = options->radial,
+        .filter_size = 1,
+        .lrelu_upsampling = 2,
+        .conv_clamp = 256,
+    };
+    struct err e;
+
+    a.channel_max = options->channels ? options->channels : 4;
+    a.channel_base = 8 * a.channel_max;
+    a.resolution = options->resolution ? options->resolution : 8;
+    if (stylegan3_arch_plan(&a, &e))
+        abort();
+    add_common_notes(t, "stylegan3", a.c_dim, a.resolution, a.num_ws);
+    t->len += (size_t)sprintf(
+        t->data + t->len,
+        "\"channel_base\":\"%d\",\"channel_max\":\"%d\",\"num_layers\":\"3\","
+        "\"num_critical\":\"1\",\"first_cutoff\":\"1\",\"first_stopband\":\"1.5\","
+        "\"last_stopband_rel\":\"1.25\",\"margin_size\":\"2\",\"output_scale\":\"0.25\","
+        "\"num_fp16_res\":\"4\",\"conv_kernel\":\"%d\",\"use_radial_filters\":\"%s\","
+        "\"filter_size\":\"1\",\"lrelu_upsampling\":\"2\",\"conv_clamp\":\"256\"",
+        a.channel_base, a.channel_max, a.conv_kernel, options->radial ? "true" : "false");
+    return stylegan3_arch_tensors(&a, need);
+}
+
+/* The notes into t, the tensors into need; returns how many. */
+static size_t add_arch(struct text *t, const struct kit_model_options *options,
+                       struct tensor_need *need)
+{
+    const char *arch = options->arch ? options->arch : "stylegan2";
+    size_t tensors;
+
+    if (strcmp(arch, "stylegan1") == 0)
+        tensors = add_stylegan1(t, options, need);
+    else if (strcmp(arch, "stylegan2") == 0)
+        tensors = add_stylegan2(t, options, need);
+    else if (strcmp(arch, "stylegan3") == 0)
+        tensors = add_stylegan3(t, options, need);
+    else
+        abort();
+    t->len += (size_t)sprintf(t->data + t->len, "%s}", options->notes ? options->notes : "");
+    return tensors;
 }
 
 /* Returns the tensor's number of values. */
@@ -108,13 +194,11 @@ static void fill(uint8_t *out, const char *name, size_t count, bool half, float 
 
 uint8_t *kit_model_bytes(const struct kit_model_options *options, size_t *len)
 {
-    struct stylegan2_arch arch = tiny_arch(options);
     struct tensor_need need[ARCH_TENSORS_MAX];
-    size_t tensors = stylegan2_arch_tensors(&arch, need), item = options->half ? 2 : 4;
-    size_t room = 0, at = 0;
     struct text t = { .data = must(malloc(HEADER_ROOM)) };
+    size_t tensors = add_arch(&t, options, need), item = options->half ? 2 : 4;
+    size_t room = 0, at = 0;
 
-    add_notes(&t, &arch, options->notes);
     for (size_t i = 0; i < tensors; i++) {
         size_t count = 1;
 

@@ -1,5 +1,5 @@
-/* kit_model -- a tiny StyleGAN 2 file of a few KB, made in memory, and ways to spoil it: what tests
- * and the fuzzer's corpus are made of. Its weights are small numbers that depend on their place. */
+/* kit_model -- a tiny model file of a few KB, made in memory, and ways to spoil it: what tests and
+ * the fuzzer's corpus are made of. Its weights are small numbers that depend on their place. */
 #ifndef TESTS_KIT_MODEL_H
 #define TESTS_KIT_MODEL_H
 
@@ -8,9 +8,11 @@
 #include <stdint.h>
 
 struct kit_model_options {
+    const char *arch;               /* "stylegan1", "stylegan3"; NULL: "stylegan2" */
     int resolution;                 /* 0: 8 pixels */
     int channels;                   /* at up to 8 pixels a side, then halved; 0: 4 */
     int c_dim;
+    bool radial;                    /* StyleGAN 3-r and not -t */
     bool half;                      /* F16 and not F32 */
     bool reversed;                  /* tensors in the opposite order, in header and data */
     float scale;                    /* of all weights; 0: 1 */

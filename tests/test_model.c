@@ -133,6 +133,20 @@ static void digests_are_those_recorded(void **state)
           "27e07056e327ad08f123ca6dd74ee3ea0f73fe2fed788485b4b047a092ab3c33" },
         { "tests/golden/sg2_fp16_64/sg2_fp16_64.safetensors",
           "9fcd84fdd2aff45e434235c6687d049cd59732c64e3b5396ed856d9d609f0369" },
+        { "tests/golden/sg1_128/sg1_128.safetensors",
+          "2c2c6d91fd214618c14c98a021bba77cf3da537e785d18846e4c702779034b13" },
+        { "tests/golden/sg1_32/sg1_32.safetensors",
+          "9f64a4db1a037b6aebb5151e3f0b59ce98a0ed3edbeb1d2ed47a4c30ec30de9b" },
+        { "tests/golden/sg1_cond_16/sg1_cond_16.safetensors",
+          "7b4952e400a2500c592b33c20845cd5cce950e8105acd54318d7c90be5a204c2" },
+        { "tests/golden/sg2_flat_32/sg2_flat_32.safetensors",
+          "b6e702bade9190a1c424b939432b2c254d42193c5fc72364a9f1f7fc6c30ffec" },
+        { "tests/golden/sg3r_32/sg3r_32.safetensors",
+          "d81e953a5317cb0777933961e4c2f25ebe2601e200d432e77dee9ca167c6d227" },
+        { "tests/golden/sg3t_32/sg3t_32.safetensors",
+          "88883dcc85aa59b652a8c1bb5caa3cbeff7e5762243ba806c33f0a9c27f3efdd" },
+        { "tests/golden/sg3t_64_deep/sg3t_64_deep.safetensors",
+          "55a4a2440fd6e25fff7a5626ba90d95b8f2052099207a7cb118e56a2a3f1edf6" },
     };
 
     (void)state;
@@ -649,12 +663,10 @@ static void clamp_that_is_no_number_above_0_is_refused(void **state)
 static void other_architectures_are_refused_by_name(void **state)
 {
     (void)state;
-    check_edit("\"stylegan2\"", "\"stylegan3\"", ERR_UNSUPPORTED,
-               "architecture \"stylegan3\" is not supported yet");
-    check_edit("\"stylegan2\"", "\"stylegan1\"", ERR_UNSUPPORTED,
-               "architecture \"stylegan1\" is not supported yet");
     check_edit("\"stylegan2\"", "\"biggan\"", ERR_UNSUPPORTED,
                "architecture \"biggan\" is not known");
+    check_edit("\"stylegan2\"", "\"stylegan1\"", ERR_INVALID, "lacks \"mapping_fmaps\"");
+    check_edit("\"stylegan2\"", "\"stylegan3\"", ERR_INVALID, "lacks \"num_layers\"");
 }
 
 static void other_forms_of_stylegan2_are_refused_by_name(void **state)
