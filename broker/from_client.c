@@ -23,22 +23,12 @@ static void refuse(struct broker *b, const struct call *c, const struct err *e)
 
 /* ---- generate ---- */
 
-static struct recipe_request request_of(const struct message_generate *g, int64_t seed)
-{
-    return (struct recipe_request){
-        .seed = (uint32_t)seed, .psi = g->psi, .cutoff = (int)g->cutoff,
-        .class_index = (int)g->class_index, .noise = (int)g->noise_mode,
-        .noise_seed = g->noise_seed, .quality = (int)g->quality, .mark = (int)g->mark,
-        .rev = (uint32_t)g->rev,
-    };
-}
-
 /* One picture of a generate: joins the render in flight or begins a new one. */
 static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
                            const struct model_entry *model, int64_t seed, struct err *e)
 {
     const struct message_generate *g = &c->message->generate;
-    struct recipe_request wish = request_of(g, seed);
+    struct recipe_request wish = message_recipe_request(g, (uint32_t)seed);
     const char *warning;
     struct recipe recipe;
     enum err_code rc = recipe_resolve(&wish, &model->facts, &recipe, &warning, e);

@@ -2,7 +2,9 @@
 
 #include "proto/number.h"
 
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,25 +167,48 @@ static enum err_code read_number(const msgpack_object *o, const struct field *f,
     return *out < f->min || *out > f->max ? bad_range(f, e) : ERR_OK;
 }
 
+/* Any number as a double; what lies beyond int64 is only good to be found out of range. */
+static bool read_double(const msgpack_object *o, double *out)
+{
+    int64_t v;
+
+    if (o->type == MSGPACK_OBJECT_FLOAT64 || o->type == MSGPACK_OBJECT_FLOAT32)
+        *out = o->via.f64;
+    else if (read_int(o, &v))
+        *out = (double)v;
+    else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        *out = (double)o->via.u64;
+    else
+        return false;
+    return true;
+}
+
 static enum err_code read_decimal(const msgpack_object *o, const struct field *f, int64_t *out,
                                   struct err *e)
 {
-    int64_t v;
     double d;
 
-    if (o->type == MSGPACK_OBJECT_FLOAT64 || o->type == MSGPACK_OBJECT_FLOAT32)
-        d = o->via.f64;
-    else if (read_int(o, &v))
-        d = (double)v;
-    else if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-        d = (double)o->via.u64;      /* beyond int64, and so out of range */
-    else
+    if (!read_double(o, &d))
         return err_set(e, ERR_INVALID, "field \"%s\" needs a number", f->name);
     if (!(d >= (double)f->min / 1e6 && d <= (double)f->max / 1e6))
         return err_set(e, ERR_RANGE, "field \"%s\" is out of range: it goes from %" PRId64
                                      " to %" PRId64, f->name, f->min / 1000000, f->max / 1000000);
     if (!number_millionths_of(d, out))
         return err_set(e, ERR_RANGE, "field \"%s\" has more than six decimal places", f->name);
+    return ERR_OK;
+}
+
+static enum err_code read_float(const msgpack_object *o, const struct field *f, float *out,
+                                struct err *e)
+{
+    double d;
+
+    if (!read_double(o, &d))
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a list of numbers", f->name);
+    if (!(fabs(d) <= FLT_MAX))       /* also refuses NaN */
+        return err_set(e, ERR_RANGE, "field \"%s\" holds a number that is no finite float32",
+                       f->name);
+    *out = (float)d;
     return ERR_OK;
 }
 
@@ -281,6 +306,41 @@ static enum err_code read_numbers(msgpack_zone *zone, const msgpack_object *o,
     return rc;
 }
 
+/* A list that has just as many items as it must. */
+static enum err_code check_list(const msgpack_object *o, const struct field *f, struct err *e)
+{
+    if (o->type != MSGPACK_OBJECT_ARRAY)
+        return err_set(e, ERR_INVALID, "field \"%s\" needs a list of numbers", f->name);
+    if (o->via.array.size != f->most)
+        return err_set(e, ERR_RANGE, "field \"%s\" needs %zu numbers; %u were given", f->name,
+                       f->most, o->via.array.size);
+    return ERR_OK;
+}
+
+static enum err_code read_decimals(const msgpack_object *o, const struct field *f,
+                                   struct decimals *out, struct err *e)
+{
+    enum err_code rc = check_list(o, f, e);
+
+    for (size_t i = 0; !rc && i < f->most; i++)
+        rc = read_decimal(&o->via.array.ptr[i], f, &out->items[i], e);
+    if (!rc)
+        out->count = f->most;
+    return rc;
+}
+
+static enum err_code read_floats(const msgpack_object *o, const struct field *f,
+                                 struct floats *out, struct err *e)
+{
+    enum err_code rc = check_list(o, f, e);
+
+    for (size_t i = 0; !rc && i < f->most; i++)
+        rc = read_float(&o->via.array.ptr[i], f, &out->items[i], e);
+    if (!rc)
+        out->count = f->most;
+    return rc;
+}
+
 static enum err_code read_fields(msgpack_zone *zone, const msgpack_object_map *map,
                                  const struct field_table *table, void *record, struct err *e);
 
@@ -322,6 +382,10 @@ static enum err_code read_field(msgpack_zone *zone, const msgpack_object *o, con
     case FIELD_NUMBERS:
     case FIELD_SEEDS:
         return read_numbers(zone, o, f, at, e);
+    case FIELD_DECIMALS:
+        return read_decimals(o, f, at, e);
+    case FIELD_FLOATS:
+        return read_floats(o, f, at, e);
     case FIELD_RECORDS:
         return read_records(zone, o, f, at, e);
     case FIELD_FLAG:
@@ -371,6 +435,9 @@ static enum err_code check_whole(const struct message *m, struct err *e)
 
         if ((g->seed >= 0) == (g->seeds.count > 0))
             return err_set(e, ERR_INVALID, "give either \"seed\" or \"seeds\"");
+        if (g->transform.count > 0 && (g->translate.count > 0 || g->rotate != INT64_MIN))
+            return err_set(e, ERR_INVALID,
+                           "give either \"transform\" or \"translate\" and \"rotate\"");
     } else if (m->type == MESSAGE_LOOKUP) {
         const struct message_lookup *l = &m->lookup;
         int given = !digest_equal(&l->recipe_key, &none) + !digest_equal(&l->sha256, &none) +
@@ -472,6 +539,33 @@ void message_release(struct message *self)
     self->zone = NULL;
 }
 
+/* ---- what a generate asks for ---- */
+
+static struct recipe_transform transform_of(const struct message_generate *g)
+{
+    struct recipe_transform t = { .kind = RECIPE_TRANSFORM_NONE };
+
+    if (g->transform.count > 0) {
+        t.kind = RECIPE_TRANSFORM_MATRIX;
+        memcpy(t.m, g->transform.items, sizeof t.m);
+    } else if (g->translate.count > 0 || g->rotate != INT64_MIN) {
+        t.kind = RECIPE_TRANSFORM_TR;
+        t.tx = g->translate.count > 0 ? g->translate.items[0] : 0;
+        t.ty = g->translate.count > 0 ? g->translate.items[1] : 0;
+        t.degrees = g->rotate != INT64_MIN ? g->rotate : 0;
+    }
+    return t;
+}
+
+struct recipe_request message_recipe_request(const struct message_generate *g, uint32_t seed)
+{
+    return (struct recipe_request){
+        .seed = seed, .psi = g->psi, .cutoff = (int)g->cutoff, .class_index = (int)g->class_index,
+        .noise = (int)g->noise_mode, .noise_seed = g->noise_seed, .transform = transform_of(g),
+        .quality = (int)g->quality, .mark = (int)g->mark, .rev = (uint32_t)g->rev,
+    };
+}
+
 /* ---- encoding ---- */
 
 void message_init(struct message *self, enum message_type type, int64_t id)
@@ -518,6 +612,10 @@ static bool is_absent(const struct field *f, const void *at)
     case FIELD_NUMBERS:
     case FIELD_SEEDS:
         return ((const struct numbers *)at)->count == 0;
+    case FIELD_DECIMALS:
+        return ((const struct decimals *)at)->count == 0;
+    case FIELD_FLOATS:
+        return ((const struct floats *)at)->count == 0;
     case FIELD_RECORDS:
         return ((const struct records *)at)->count == 0;
     default:
@@ -527,7 +625,9 @@ static bool is_absent(const struct field *f, const void *at)
 
 static bool is_writable(const struct field *f, const void *at)
 {
+    const struct decimals *d = at;
     const struct numbers *n = at;
+    const struct floats *x = at;
 
     switch (f->kind) {
     case FIELD_INT:
@@ -543,6 +643,16 @@ static bool is_writable(const struct field *f, const void *at)
             if (n->items[i] < f->min || n->items[i] > f->max)
                 return false;
         return n->count <= f->most;
+    case FIELD_DECIMALS:
+        for (size_t i = 0; i < f->most; i++)
+            if (d->items[i] < f->min || d->items[i] > f->max)
+                return false;
+        return d->count == f->most;
+    case FIELD_FLOATS:
+        for (size_t i = 0; i < f->most; i++)
+            if (!isfinite(x->items[i]))
+                return false;
+        return x->count == f->most;
     case FIELD_RECORDS:
         return ((const struct records *)at)->count <= f->most;
     default:
@@ -556,8 +666,10 @@ static enum err_code write_fields(msgpack_packer *pk, const struct field_table *
 static enum err_code write_field(msgpack_packer *pk, const struct field *f, const void *at,
                                  struct err *e)
 {
+    const struct decimals *d = at;
     const struct numbers *n = at;
     const struct records *r = at;
+    const struct floats *x = at;
     enum err_code rc = ERR_OK;
 
     switch (f->kind) {
@@ -584,6 +696,16 @@ static enum err_code write_field(msgpack_packer *pk, const struct field *f, cons
         msgpack_pack_array(pk, n->count);
         for (size_t i = 0; i < n->count; i++)
             msgpack_pack_int64(pk, n->items[i]);
+        break;
+    case FIELD_DECIMALS:
+        msgpack_pack_array(pk, d->count);
+        for (size_t i = 0; i < d->count; i++)
+            msgpack_pack_double(pk, (double)d->items[i] / 1e6);
+        break;
+    case FIELD_FLOATS:
+        msgpack_pack_array(pk, x->count);
+        for (size_t i = 0; i < x->count; i++)
+            msgpack_pack_double(pk, x->items[i]);    /* as most languages write any number */
         break;
     case FIELD_RECORDS:
         msgpack_pack_array(pk, r->count);

@@ -22,6 +22,8 @@ enum {
     MESSAGE_SEEDS_MAX = 1000,       /* seeds of one generate */
     MESSAGE_JOBS_MAX = 64,          /* jobs of one message */
     MESSAGE_MODELS_MAX = 256,
+    MESSAGE_DECIMALS_MAX = 2,       /* items of a list of decimals: translate */
+    MESSAGE_FLOATS_MAX = 9,         /* items of a list of floats: transform */
 };
 
 enum message_type {
@@ -61,6 +63,15 @@ struct records {                    /* of the struct that the field's table desc
     const void *items;
     size_t count;
 };
+/* Short lists of one length, held in place: count is 0 (not given) or the most of the field. */
+struct decimals {
+    size_t count;
+    int64_t items[MESSAGE_DECIMALS_MAX];        /* millionths */
+};
+struct floats {
+    size_t count;
+    float items[MESSAGE_FLOATS_MAX];
+};
 
 /* A digest field that is not there is all zeros. */
 
@@ -71,6 +82,9 @@ struct message_generate {
     int64_t psi;                    /* millionths */
     int64_t cutoff, class_index;    /* -1: not given */
     int64_t noise_mode, noise_seed; /* -1: not given */
+    struct decimals translate;      /* x, y */
+    int64_t rotate;                 /* millionths of a degree; INT64_MIN: not given */
+    struct floats transform;        /* row by row */
     int64_t quality;
     int64_t mark;                   /* -1: not given */
     int64_t rev;
@@ -252,6 +266,9 @@ enum err_code message_encode(const struct message *self, void **data, size_t *le
 
 const char *message_word(enum message_type type);       /* "generate" */
 
+/* One picture of a generate, as recipe_resolve takes it. */
+struct recipe_request message_recipe_request(const struct message_generate *g, uint32_t seed);
+
 /* For a text literal or string; the string is borrowed. */
 struct text text_of(const char *string);
 bool text_is(struct text text, const char *string);
@@ -268,6 +285,9 @@ enum field_kind {
     FIELD_TEXT,                     /* struct text; min and max are lengths */
     FIELD_DIGEST,                   /* struct digest; 64 lower-case hex digits on the wire */
     FIELD_NUMBERS,                  /* struct numbers; min, max are of each; at most most items */
+    FIELD_DECIMALS,                 /* struct decimals; min, max are of each; exactly most items */
+    FIELD_FLOATS,                   /* struct floats; finite; exactly most items; any number on the
+                                       wire, rounded to float32 */
     FIELD_SEEDS,                    /* struct numbers; a list, or the map {first, last} */
     FIELD_RECORDS,                  /* struct records; each a map, described by sub */
 };
@@ -277,7 +297,7 @@ struct field {
     bool required;
     int64_t min, max;
     int64_t def;                    /* the value when it is not there; INT64_MIN: printed as "-" */
-    size_t most;                    /* items of NUMBERS, SEEDS, RECORDS */
+    size_t most;                    /* items of NUMBERS, SEEDS, RECORDS, DECIMALS, FLOATS */
     size_t offset;                  /* in the struct */
     const char *const *words;       /* WORD: the values, [max + 1] */
     const struct field_table *sub;  /* RECORDS */

@@ -38,6 +38,14 @@ static const struct field GENERATE[] = {
       AT(message_generate, noise_mode), .help = "`const` when absent and the model has noise" },
     { "noise_seed", FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT,
       AT(message_generate, noise_seed), .help = "with `noise_mode` `random`" },
+    { "translate", FIELD_DECIMALS, .min = -RECIPE_SHIFT_MAX, .max = RECIPE_SHIFT_MAX, .most = 2,
+      AT(message_generate, translate),
+      .help = "StyleGAN 3: shift by x and y, in widths and heights of the picture" },
+    { "rotate", FIELD_DECIMAL, .min = -RECIPE_SHIFT_MAX, .max = RECIPE_SHIFT_MAX,
+      .def = INT64_MIN, AT(message_generate, rotate), .help = "StyleGAN 3: turn by degrees" },
+    { "transform", FIELD_FLOATS, .most = 9, AT(message_generate, transform),
+      .help = "StyleGAN 3: the 3x3 matrix `synthesis.input.transform`, row by row; without "
+              "`translate` and `rotate`" },
     { "quality", FIELD_INT, .min = 1, .max = 100, .def = 90, AT(message_generate, quality),
       .help = "of the JPEG" },
     { "mark", FIELD_WORD, .max = 2, .def = ABSENT, .words = MARK_WORDS, AT(message_generate, mark),
@@ -52,7 +60,6 @@ static const struct field GENERATE[] = {
       AT(message_generate, want), .help = "`receipt`: everything but the JPEG" },
     { "cache", FIELD_WORD, .max = 2, .def = MESSAGE_CACHE_USE, .words = CACHE_WORDS,
       AT(message_generate, cache),
-     
       .help = "`only`: nothing is rendered; `bypass`: rendered even when stored (the stored "
               "picture still wins)" },
     { "require_class", FIELD_TEXT, .max = 63, AT(message_generate, require_class),
@@ -477,7 +484,8 @@ const char *message_word(enum message_type type)
 static const char *kind_word(enum field_kind kind)
 {
     static const char *const WORDS[] = { "int", "bool", "number", "word", "text", "digest",
-                                         "list of int", "seeds", "list of maps" };
+                                         "list of int", "list of number", "list of float", "seeds",
+                                         "list of maps" };
 
     return WORDS[kind];
 }
@@ -507,6 +515,13 @@ static void describe_limits(const struct field *f, char *out, size_t cap)
     case FIELD_NUMBERS:
     case FIELD_SEEDS:
         snprintf(out, cap, "at most %zu of %" PRId64 "..%" PRId64, f->most, f->min, f->max);
+        break;
+    case FIELD_DECIMALS:
+        snprintf(out, cap, "%zu of %" PRId64 "..%" PRId64, f->most, f->min / 1000000,
+                 f->max / 1000000);
+        break;
+    case FIELD_FLOATS:
+        snprintf(out, cap, "%zu, finite", f->most);
         break;
     case FIELD_RECORDS:
         snprintf(out, cap, "at most %zu", f->most);

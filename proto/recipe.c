@@ -49,35 +49,63 @@ static enum err_code resolve_class(const struct recipe_request *request,
     return ERR_OK;
 }
 
+/* The official tools ignore the mode where nothing reads noise. So do we, but say so. */
+static void drop_noise(int asked, struct recipe *out, const char **warning)
+{
+    out->noise = RECIPE_NOISE_NONE;
+    out->noise_seed = 0;
+    if (warning && (asked == RECIPE_NOISE_RANDOM || asked == RECIPE_NOISE_STREAM))
+        *warning = *warning ? "class and noise mode have no effect on this model"
+                            : "noise mode has no effect on a model without noise inputs";
+}
+
 static enum err_code resolve_noise(const struct recipe_request *request,
                                    const struct model_facts *facts, struct recipe *out,
-                                   struct err *e)
+                                   const char **warning, struct err *e)
 {
     static const char *const WORDS[] = { "none", "const", "random", "stream" };
     bool has_noise = (facts->noise_modes & ~(1u << RECIPE_NOISE_NONE)) != 0;
-    int noise = request->noise;
+    int noise = request->noise == -1 ? RECIPE_NOISE_CONST : request->noise;
+    bool is_random = noise == RECIPE_NOISE_RANDOM;
 
-    out->noise_seed = 0;
-    if (noise < -1 || noise >= RECIPE_NOISE_COUNT)
+    if (noise < 0 || noise >= RECIPE_NOISE_COUNT)
         return err_set(e, ERR_RANGE, "noise mode %d is out of range", noise);
-    if (noise == -1)
-        noise = RECIPE_NOISE_CONST;
-    if (request->noise_seed != -1 && noise != RECIPE_NOISE_RANDOM)
+    if (!is_random && request->noise_seed != -1)
         return err_set(e, ERR_INVALID, "a noise seed goes with noise mode random only");
-    if (!has_noise) {                /* the official tools ignore the mode where nothing reads it */
-        out->noise = RECIPE_NOISE_NONE;
+    if (is_random && (request->noise_seed < 0 || request->noise_seed > UINT32_MAX))
+        return err_set(e, ERR_INVALID, "noise mode random needs a noise seed, 0..4294967295");
+    if (!has_noise) {
+        drop_noise(request->noise, out, warning);
         return ERR_OK;
     }
     if (!(facts->noise_modes & 1u << noise))
         return err_set(e, ERR_UNSUPPORTED, "noise mode %s is not supported for this model",
                        WORDS[noise]);
-    if (noise == RECIPE_NOISE_RANDOM) {
-        if (request->noise_seed < 0 || request->noise_seed > UINT32_MAX)
-            return err_set(e, ERR_INVALID, "noise mode random needs a noise seed, 0..4294967295");
-        out->noise_seed = (uint32_t)request->noise_seed;
-    }
     out->noise = (enum recipe_noise)noise;
+    out->noise_seed = is_random ? (uint32_t)request->noise_seed : 0;
     return ERR_OK;
+}
+
+/* What moves nothing is no transform, and -0 is 0, so that one wish has one text. */
+static struct recipe_transform canonical(const struct recipe_transform *t)
+{
+    static const float IDENTITY[9] = { 1, 0, 0, 0, 1, 0, 0, 0, 1 };
+    struct recipe_transform c = { .kind = t->kind };
+    bool is_identity = true;
+
+    if (t->kind == RECIPE_TRANSFORM_TR) {
+        c.tx = t->tx;
+        c.ty = t->ty;
+        c.degrees = t->degrees;
+        is_identity = c.tx == 0 && c.ty == 0 && c.degrees == 0;
+    } else if (t->kind == RECIPE_TRANSFORM_MATRIX) {
+        for (int i = 0; i < 9; i++) {
+            c.m[i] = t->m[i] == 0 ? 0 : t->m[i];
+            is_identity &= c.m[i] == IDENTITY[i];
+        }
+    } else
+        return c;
+    return is_identity ? (struct recipe_transform){ .kind = RECIPE_TRANSFORM_NONE } : c;
 }
 
 static bool is_shift(int64_t millionths)
@@ -93,7 +121,9 @@ static enum err_code check_transform(const struct recipe_transform *t,
     if (t->kind == RECIPE_TRANSFORM_NONE)
         return ERR_OK;
     if (!facts->has_transform)
-        return err_set(e, ERR_UNSUPPORTED, "this model has no transform");
+        return err_set(e, ERR_UNSUPPORTED, "this model has no transform%s; only StyleGAN 3 models "
+                                           "have one",
+                       t->kind == RECIPE_TRANSFORM_TR ? " to translate and rotate with" : "");
     if (t->kind == RECIPE_TRANSFORM_TR)
         good = is_shift(t->tx) && is_shift(t->ty) && is_shift(t->degrees);
     else if (t->kind == RECIPE_TRANSFORM_MATRIX)
@@ -129,24 +159,24 @@ enum err_code recipe_resolve(const struct recipe_request *request, const struct 
         return err_set(e, ERR_RANGE, "mark %d is out of range", request->mark);
     if (request->mark == RECIPE_MARK_C2PA)
         return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
-    if ((rc = check_transform(&request->transform, facts, e)))
-        return rc;
 
     memset(out, 0, sizeof *out);
+    out->transform = canonical(&request->transform);
+    if ((rc = check_transform(&out->transform, facts, e)))
+        return rc;
     out->model = facts->digest;
     out->seed = request->seed;
     out->psi = (int32_t)request->psi;
     out->cutoff = request->cutoff;
     if (out->cutoff == -1 || out->cutoff > facts->num_ws || out->psi == 1000000)
         out->cutoff = facts->num_ws;
-    out->transform = request->transform;
     out->width = facts->width;
     out->height = facts->height;
     out->quality = request->quality;
     out->mark = request->mark == -1 ? RECIPE_MARK_XMP : (enum recipe_mark)request->mark;
     out->rev = request->rev;
     rc = resolve_class(request, facts, out, warning, e);
-    return rc ? rc : resolve_noise(request, facts, out, e);
+    return rc ? rc : resolve_noise(request, facts, out, warning, e);
 }
 
 /* ---- from a recipe to its text ---- */
@@ -183,6 +213,16 @@ static int print_transform(const struct recipe_transform *t, char *at, size_t ro
     default:
         return snprintf(at, room, "transform=none\n");
     }
+}
+
+bool recipe_transform_is_same(const struct recipe_transform *a, const struct recipe_transform *b)
+{
+    struct recipe_transform ca = canonical(a), cb = canonical(b);
+    char line_a[160], line_b[160];
+
+    print_transform(&ca, line_a, sizeof line_a);
+    print_transform(&cb, line_b, sizeof line_b);
+    return strcmp(line_a, line_b) == 0;
 }
 
 static int print_class(const struct recipe *self, char *at, size_t room)
@@ -309,17 +349,22 @@ static bool take_matrix(struct cursor *c, float m[9])
 static bool take_transform(struct cursor *c, struct recipe_transform *t)
 {
     int64_t max = RECIPE_SHIFT_MAX;
+    struct recipe_transform read = { .kind = RECIPE_TRANSFORM_NONE };
 
-    if (take(c, "none"))
-        return true;
     if (take(c, "tr:")) {
-        t->kind = RECIPE_TRANSFORM_TR;
-        return take_number(c, -max, max, &t->tx) && take(c, ",") &&
-               take_number(c, -max, max, &t->ty) && take(c, ",") &&
-               take_number(c, -max, max, &t->degrees);
-    }
-    t->kind = RECIPE_TRANSFORM_MATRIX;
-    return take(c, "m:") && take_matrix(c, t->m);
+        read.kind = RECIPE_TRANSFORM_TR;
+        if (!take_number(c, -max, max, &read.tx) || !take(c, ",") ||
+            !take_number(c, -max, max, &read.ty) || !take(c, ",") ||
+            !take_number(c, -max, max, &read.degrees))
+            return false;
+    } else if (take(c, "m:")) {
+        read.kind = RECIPE_TRANSFORM_MATRIX;
+        if (!take_matrix(c, read.m))
+            return false;
+    } else if (!take(c, "none"))
+        return false;
+    *t = canonical(&read);           /* what it changes is written otherwise, and so refused */
+    return true;
 }
 
 static bool take_mark(struct cursor *c, struct recipe *r)

@@ -42,8 +42,10 @@ enum recipe_transform_kind { RECIPE_TRANSFORM_NONE, RECIPE_TRANSFORM_TR, RECIPE_
 
 struct recipe_transform {
     enum recipe_transform_kind kind;
-    int64_t tx, ty, degrees;        /* kind TR: millionths */
-    float m[9];                     /* kind MATRIX: row-major */
+    int64_t tx, ty, degrees;        /* kind TR: millionths; what gen_images.py of StyleGAN 3 takes
+                                       as --translate and --rotate: its inverse is the matrix */
+    float m[9];                     /* kind MATRIX: row by row, what the official code puts into
+                                       synthesis.input.transform; finite, may be singular */
 };
 
 /* What a recipe has to know of a model; a worker announces it with the model. */
@@ -97,11 +99,12 @@ struct recipe_text {
 };
 
 /* The one place where defaults are filled in and a request is made canonical: cutoff at or above
- * num_ws, or psi = 1, becomes num_ws; a model without noise inputs has noise none; an option that
- * the model does not have is an error. psi = 0 stays as it is: the file names its seed. A class for
- * an unconditional model is dropped, as the official tools do, and *warning (NULL is fine) then
- * points to static words, else to NULL.
- * ERR_RANGE, ERR_CLASS_REQUIRED, ERR_UNSUPPORTED; *out is then undefined. */
+ * num_ws, or psi = 1, becomes num_ws; a model without noise inputs has noise none; a transform that
+ * moves nothing becomes none, and -0 in a matrix 0; an option that the model does not have is an
+ * error. psi = 0 stays as it is: the file names its seed. A class for an unconditional model, and
+ * noise mode random or stream for one without noise inputs, are dropped, as the official tools do,
+ * and *warning (NULL is fine) then points to static words, else to NULL.
+ * ERR_INVALID, ERR_RANGE, ERR_CLASS_REQUIRED, ERR_UNSUPPORTED; *out is then undefined. */
 enum err_code recipe_resolve(const struct recipe_request *request, const struct model_facts *facts,
                              struct recipe *out, const char **warning, struct err *e);
 
@@ -114,6 +117,9 @@ enum err_code recipe_parse(const char *text, size_t len, struct recipe *out, str
 /* SHA-256 over model, latent and class: the picture whatever its psi and encoding; what a
  * withdrawal names. Over the text "seedpress-subject/1", model=, latent=, class= lines as above. */
 struct digest recipe_subject(const struct recipe *self);
+
+/* True when both make the same line of a recipe. */
+bool recipe_transform_is_same(const struct recipe_transform *a, const struct recipe_transform *b);
 
 /* psi as the engine's arithmetic takes it: the float32 nearest to millionths/1e6. */
 float recipe_psi_float(int32_t millionths);

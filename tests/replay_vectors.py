@@ -4,6 +4,7 @@ replay_vectors.py FOLDER. Needs python3-msgpack. The last line says how many vec
 import hashlib
 import json
 import re
+import struct
 import sys
 
 import msgpack
@@ -39,12 +40,23 @@ def lines_of(text):
     return dict(line.split("=", 1) for line in text.splitlines()[1:])
 
 
-def transform_of(t):
-    if not t:
-        return "none"
-    if "tr" in t:
-        return "tr:" + ",".join(map(str, t["tr"]))
-    return "m:" + ",".join(t["m"])
+def float_hex(v):
+    bits = struct.pack(">f", v).hex()
+    return "00000000" if bits == "80000000" else bits
+
+
+IDENTITY = [float_hex(v) for v in (1, 0, 0, 0, 1, 0, 0, 0, 1)]
+
+
+def transform_of(q):
+    """The line of the recipe, or None: out of range."""
+    if "transform" in q:
+        bits = [float_hex(v) for v in q["transform"]]
+        return "none" if bits == IDENTITY else "m:" + ",".join(bits)
+    moved = [round(v * 1000000) for v in [*q.get("translate", [0, 0]), q.get("rotate", 0)]]
+    if any(abs(v) > 1000000000 for v in moved):
+        return None
+    return "tr:" + ",".join(map(str, moved)) if any(moved) else "none"
 
 
 def resolve(q, f):
@@ -53,16 +65,14 @@ def resolve(q, f):
     cutoff = q.get("cutoff")
     mode = q.get("noise_mode")
     quality = q.get("quality", 90)
-    t = q.get("transform")
+    transform = transform_of(q)
     if abs(psi) > LIMITS["psi"] or not (cutoff is None or 0 <= cutoff <= 64):
         return "range"
     if not 1 <= quality <= 100:
         return "range"
-    if q.get("mark") == "c2pa" or (t and not f["has_transform"]):
+    if q.get("mark") == "c2pa" or (transform != "none" and not f["has_transform"]):
         return "unsupported"
-    if t and "tr" in t and any(abs(v) > 1000000000 for v in t["tr"]):
-        return "range"
-    if t and "m" in t and any(int(v, 16) & 0x7F800000 == 0x7F800000 for v in t["m"]):
+    if transform is None:
         return "range"
     if cutoff is None or cutoff > f["num_ws"] or psi == 1000000:
         cutoff = f["num_ws"]
@@ -73,7 +83,7 @@ def resolve(q, f):
         if q["class"] >= f["c_dim"]:
             return "range"
         klass = q["class"]
-    if "noise_seed" in q and mode != "random":
+    if ("noise_seed" in q) != (mode == "random"):
         return "invalid"
     if f["noise_modes"] == 1:
         noise = "none"
@@ -81,11 +91,9 @@ def resolve(q, f):
         mode = mode or "const"
         if not f["noise_modes"] >> NOISE.index(mode) & 1:
             return "unsupported"
-        if mode == "random" and "noise_seed" not in q:
-            return "invalid"
         noise = f"random:{q['noise_seed']}" if mode == "random" else mode
     return (f"seedpress-recipe/1\nmodel={f['digest']}\nlatent=seed:{q['seed']}\npsi={psi}\n"
-            f"cutoff={cutoff}\nclass={klass}\nnoise={noise}\ntransform={transform_of(t)}\n"
+            f"cutoff={cutoff}\nclass={klass}\nnoise={noise}\ntransform={transform}\n"
             f"size={f['width']}x{f['height']}:native\nformat=jpeg:q{quality}:420:baseline\n"
             f"mark={q.get('mark', 'xmp')}\nrev={q.get('rev', 0)}\n")
 
@@ -109,8 +117,9 @@ def is_number(text, low, high):
 
 def is_matrix(text):
     parts = text.split(",")
-    return len(parts) == 9 and all(re.fullmatch(r"[0-9a-f]{8}", p) and
-                                   int(p, 16) & 0x7F800000 != 0x7F800000 for p in parts)
+    return len(parts) == 9 and parts != IDENTITY and all(
+        re.fullmatch(r"[0-9a-f]{8}", p) and p != "80000000" and
+        int(p, 16) & 0x7F800000 != 0x7F800000 for p in parts)
 
 
 def is_recipe(text):
@@ -125,8 +134,9 @@ def is_recipe(text):
     u32 = LIMITS["seed"]
     is_noise = noise in ("none", "const", "stream") or (
         noise.startswith("random:") and is_number(noise[7:], 0, u32))
-    is_shift = transform.startswith("tr:") and transform.count(",") == 2 and all(
-        is_number(v, -1000000000, 1000000000) for v in transform[3:].split(","))
+    is_shift = (transform.startswith("tr:") and transform != "tr:0,0,0" and
+                transform.count(",") == 2 and
+                all(is_number(v, -1000000000, 1000000000) for v in transform[3:].split(",")))
     return (is_number(seed, 0, u32) and is_number(psi, -2000000, 2000000) and
             is_number(cutoff, 0, 64) and (klass == "none" or is_number(klass, 0, 65535)) and is_noise and
             (transform == "none" or is_shift or

@@ -1,5 +1,7 @@
 #include "proto/message.h"
 
+#include <float.h>
+#include <math.h>
 #include <msgpack.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +43,7 @@ static bool is_left_out(const struct field_table *table, const char *name)
     } OUT[] = {
         { MESSAGE_GENERATE, "seed" }, { MESSAGE_LOOKUP, "recipe_key" },
         { MESSAGE_LOOKUP, "sha256" }, { MESSAGE_LOOKUP, "core_sha256" },
-        { MESSAGE_FETCH, "sha256" },
+        { MESSAGE_FETCH, "sha256" }, { MESSAGE_GENERATE, "transform" },
     };
 
     for (size_t i = 0; i < COUNT(OUT); i++)
@@ -67,6 +69,24 @@ static struct numbers some_numbers(const struct field *f, enum size size)
     for (size_t i = 0; i < count; i++)
         items[i] = size == LARGEST ? f->max - (int64_t)i : f->min;
     return (struct numbers){ items, count };
+}
+
+static struct decimals some_decimals(const struct field *f, enum size size)
+{
+    struct decimals d = { .count = f->most };
+
+    for (size_t i = 0; i < f->most; i++)
+        d.items[i] = size == SMALLEST ? f->min : size == LARGEST ? f->max : 700001 + (int64_t)i;
+    return d;
+}
+
+static struct floats some_floats(const struct field *f, enum size size)
+{
+    struct floats x = { .count = f->most };
+
+    for (size_t i = 0; i < f->most; i++)
+        x.items[i] = size == SMALLEST ? -FLT_MAX : size == LARGEST ? FLT_MAX : 0.1f * (float)i;
+    return x;
 }
 
 static void fill(const struct field_table *table, void *record, enum size size);
@@ -111,6 +131,12 @@ static void fill_field(const struct field *f, void *at, enum size size)
     case FIELD_SEEDS:
         *(struct numbers *)at = some_numbers(f, size);
         break;
+    case FIELD_DECIMALS:
+        *(struct decimals *)at = some_decimals(f, size);
+        break;
+    case FIELD_FLOATS:
+        *(struct floats *)at = some_floats(f, size);
+        break;
     case FIELD_RECORDS:
         *(struct records *)at = some_records(f, size);
         break;
@@ -141,6 +167,8 @@ static void assert_same_field(const struct field *f, const void *a, const void *
     const struct text *ta = a, *tb = b;
     const struct numbers *na = a, *nb = b;
     const struct records *ra = a, *rb = b;
+    const struct decimals *da = a, *db = b;
+    const struct floats *xa = a, *xb = b;
 
     switch (f->kind) {
     case FIELD_INT:
@@ -164,6 +192,14 @@ static void assert_same_field(const struct field *f, const void *a, const void *
         assert_int_equal(na->count, nb->count);
         if (na->count > 0)
             assert_memory_equal(na->items, nb->items, na->count * sizeof *na->items);
+        break;
+    case FIELD_DECIMALS:
+        assert_int_equal(da->count, db->count);
+        assert_memory_equal(da->items, db->items, sizeof da->items);
+        break;
+    case FIELD_FLOATS:
+        assert_int_equal(xa->count, xb->count);
+        assert_memory_equal(xa->items, xb->items, sizeof xa->items);
         break;
     case FIELD_RECORDS:
         assert_int_equal(ra->count, rb->count);
@@ -347,6 +383,9 @@ static void the_defaults_are_those_of_the_table(void **state)
     assert_int_equal(m.generate.class_index, -1);
     assert_int_equal(m.generate.noise_mode, -1);
     assert_int_equal(m.generate.noise_seed, -1);
+    assert_int_equal(m.generate.translate.count, 0);
+    assert_true(m.generate.rotate == INT64_MIN);
+    assert_int_equal(m.generate.transform.count, 0);
     assert_int_equal(m.generate.quality, 90);
     assert_int_equal(m.generate.mark, -1);
     assert_int_equal(m.generate.rev, 0);
@@ -392,6 +431,10 @@ static void the_encoder_refuses_what_the_decoder_would(void **state)
                 *(struct text *)at = some_text((size_t)f->max + 1, 0);
             else if (f->kind == FIELD_NUMBERS || f->kind == FIELD_SEEDS)
                 *(struct numbers *)at = (struct numbers){ take((f->most + 1) * 8), f->most + 1 };
+            else if (f->kind == FIELD_DECIMALS)
+                *(struct decimals *)at = (struct decimals){ f->most, { f->max, f->max + 1 } };
+            else if (f->kind == FIELD_FLOATS)
+                *(struct floats *)at = (struct floats){ f->most, { 0, INFINITY } };
             else if (f->kind == FIELD_RECORDS)
                 *(struct records *)at = (struct records){ take(f->sub->size), f->most + 1 };
             else
@@ -463,7 +506,8 @@ static bool pack_wrong(const struct message *m, const struct field *f, enum wron
         else if (f->kind == FIELD_INT)
             msgpack_pack_uint64(&b->pk, (uint64_t)f->max + 1);
         else if (f->kind == FIELD_DECIMAL)
-            msgpack_pack_double(&b->pk, wrong == TOO_SMALL ? -2.000001 : 2.000001);
+            msgpack_pack_double(&b->pk, (double)(wrong == TOO_SMALL ? f->min - 1 : f->max + 1) /
+                                            1e6);
         else if (f->kind == FIELD_TEXT && (wrong == TOO_LARGE || f->min > 0)) {
             size_t n = wrong == TOO_LARGE ? (size_t)f->max + 1 : (size_t)f->min - 1;
 
@@ -471,7 +515,12 @@ static bool pack_wrong(const struct message *m, const struct field *f, enum wron
         } else if ((f->kind == FIELD_NUMBERS || f->kind == FIELD_SEEDS) && wrong == TOO_SMALL) {
             msgpack_pack_array(&b->pk, 1);
             msgpack_pack_int64(&b->pk, f->min - 1);
+        } else if ((f->kind == FIELD_DECIMALS || f->kind == FIELD_FLOATS) && wrong == TOO_SMALL) {
+            msgpack_pack_array(&b->pk, f->most - 1);
+            for (size_t n = 1; n < f->most; n++)
+                msgpack_pack_int(&b->pk, 1);
         } else if ((f->kind == FIELD_NUMBERS || f->kind == FIELD_SEEDS ||
+                    f->kind == FIELD_DECIMALS || f->kind == FIELD_FLOATS ||
                     f->kind == FIELD_RECORDS) && wrong == TOO_LARGE) {
             msgpack_pack_array(&b->pk, f->most + 1);
             for (size_t n = 0; n <= f->most; n++)
@@ -676,6 +725,208 @@ static void psi_out_of_range_or_too_fine_is_refused(void **state)
             fail_msg("case %zu: %s", i, e.msg);
         assert_non_null(strstr(e.msg, "field \"psi\""));
     }
+}
+
+/* A generate with field as a list of count numbers, each packed by pack. */
+static enum err_code generate_with_list(const char *field, void (*pack)(struct bytes *b, double v),
+                                        const double *v, uint32_t count, struct message *m,
+                                        struct bytes *b, struct err *e)
+{
+    begin(b, "generate", 3);
+    put_text(b, "model");
+    put_text(b, "cats");
+    put_text(b, "seed");
+    msgpack_pack_int(&b->pk, 3);
+    put_text(b, field);
+    msgpack_pack_array(&b->pk, count);
+    for (uint32_t i = 0; i < count; i++)
+        pack(b, v[i]);
+    return decode(b, MESSAGE_FROM_CLIENT, m, e);
+}
+
+static void a_matrix_is_nine_numbers_of_any_width_rounded_to_float32(void **state)
+{
+    static const double WHOLE[9] = { 1, 0, -2, 0, 3, 0, 0, 0, 1 };
+    static const double FINE[9] = { 1.0 / 3, -0.0, 1e-50, FLT_MAX, -FLT_MAX, 0.1, -0.7, 5e-324, 2 };
+    void (*const packs[])(struct bytes *b, double v) = { as_double, as_float, as_int };
+    struct message m;
+    struct bytes b;
+    struct err e;
+
+    (void)state;
+    for (size_t p = 0; p < COUNT(packs); p++) {
+        assert_int_equal(generate_with_list("transform", packs[p], WHOLE, 9, &m, &b, &e), ERR_OK);
+        assert_int_equal(m.generate.transform.count, 9);
+        for (int i = 0; i < 9; i++)
+            assert_true(m.generate.transform.items[i] == (float)WHOLE[i]);
+        let_go(&b, &m);
+    }
+    assert_int_equal(generate_with_list("transform", as_double, FINE, 9, &m, &b, &e), ERR_OK);
+    for (int i = 0; i < 9; i++)
+        assert_true(m.generate.transform.items[i] == (float)FINE[i]);
+    let_go(&b, &m);
+    assert_int_equal(generate_with_list("transform", as_large, FINE, 9, &m, &b, &e), ERR_OK);
+    assert_true(m.generate.transform.items[0] == 18446744073709551616.0f);
+    let_go(&b, &m);
+}
+
+static void lists_of_another_length_or_kind_are_refused(void **state)
+{
+    static const struct {
+        const char *field;
+        void (*pack)(struct bytes *b, double v);
+        double v;
+        uint32_t count;
+        enum err_code code;
+        const char *words;
+    } BAD[] = {
+        { "translate", as_double, 0.5, 0, ERR_RANGE, "needs 2 numbers; 0 were given" },
+        { "translate", as_double, 0.5, 1, ERR_RANGE, "needs 2 numbers; 1 were given" },
+        { "translate", as_double, 0.5, 3, ERR_RANGE, "needs 2 numbers; 3 were given" },
+        { "translate", as_double, 0.5, 60000, ERR_RANGE, "needs 2 numbers; 60000 were given" },
+        { "translate", as_double, 0.1234567, 2, ERR_RANGE, "more than six decimal places" },
+        { "translate", as_double, 1000.000001, 2, ERR_RANGE, "goes from -1000 to 1000" },
+        { "translate", as_double, NAN, 2, ERR_RANGE, "goes from -1000 to 1000" },
+        { "translate", as_string, 0, 2, ERR_INVALID, "needs a number" },
+        { "transform", as_double, 1, 8, ERR_RANGE, "needs 9 numbers; 8 were given" },
+        { "transform", as_double, 1, 10, ERR_RANGE, "needs 9 numbers; 10 were given" },
+        { "transform", as_double, NAN, 9, ERR_RANGE, "no finite float32" },
+        { "transform", as_float, -INFINITY, 9, ERR_RANGE, "no finite float32" },
+        { "transform", as_double, 1e39, 9, ERR_RANGE, "no finite float32" },
+        { "transform", as_string, 0, 9, ERR_INVALID, "needs a list of numbers" },
+    };
+    static double v[60000];
+    struct message m;
+    struct bytes b;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(generate_with("transform", as_int, 1, &m, &b, &e), ERR_INVALID);
+    assert_non_null(strstr(e.msg, "field \"transform\" needs a list of numbers"));
+    for (size_t i = 0; i < COUNT(BAD); i++) {
+        for (uint32_t k = 0; k < BAD[i].count; k++)
+            v[k] = BAD[i].v;
+        enum err_code rc =
+            generate_with_list(BAD[i].field, BAD[i].pack, v, BAD[i].count, &m, &b, &e);
+
+        if (rc != BAD[i].code || !strstr(e.msg, BAD[i].field) || !strstr(e.msg, BAD[i].words))
+            fail_msg("case %zu: %s \"%s\"", i, err_info(rc)->word, e.msg);
+    }
+}
+
+static void lists_hold_no_more_than_their_places(void **state)
+{
+    (void)state;
+    for (int type = 0; type < MESSAGE_TYPE_COUNT; type++) {
+        const struct field_table *table = message_info((enum message_type)type)->table;
+
+        for (size_t i = 0; i < table->count; i++) {
+            if (table->fields[i].kind == FIELD_DECIMALS)
+                assert_in_range(table->fields[i].most, 1, MESSAGE_DECIMALS_MAX);
+            if (table->fields[i].kind == FIELD_FLOATS)
+                assert_in_range(table->fields[i].most, 1, MESSAGE_FLOATS_MAX);
+        }
+    }
+}
+
+static void a_matrix_goes_there_and_back_to_the_bit(void **state)
+{
+    struct message m, back;
+    struct err e;
+    void *data;
+    size_t len;
+
+    (void)state;
+    message_init(&m, MESSAGE_GENERATE, 1);
+    m.generate.model = text_of("cats");
+    m.generate.seed = 3;
+    for (int size = SMALLEST; size <= LARGEST; size++) {
+        const struct field_table *table = message_info(MESSAGE_GENERATE)->table;
+
+        for (size_t i = 0; i < table->count; i++)
+            if (table->fields[i].kind == FIELD_FLOATS)
+                fill_field(&table->fields[i], (char *)&m.generate + table->fields[i].offset,
+                           (enum size)size);
+        m.generate.transform.items[4] = -0.0f;
+        m.generate.transform.items[5] = FLT_TRUE_MIN;
+        if (message_encode(&m, &data, &len, &e) ||
+            message_decode(data, len, MESSAGE_FROM_CLIENT, &back, &e))
+            fail_msg("%s", e.msg);
+        assert_memory_equal(&back.generate.transform, &m.generate.transform,
+                            sizeof m.generate.transform);
+        message_release(&back);
+        free(data);
+    }
+}
+
+static void a_matrix_goes_without_shift_and_turn(void **state)
+{
+    static const struct decimals NOWHERE = { 2, { 0, 0 } };
+    struct message m, back;
+    struct err e;
+
+    (void)state;
+    for (int with = 0; with < 3; with++) {
+        void *data;
+        size_t len;
+
+        message_init(&m, MESSAGE_GENERATE, 1);
+        m.generate.model = text_of("cats");
+        m.generate.seed = 3;
+        m.generate.transform = (struct floats){ 9, { 0 } };
+        if (with == 1)
+            m.generate.translate = NOWHERE;
+        if (with == 2)
+            m.generate.rotate = 0;
+        assert_int_equal(message_encode(&m, &data, &len, &e), ERR_OK);
+        assert_int_equal(message_decode(data, len, MESSAGE_FROM_CLIENT, &back, &e),
+                         with ? ERR_INVALID : ERR_OK);
+        if (with)
+            assert_string_equal(e.msg, "give either \"transform\" or \"translate\" and "
+                                       "\"rotate\"");
+        message_release(&back);
+        free(data);
+    }
+}
+
+static void a_generate_becomes_the_request_of_a_recipe(void **state)
+{
+    struct message m;
+    struct recipe_request r;
+
+    (void)state;
+    message_init(&m, MESSAGE_GENERATE, 1);
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.seed, 7);
+    assert_int_equal(r.psi, 1000000);
+    assert_int_equal(r.transform.kind, RECIPE_TRANSFORM_NONE);
+    m.generate.rotate = 0;
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.transform.kind, RECIPE_TRANSFORM_TR);
+    m.generate.translate = (struct decimals){ 2, { 250000, -1 } };
+    m.generate.rotate = INT64_MIN;
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.transform.kind, RECIPE_TRANSFORM_TR);
+    assert_int_equal(r.transform.tx, 250000);
+    assert_int_equal(r.transform.ty, -1);
+    assert_int_equal(r.transform.degrees, 0);
+    m.generate.rotate = 45000000;
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.transform.tx, 250000);
+    assert_int_equal(r.transform.degrees, 45000000);
+    m.generate.transform = (struct floats){ 9, { 1, 2, 3, 4, 5, 6, 7, 8, 9 } };
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.transform.kind, RECIPE_TRANSFORM_MATRIX);
+    assert_memory_equal(r.transform.m, m.generate.transform.items, sizeof r.transform.m);
+    m.generate.cutoff = 3;
+    m.generate.class_index = 4;
+    m.generate.noise_mode = RECIPE_NOISE_RANDOM;
+    m.generate.noise_seed = UINT32_MAX;
+    r = message_recipe_request(&m.generate, 7);
+    assert_int_equal(r.cutoff, 3);
+    assert_int_equal(r.class_index, 4);
+    assert_int_equal(r.noise, RECIPE_NOISE_RANDOM);
+    assert_int_equal(r.noise_seed, UINT32_MAX);
 }
 
 static void whole_numbers_are_read_in_every_width_and_never_from_floats(void **state)
@@ -1254,6 +1505,12 @@ int main(void)
         cmocka_unit_test(nil_is_as_good_as_absent),
         cmocka_unit_test(psi_is_a_double_a_float32_or_a_whole_number),
         cmocka_unit_test(psi_out_of_range_or_too_fine_is_refused),
+        cmocka_unit_test(a_matrix_is_nine_numbers_of_any_width_rounded_to_float32),
+        cmocka_unit_test(lists_of_another_length_or_kind_are_refused),
+        cmocka_unit_test(lists_hold_no_more_than_their_places),
+        cmocka_unit_test(a_matrix_goes_there_and_back_to_the_bit),
+        cmocka_unit_test(a_matrix_goes_without_shift_and_turn),
+        cmocka_unit_test(a_generate_becomes_the_request_of_a_recipe),
         cmocka_unit_test(whole_numbers_are_read_in_every_width_and_never_from_floats),
         cmocka_unit_test(seeds_are_a_list_or_a_range),
         cmocka_unit_test(a_range_that_is_none_is_refused),

@@ -1,5 +1,6 @@
 #include "proto/recipe.h"
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -171,6 +172,37 @@ static void where_nothing_reads_noise_every_mode_is_none(void **state)
     }
 }
 
+static void a_drawn_noise_without_effect_is_a_warning(void **state)
+{
+    static const struct {
+        int noise, class_index;
+        const char *warning;
+    } CASES[] = {
+        { -1, -1, NULL }, { RECIPE_NOISE_NONE, -1, NULL }, { RECIPE_NOISE_CONST, -1, NULL },
+        { RECIPE_NOISE_RANDOM, -1, "noise mode has no effect on a model without noise inputs" },
+        { RECIPE_NOISE_STREAM, -1, "noise mode has no effect on a model without noise inputs" },
+        { RECIPE_NOISE_CONST, 3, "class has no effect on an unconditional model" },
+        { RECIPE_NOISE_STREAM, 3, "class and noise mode have no effect on this model" },
+    };
+    struct model_facts facts = facts_plain();
+
+    (void)state;
+    facts.noise_modes = NO_NOISE;
+    for (size_t i = 0; i < COUNT(CASES); i++) {
+        struct recipe_request request = RECIPE_REQUEST_DEFAULT;
+        const char *warning;
+        struct recipe r;
+
+        request.noise = CASES[i].noise;
+        request.noise_seed = request.noise == RECIPE_NOISE_RANDOM ? 5 : -1;
+        request.class_index = CASES[i].class_index;
+        assert_int_equal(recipe_resolve(&request, &facts, &r, &warning, NULL), ERR_OK);
+        assert_int_equal(warning != NULL, CASES[i].warning != NULL);
+        if (warning)
+            assert_string_equal(warning, CASES[i].warning);
+    }
+}
+
 static void a_noise_mode_that_the_engine_lacks_is_refused(void **state)
 {
     struct recipe_request request = RECIPE_REQUEST_DEFAULT;
@@ -205,6 +237,11 @@ static void a_noise_seed_goes_with_random_and_random_with_a_seed(void **state)
     assert_refused(&request, &facts, ERR_INVALID, "needs a noise seed, 0..4294967295");
     request.noise_seed = -1;
     assert_refused(&request, &facts, ERR_INVALID, "needs a noise seed");
+    facts.noise_modes = NO_NOISE;    /* the wish itself is wrong, whatever the model */
+    assert_refused(&request, &facts, ERR_INVALID, "needs a noise seed");
+    request.noise = RECIPE_NOISE_STREAM;
+    request.noise_seed = 5;
+    assert_refused(&request, &facts, ERR_INVALID, "goes with noise mode random only");
 }
 
 static void numbers_beyond_their_limits_are_refused(void **state)
@@ -245,9 +282,61 @@ static void a_transform_is_for_models_that_have_one(void **state)
 
     (void)state;
     request.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 250000 };
-    assert_refused(&request, &facts, ERR_UNSUPPORTED, "this model has no transform");
+    assert_refused(&request, &facts, ERR_UNSUPPORTED,
+                   "this model has no transform to translate and rotate with; only StyleGAN 3 "
+                   "models have one");
     facts.has_transform = true;
     assert_int_equal(resolved(&request, &facts).transform.tx, 250000);
+    request.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_MATRIX };
+    assert_int_equal(resolved(&request, &facts).transform.kind, RECIPE_TRANSFORM_MATRIX);
+    facts.has_transform = false;
+    assert_refused(&request, &facts, ERR_UNSUPPORTED,
+                   "this model has no transform; only StyleGAN 3 models have one");
+}
+
+/* Also for a model without: nothing is asked of it. */
+static void a_transform_that_moves_nothing_is_none(void **state)
+{
+    static const struct recipe_transform NOTHING[] = {
+        { .kind = RECIPE_TRANSFORM_NONE, .tx = 5 },
+        { .kind = RECIPE_TRANSFORM_TR },
+        { .kind = RECIPE_TRANSFORM_MATRIX, .m = { 1, 0, 0, 0, 1, 0, 0, 0, 1 } },
+        { .kind = RECIPE_TRANSFORM_MATRIX, .m = { 1, -0.0f, 0, 0, 1, 0, -0.0f, 0, 1 } },
+    };
+    struct recipe_request request = RECIPE_REQUEST_DEFAULT;
+    struct model_facts facts = facts_plain();
+    struct recipe plain = resolved(&request, &facts);
+    struct digest key = recipe_key(&plain);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(NOTHING); i++) {
+        request.transform = NOTHING[i];
+        struct recipe r = resolved(&request, &facts);
+        struct digest other = recipe_key(&r);
+
+        assert_true(digest_equal(&key, &other));
+        assert_true(recipe_transform_is_same(&NOTHING[i], &plain.transform));
+    }
+}
+
+static void minus_nought_in_a_matrix_is_nought(void **state)
+{
+    struct recipe_transform with = { .kind = RECIPE_TRANSFORM_MATRIX, .m = { 2, -0.0f } };
+    struct recipe_transform without = { .kind = RECIPE_TRANSFORM_MATRIX, .m = { 2 } };
+    struct recipe_transform other = { .kind = RECIPE_TRANSFORM_MATRIX, .m = { 2, FLT_TRUE_MIN } };
+    struct recipe_request request = RECIPE_REQUEST_DEFAULT;
+    struct model_facts facts = facts_full();
+
+    (void)state;
+    request.class_index = 0;
+    request.transform = with;
+    struct recipe r = resolved(&request, &facts);
+
+    assert_false(signbit(r.transform.m[1]));
+    assert_true(recipe_transform_is_same(&with, &without));
+    assert_false(recipe_transform_is_same(&with, &other));
+    other = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 1 };
+    assert_false(recipe_transform_is_same(&with, &other));
 }
 
 /* What resolve lets through, recipe_parse must be able to read: a key that nobody can prove would
@@ -460,6 +549,11 @@ static void whatever_recipe_text_would_write_otherwise_is_refused(void **state)
         { "tr:250000,-1,45000000", "tr:1000000001,0,0" },
         { "tr:250000,-1,45000000", "tr:0,-0,0" },
         { "tr:250000,-1,45000000", "r:1" },
+        { "tr:250000,-1,45000000", "tr:0,0,0" },
+        { "tr:250000,-1,45000000", /* the identity */
+          "m:3f800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000,3f800000" },
+        { "tr:250000,-1,45000000", /* minus nought */
+          "m:3f800000,80000000,00000000,00000000,3f800000,00000000,00000000,00000000,40000000" },
         { "tr:250000,-1,45000000", /* infinity */
           "m:3f800000,00000000,00000000,00000000,3f800000,00000000,00000000,00000000,7f800000" },
         { "tr:250000,-1,45000000", /* NaN */
@@ -599,10 +693,13 @@ int main(void)
         cmocka_unit_test(a_class_where_there_are_none_is_dropped_with_a_warning),
         cmocka_unit_test(a_conditional_model_needs_a_class_that_it_has),
         cmocka_unit_test(where_nothing_reads_noise_every_mode_is_none),
+        cmocka_unit_test(a_drawn_noise_without_effect_is_a_warning),
         cmocka_unit_test(a_noise_mode_that_the_engine_lacks_is_refused),
         cmocka_unit_test(a_noise_seed_goes_with_random_and_random_with_a_seed),
         cmocka_unit_test(numbers_beyond_their_limits_are_refused),
         cmocka_unit_test(a_transform_is_for_models_that_have_one),
+        cmocka_unit_test(a_transform_that_moves_nothing_is_none),
+        cmocka_unit_test(minus_nought_in_a_matrix_is_nought),
         cmocka_unit_test(a_transform_beyond_its_limits_is_refused),
         cmocka_unit_test(a_model_announced_without_its_size_is_refused),
         cmocka_unit_test(the_text_is_as_the_page_says_and_hashes_to_the_key),

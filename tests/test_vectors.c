@@ -124,7 +124,9 @@ static bool is_same_list(const struct numbers *n, const cJSON *json)
 
 static bool is_same_value(const struct field *f, const void *at, const cJSON *json)
 {
+    const struct decimals *moved = at;
     const struct records *r = at;
+    const struct floats *x = at;
     struct digest d;
 
     switch (f->kind) {
@@ -144,6 +146,16 @@ static bool is_same_value(const struct field *f, const void *at, const cJSON *js
     case FIELD_NUMBERS:
     case FIELD_SEEDS:
         return is_same_list(at, json);
+    case FIELD_DECIMALS:
+        for (size_t i = 0; i < f->most; i++)
+            if (moved->items[i] != millionths(cJSON_GetArrayItem(json, (int)i)))
+                return false;
+        return moved->count == (size_t)cJSON_GetArraySize(json);
+    case FIELD_FLOATS:
+        for (size_t i = 0; i < f->most; i++)
+            if (x->items[i] != (float)cJSON_GetNumberValue(cJSON_GetArrayItem(json, (int)i)))
+                return false;
+        return x->count == (size_t)cJSON_GetArraySize(json);
     case FIELD_RECORDS:
         for (size_t i = 0; i < r->count; i++)
             if (!is_same(f->sub, (const char *)r->items + i * f->sub->size,
@@ -168,6 +180,10 @@ static bool is_default(const struct field *f, const void *at)
     case FIELD_NUMBERS:
     case FIELD_SEEDS:
         return ((const struct numbers *)at)->count == 0;
+    case FIELD_DECIMALS:
+        return ((const struct decimals *)at)->count == 0;
+    case FIELD_FLOATS:
+        return ((const struct floats *)at)->count == 0;
     case FIELD_RECORDS:
         return ((const struct records *)at)->count == 0;
     default:
@@ -267,25 +283,23 @@ static int index_of(const char *word, const char *const *words, int count)
     return -1;
 }
 
-static struct recipe_transform transform_of(const cJSON *json)
+/* The fields of the request that a generate has under the same names. */
+static struct recipe_transform transform_of(const cJSON *request)
 {
-    struct recipe_transform t = { .kind = RECIPE_TRANSFORM_NONE };
-    const cJSON *tr = item_of(json, "tr"), *m = item_of(json, "m");
+    const cJSON *translate = item_of(request, "translate"), *rotate = item_of(request, "rotate"),
+                *transform = item_of(request, "transform");
+    struct message m;
 
-    if (tr) {
-        t.kind = RECIPE_TRANSFORM_TR;
-        t.tx = integer(cJSON_GetArrayItem(tr, 0));
-        t.ty = integer(cJSON_GetArrayItem(tr, 1));
-        t.degrees = integer(cJSON_GetArrayItem(tr, 2));
-    }
-    for (int i = 0; m && i < 9; i++) {
-        unsigned bits;
-
-        t.kind = RECIPE_TRANSFORM_MATRIX;
-        assert_int_equal(sscanf(cJSON_GetStringValue(cJSON_GetArrayItem(m, i)), "%8x", &bits), 1);
-        memcpy(&t.m[i], &bits, sizeof bits);
-    }
-    return t;
+    message_init(&m, MESSAGE_GENERATE, 0);
+    for (int i = 0; translate && i < 2; i++)
+        m.generate.translate.items[m.generate.translate.count++] =
+            millionths(cJSON_GetArrayItem(translate, i));
+    if (rotate)
+        m.generate.rotate = millionths(rotate);
+    for (int i = 0; transform && i < 9; i++)
+        m.generate.transform.items[m.generate.transform.count++] =
+            (float)cJSON_GetNumberValue(cJSON_GetArrayItem(transform, i));
+    return message_recipe_request(&m.generate, 0).transform;
 }
 
 static struct recipe_request request_of(const cJSON *json)
@@ -302,7 +316,7 @@ static struct recipe_request request_of(const cJSON *json)
     request.class_index = (int)integer_or(json, "class", -1);
     request.noise = index_of(word_of(json, "noise_mode"), NOISE, 4);
     request.noise_seed = integer_or(json, "noise_seed", -1);
-    request.transform = transform_of(item_of(json, "transform"));
+    request.transform = transform_of(json);
     request.quality = (int)integer_or(json, "quality", 90);
     request.mark = index_of(word_of(json, "mark"), MARK, 3);
     request.rev = (uint32_t)integer_or(json, "rev", 0);

@@ -73,6 +73,20 @@ good("a picture with every option", "client", "generate", {
     "noise_mode": "random", "noise_seed": U32, "quality": 100, "mark": "none", "rev": 3,
     "priority": "high", "deadline_ms": 3600000, "want": "receipt", "cache": "bypass",
     "require_class": CLASS, "trace": "page-7"})
+good("a shift and a turn", "client", "generate",
+     {"model": "faces3", "seed": 42, "psi": 0.7, "translate": [0.25, -1000.0], "rotate": 45.5})
+good("a shift of nought is one", "client", "generate",
+     {"model": "faces3", "seed": 42, "translate": [0.0, 0.0]})
+good("a turn of nought is one", "client", "generate", {"model": "faces3", "seed": 42, "rotate": 0.0})
+good("shifts and turns as whole numbers", "client", "generate",
+     {"model": "faces3", "seed": 42, "translate": [1, 0], "rotate": -90}, canonical=False)
+good("a matrix", "client", "generate",
+     {"model": "faces3", "seed": 42, "transform": [1.0, 0.0, 0.5, 0.0, -1.25, 0.0, 0.0, 0.0, 1.0]})
+good("a matrix of no inverse", "client", "generate",
+     {"model": "faces3", "seed": 42, "transform": [0.0] * 9})
+good("a matrix that float32 holds only nearly", "client", "generate",
+     {"model": "faces3", "seed": 42, "transform": [0.1, -1 / 3, 1e-50, 0, 1, 0, 0, 0, 1]},
+     canonical=False)
 good("a page of seeds as a list", "client", "generate",
      {"model": MODEL, "seeds": [5, 3, 3, U32], "psi": 0.7, "priority": "low"})
 good("a page of seeds as a range", "client", "generate",
@@ -200,6 +214,25 @@ generate_bad("psi that is text", {"psi": "0.7"}, "invalid", "psi")
 generate_bad("a cutoff below nought", {"cutoff": -1}, "range", "cutoff")
 generate_bad("a class that no model has", {"class": 65536}, "range", "class")
 generate_bad("an unknown noise mode", {"noise_mode": "fixed"}, "invalid", "noise_mode")
+generate_bad("a noise seed beyond 32 bits", {"noise_seed": U32 + 1}, "range", "noise_seed")
+generate_bad("a shift along one axis", {"translate": [0.5]}, "range", "translate")
+generate_bad("a shift along three axes", {"translate": [0.5, 0.5, 0.5]}, "range", "translate")
+generate_bad("a shift along none", {"translate": []}, "range", "translate")
+generate_bad("a shift beyond 1000", {"translate": [0.0, 1000.000001]}, "range", "translate")
+generate_bad("a shift with seven places", {"translate": [0.0000001, 0.0]}, "range", "translate")
+generate_bad("a shift that is a number", {"translate": 0.5}, "invalid", "translate")
+generate_bad("a shift of text", {"translate": ["0.5", "0.5"]}, "invalid", "translate")
+generate_bad("a turn beyond 1000 degrees", {"rotate": -1000.5}, "range", "rotate")
+generate_bad("a turn that is a list", {"rotate": [45]}, "invalid", "rotate")
+generate_bad("a matrix of eight numbers", {"transform": [1.0] * 8}, "range", "transform")
+generate_bad("a matrix of ten numbers", {"transform": [1.0] * 10}, "range", "transform")
+generate_bad("a matrix in three rows", {"transform": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "range",
+             "transform")
+generate_bad("a matrix of rows", {"transform": [[1]] * 9}, "invalid", "transform")
+generate_bad("a matrix beyond float32", {"transform": [1e39] + [0.0] * 8}, "range", "transform")
+generate_bad("a matrix that is text", {"transform": "1,0,0,0,1,0,0,0,1"}, "invalid", "transform")
+generate_bad("a matrix and a shift", {"transform": [1.0] * 9, "translate": [0.5, 0.0]}, "invalid")
+generate_bad("a matrix and a turn of nought", {"transform": [1.0] * 9, "rotate": 0.0}, "invalid")
 generate_bad("quality nought", {"quality": 0}, "range", "quality")
 generate_bad("a deadline of nought", {"deadline_ms": 0}, "range", "deadline_ms")
 generate_bad("a deadline beyond an hour", {"deadline_ms": 3600001}, "range", "deadline_ms")
@@ -274,6 +307,11 @@ raw("five deep", "client", msgpack.packb({"v": 1, "type": "ping", "x": [[[[]]]]}
 raw("a hundred deep", "client", b"\x81\xa1x" + b"\x91" * 100 + b"\xc0", "invalid")
 raw("text sent as bytes", "client",
     msgpack.packb({"v": 1, "type": "generate", "model": b"cats", "seed": 1}), "invalid")
+for word, value in (("NaN", float("nan")), ("infinity", float("inf"))):
+    raw(f"a matrix with {word}", "client", msgpack.packb(
+        {"v": 1, "type": "generate", "model": "faces3", "seed": 1, "transform": [value] * 9}), "range")
+    raw(f"a shift by {word}", "client", msgpack.packb(
+        {"v": 1, "type": "generate", "model": "faces3", "seed": 1, "translate": [0.5, value]}), "range")
 raw("JSON", "client", b'{"v": 1, "type": "ping"}', "invalid")
 raw("HTTP", "client", b"GET / HTTP/1.1\r\n\r\n", "invalid")
 
@@ -304,8 +342,10 @@ def refuses(name, facts, request, error):
     resolve.append({"name": name, "request": request, "facts": facts, "error": error})
 
 
-def float_hex(v):
-    return struct.pack(">f", v).hex()
+def matrix_of(values):
+    """As the recipe writes it: the bits of the nearest float32, -0 as 0."""
+    bits = [struct.pack(">f", v).hex() for v in values]
+    return "m:" + ",".join("00000000" if b == "80000000" else b for b in bits)
 
 
 makes("only a seed", PLAIN, {"seed": 42}, seed=42, psi=1000000)
@@ -324,7 +364,7 @@ makes("no noise", PLAIN, {"seed": 42, "psi": 0.7, "noise_mode": "none"}, noise="
 makes("noise const is said", PLAIN, {"seed": 42, "psi": 0.7, "noise_mode": "const"})
 makes("a model without noise inputs", NO_NOISE, {"seed": 42, "psi": 0.7}, noise="none")
 makes("a model without noise inputs ignores the mode", NO_NOISE,
-      {"seed": 42, "psi": 0.7, "noise_mode": "random", "noise_seed": 5}, noise="none")
+      {"seed": 42, "psi": 0.7, "noise_mode": "random", "noise_seed": 5}, noise="none", warning=True)
 makes("quality, mark and rev", PLAIN,
       {"seed": 42, "psi": 0.7, "quality": 1, "mark": "none", "rev": U32}, quality=1, mark="none",
       rev=U32)
@@ -334,12 +374,41 @@ makes("random noise", FULL, {"seed": 42, "psi": 0.7, "class": 1, "noise_mode": "
                              "noise_seed": U32}, cutoff=18, klass=1, noise=f"random:{U32}")
 makes("the stream of noise", FULL, {"seed": 42, "psi": 0.7, "class": 1, "noise_mode": "stream"},
       cutoff=18, klass=1, noise="stream")
-makes("a shift and a turn", FULL,
-      {"seed": 42, "psi": 0.7, "class": 1, "transform": {"tr": [250000, -1000000000, 45000000]}},
-      cutoff=18, klass=1, transform="tr:250000,-1000000000,45000000")
-matrix = [float_hex(v) for v in (1, 0, 0.5, 0, -1.25, 0, 0, 0, 1)]
-makes("a matrix", FULL, {"seed": 42, "psi": 0.7, "class": 1, "transform": {"m": matrix}}, cutoff=18,
-      klass=1, transform="m:" + ",".join(matrix))
+makes("the stream of noise, with a cutoff", FULL,
+      {"seed": 42, "psi": 0.7, "cutoff": 8, "class": 1, "noise_mode": "stream"}, cutoff=8, klass=1,
+      noise="stream")
+makes("a model without noise inputs ignores the stream", NO_NOISE,
+      {"seed": 42, "psi": 0.7, "noise_mode": "stream"}, noise="none", warning=True)
+makes("neither classes nor noise", NO_NOISE,
+      {"seed": 42, "psi": 0.7, "class": 3, "noise_mode": "stream"}, noise="none", warning=True)
+
+ALIAS_FREE = {**NO_NOISE, "num_ws": 16, "has_transform": True}
+
+
+def moves(name, written, facts=ALIAS_FREE, **request):
+    makes(name, facts, {"seed": 42, "psi": 0.7, **request}, cutoff=facts["num_ws"], noise="none",
+          transform=written)
+
+
+matrix = [1, 0, 0.5, 0, -1.25, 0, 0, 0, 1]
+fine = [0.1, -1 / 3, 1e-50, 16777217, 3.4028234e38, -1e-60, -0.7, 0.30000000000000004, 1]
+makes("a shift and a turn", FULL, {"seed": 42, "psi": 0.7, "class": 1, "translate": [0.25, -1000],
+                                   "rotate": 45}, cutoff=18, klass=1,
+      transform="tr:250000,-1000000000,45000000")
+moves("a shift alone", "tr:0,-1,0", translate=[0, -0.000001])
+moves("a turn alone", "tr:0,0,-90500000", rotate=-90.5)
+moves("a whole turn is a turn", "tr:0,0,360000000", rotate=360)
+moves("no shift and no turn is no transform", "none", translate=[0, 0], rotate=0)
+moves("no shift is no transform", "none", translate=[0, 0])
+moves("a model without transforms may be asked for none", "none", NO_NOISE, translate=[0, 0],
+      rotate=0)
+moves("a matrix", matrix_of(matrix), transform=matrix)
+moves("a matrix that float32 holds only nearly", matrix_of(fine), transform=fine)
+moves("a matrix of no inverse", matrix_of([0] * 9), transform=[0] * 9)
+moves("minus nought in a matrix is nought", matrix_of([2] + [0] * 8), transform=[2] + [-0.0] * 8)
+moves("the identity is no transform", "none", transform=[1, 0, 0, 0, 1, 0, 0, 0, 1])
+moves("the identity with minus nought is no transform", "none",
+      transform=[1, -0.0, 0, 0, 1, 0, 0, -0.0, 1])
 
 refuses("psi above two", PLAIN, {"seed": 1, "psi": 2.000001}, "range")
 refuses("psi below minus two", PLAIN, {"seed": 1, "psi": -2.000001}, "range")
@@ -355,12 +424,17 @@ refuses("a noise seed without random noise", FULL, {"seed": 1, "class": 1, "nois
 refuses("quality nought", PLAIN, {"seed": 1, "quality": 0}, "range")
 refuses("quality 101", PLAIN, {"seed": 1, "quality": 101}, "range")
 refuses("C2PA without a certificate", PLAIN, {"seed": 1, "mark": "c2pa"}, "unsupported")
-refuses("a transform for a model without one", PLAIN, {"seed": 1, "transform": {"tr": [1, 0, 0]}},
+refuses("random noise without a seed where nothing reads noise", NO_NOISE,
+        {"seed": 1, "noise_mode": "random"}, "invalid")
+refuses("a noise seed with the stream", FULL,
+        {"seed": 1, "class": 1, "noise_mode": "stream", "noise_seed": 5}, "invalid")
+refuses("a shift for a model without a transform", PLAIN, {"seed": 1, "translate": [0.000001, 0]},
         "unsupported")
-refuses("a shift beyond 1000", FULL, {"seed": 1, "class": 1, "transform": {"tr": [0, 1000000001, 0]}},
-        "range")
-refuses("a matrix that is not finite", FULL,
-        {"seed": 1, "class": 1, "transform": {"m": matrix[:8] + ["7f800000"]}}, "range")
+refuses("a turn for a model without a transform", PLAIN, {"seed": 1, "rotate": 360}, "unsupported")
+refuses("a matrix for a model without a transform", PLAIN, {"seed": 1, "transform": matrix},
+        "unsupported")
+refuses("a shift beyond 1000", FULL, {"seed": 1, "class": 1, "translate": [0, 1000.000001]}, "range")
+refuses("a turn beyond 1000 degrees", FULL, {"seed": 1, "class": 1, "rotate": -1000.000001}, "range")
 
 
 def no_text(name, old, new, text=TEXT):
@@ -381,10 +455,22 @@ no_text("a cutoff beyond any model", "cutoff=10", "cutoff=65")
 no_text("a class beyond any model", "class=none", "class=65536")
 no_text("an unknown noise mode", "noise=const", "noise=fixed")
 no_text("random noise without a seed", "noise=const", "noise=random")
-no_text("a matrix with infinity", "transform=none",
-        "transform=m:" + ",".join(matrix[:8] + ["7f800000"]))
+written = matrix_of(matrix)
+no_text("a matrix with infinity", "transform=none", "transform=" + written[:-8] + "7f800000")
+no_text("a matrix with NaN", "transform=none", "transform=" + written[:-8] + "ffc00000")
 no_text("a matrix in upper case", "transform=none",
-        "transform=m:" + ",".join(matrix).replace("bfa00000", "BFA00000"))
+        "transform=" + written.replace("bfa00000", "BFA00000"))
+no_text("a matrix of eight numbers", "transform=none", "transform=" + written[:-9])
+no_text("a matrix with minus nought", "transform=none",
+        "transform=" + written.replace("00000000", "80000000", 1))
+no_text("the identity", "transform=none", "transform=" + matrix_of([1, 0, 0, 0, 1, 0, 0, 0, 1]))
+no_text("no shift and no turn", "transform=none", "transform=tr:0,0,0")
+no_text("a shift with a decimal", "transform=none", "transform=tr:0.25,0,0")
+no_text("a shift by minus nought", "transform=none", "transform=tr:-0,0,1")
+no_text("a shift beyond 1000", "transform=none", "transform=tr:1000000001,0,0")
+no_text("a shift without a turn", "transform=none", "transform=tr:1,0")
+no_text("a noise seed beyond 32 bits", "noise=const", "noise=random:4294967296")
+no_text("a stream with a seed", "noise=const", "noise=stream:5")
 no_text("no picture", "size=64x64", "size=0x64")
 no_text("another format", "jpeg:q90:420", "jpeg:q90:444")
 no_text("an unknown mark", "mark=xmp", "mark=exif")
