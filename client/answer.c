@@ -94,6 +94,7 @@ static bool is_model_asked(const struct digest *model, struct text asked)
 const char *answer_check_asked(const struct message_image *image,
                                const struct message_generate *asked, uint32_t seed)
 {
+    struct recipe_request wish = message_recipe_request(asked, seed);
     struct recipe recipe;
     bool ok = recipe_parse(image->recipe.data, image->recipe.len, &recipe, NULL) == ERR_OK &&
               recipe.seed == seed && recipe.psi == asked->psi &&
@@ -102,8 +103,12 @@ const char *answer_check_asked(const struct message_image *image,
 
     /* Some models have no classes and no noise: what was asked is then none. */
     ok = ok && (recipe.class_index == asked->class_index || recipe.class_index < 0);
-    ok = ok && (asked->noise_mode < 0 || (int64_t)recipe.noise == asked->noise_mode ||
+    ok = ok && ((int)recipe.noise == (wish.noise < 0 ? RECIPE_NOISE_CONST : wish.noise) ||
                 recipe.noise == RECIPE_NOISE_NONE);
+    ok = ok && (recipe.noise != RECIPE_NOISE_RANDOM || recipe.noise_seed == wish.noise_seed);
+    /* A cutoff may have become the number of the model's rows: by itself, or because of psi 1. */
+    ok = ok && (wish.cutoff < 0 || recipe.cutoff <= wish.cutoff || wish.psi == 1000000);
+    ok = ok && recipe_transform_is_same(&recipe.transform, &wish.transform);
     return ok ? NULL : "the broker sent another picture than the one asked for";
 }
 

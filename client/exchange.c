@@ -135,6 +135,14 @@ static enum err_code request_create(const struct message *ask, struct request **
     return ERR_OK;
 }
 
+static enum err_code bad_range(const struct field *f, struct err *e)
+{
+    int64_t unit = f->kind == FIELD_DECIMAL || f->kind == FIELD_DECIMALS ? 1000000 : 1;
+
+    return err_set(e, ERR_RANGE, "%s is out of range: it goes from %" PRId64 " to %" PRId64,
+                   f->name, f->min / unit, f->max / unit);
+}
+
 /* What the codec would refuse as a bug of ours is here the user's value. */
 static enum err_code check_fields(const struct message *ask, struct err *e)
 {
@@ -144,7 +152,7 @@ static enum err_code check_fields(const struct message *ask, struct err *e)
         const struct field *f = &table->fields[i];
         const void *at = (const char *)&ask->generate + f->offset;
         const struct text *text = at;
-        int64_t unit = f->kind == FIELD_DECIMAL ? 1000000 : 1;
+        const struct decimals *list = at;
 
         switch (f->kind) {
         case FIELD_INT:
@@ -152,8 +160,12 @@ static enum err_code check_fields(const struct message *ask, struct err *e)
         case FIELD_WORD:
             if (*(const int64_t *)at != f->def &&
                 (*(const int64_t *)at < f->min || *(const int64_t *)at > f->max))
-                return err_set(e, ERR_RANGE, "%s is out of range: it goes from %" PRId64
-                                             " to %" PRId64, f->name, f->min / unit, f->max / unit);
+                return bad_range(f, e);
+            break;
+        case FIELD_DECIMALS:
+            for (size_t k = 0; k < list->count; k++)
+                if (list->items[k] < f->min || list->items[k] > f->max)
+                    return bad_range(f, e);
             break;
         case FIELD_TEXT:
             if (text->len > (size_t)f->max || (f->required && text->len < (size_t)f->min))

@@ -6,6 +6,8 @@
 #include "client/exchange.h"
 #include "proto/number.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,11 +133,45 @@ static struct text text_or_none(const char *string)
     return string ? text_of(string) : (struct text){ NULL, 0 };
 }
 
-static enum err_code read_psi(double psi, int64_t *out, struct err *e)
+static enum err_code read_decimal(const char *name, double value, int64_t *out, struct err *e)
 {
-    if (!number_millionths_of(psi, out))
-        return err_set(e, ERR_RANGE, "psi needs to be a number with at most six decimal places");
+    if (!number_millionths_of(value, out))
+        return err_set(e, ERR_RANGE, "%s needs to be a number with at most six decimal places",
+                       name);
     return ERR_OK;
+}
+
+static enum err_code read_matrix(const double *matrix, struct floats *out, struct err *e)
+{
+    out->count = MESSAGE_FLOATS_MAX;
+    for (size_t i = 0; i < out->count; i++) {
+        if (!(fabs(matrix[i]) <= FLT_MAX))       /* also refuses NaN */
+            return err_set(e, ERR_RANGE, "transform needs nine numbers that float32 can hold");
+        out->items[i] = (float)matrix[i];
+    }
+    return ERR_OK;
+}
+
+/* What is 0 is left out: it moves nothing. */
+static enum err_code read_transform(const struct seedpress_request *request,
+                                    struct message_generate *out, struct err *e)
+{
+    const double *shift = request->translate;
+    bool is_shifted = shift[0] != 0 || shift[1] != 0, is_turned = request->rotate != 0;
+    enum err_code rc = ERR_OK;
+
+    if (request->transform && (is_shifted || is_turned))
+        return err_set(e, ERR_INVALID, "give either transform or translate and rotate");
+    if (request->transform)
+        return read_matrix(request->transform, &out->transform, e);
+    if (is_shifted) {
+        out->translate.count = 2;
+        for (int i = 0; !rc && i < 2; i++)
+            rc = read_decimal("translate", shift[i], &out->translate.items[i], e);
+    }
+    if (!rc && is_turned)
+        rc = read_decimal("rotate", request->rotate, &out->rotate, e);
+    return rc;
 }
 
 /* *seeds holds ask's and is the caller's to free. */
@@ -187,7 +223,9 @@ static enum err_code read_request(const struct seedpress_request *request, struc
     ask->generate.cache = request->cache;
     ask->generate.require_class = text_or_none(request->require_class);
     ask->generate.trace = text_or_none(request->trace);
-    rc = read_psi(request->psi, &ask->generate.psi, e);
+    rc = read_decimal("psi", request->psi, &ask->generate.psi, e);
+    if (!rc)
+        rc = read_transform(request, &ask->generate, e);
     return rc ? rc : read_seeds(request, ask, seeds, e);
 }
 
@@ -443,7 +481,7 @@ static enum err_code read_query(const struct seedpress_query *query, struct mess
     if ((rc = read_digest("recipe key", query->recipe_key, &l->recipe_key, e)) ||
         (rc = read_digest("file hash", query->sha256, &l->sha256, e)) ||
         (rc = read_digest("core hash", query->core_sha256, &l->core_sha256, e)) ||
-        (query->has_psi && (rc = read_psi(query->psi, &l->psi, e))))
+        (query->has_psi && (rc = read_decimal("psi", query->psi, &l->psi, e))))
         return rc;
     l->model = text_or_none(query->model);
     if (query->has_seed)

@@ -131,17 +131,24 @@ enum seedpress_want { SEEDPRESS_WANT_IMAGE = 0, SEEDPRESS_WANT_RECEIPT = 1 };
 enum seedpress_cache { SEEDPRESS_CACHE_USE = 0, SEEDPRESS_CACHE_ONLY = 1,
                        SEEDPRESS_CACHE_BYPASS = 2 };
 
-/* Fill with seedpress_request_init, then set what should differ. */
+/* Fill with seedpress_request_init, then set what should differ. Before version 1.0 a new minor
+ * version may add fields: build with the header of the library that is linked. */
 struct seedpress_request {
     const char *model;              /* "cats", "cats@1a2b3c4d" or 64 hex digits; required */
     const uint32_t *seeds;          /* a list, [count]; NULL: seed, seed + 1, ..., count of them */
     size_t count;                   /* 1; at most SEEDPRESS_SEEDS_MAX */
     uint32_t seed;                  /* 0; with seeds NULL */
     double psi;                     /* 1; -2..2, at most six decimal places */
-    int cutoff;                     /* -1: psi reaches all rows of w */
+    int cutoff;                     /* -1: psi reaches all rows of w; else 0..64 of them */
     int class_index;                /* -1: none; conditional models require one */
     int noise_mode;                 /* enum seedpress_noise; -1: const where the model has noise */
-    int64_t noise_seed;             /* -1: none; SEEDPRESS_NOISE_RANDOM requires one */
+    int64_t noise_seed;             /* -1: none; SEEDPRESS_NOISE_RANDOM requires one, 0..2^32-1 */
+    double translate[2];            /* 0, 0; StyleGAN 3 only: x and y in widths and heights of the
+                                       picture, -1000..1000, at most six decimal places */
+    double rotate;                  /* 0; StyleGAN 3 only: degrees, likewise */
+    const double *transform;        /* NULL: none; StyleGAN 3 only: [9], row by row, what the
+                                       official code puts into synthesis.input.transform, rounded
+                                       to float32. Without translate and rotate */
     int quality;                    /* 90; of the JPEG, 1..100 */
     int mark;                       /* enum seedpress_mark; -1: xmp */
     uint32_t rev;                   /* 0 */

@@ -6,6 +6,7 @@
 #include "client/seedpress.h"
 #include "proto/message.h"
 
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -170,23 +171,29 @@ static struct recipe recipe_of(const char *model, uint32_t seed, int32_t psi)
 }
 
 /* An image message as a good broker would send it. */
-static void take_shot(struct shot *shot, int64_t id, uint32_t seed, int32_t psi)
+static void take_shot_of(struct shot *shot, int64_t id, const struct recipe *recipe)
 {
-    struct recipe recipe = recipe_of("cats", seed, psi);
     struct message_image *image = &shot->m.image;
 
-    snprintf(shot->file, sizeof shot->file, "the picture of seed %u", (unsigned)seed);
-    shot->recipe = recipe_text(&recipe);
+    snprintf(shot->file, sizeof shot->file, "the picture of seed %u", (unsigned)recipe->seed);
+    shot->recipe = recipe_text(recipe);
     message_init(&shot->m, MESSAGE_IMAGE, id);
     *image = (struct message_image){
-        .seed = seed, .psi = psi, .model = recipe.model, .recipe_key = recipe_key(&recipe),
-        .sha256 = digest_of(shot->file, strlen(shot->file)),
+        .seed = recipe->seed, .psi = recipe->psi, .model = recipe->model,
+        .recipe_key = recipe_key(recipe), .sha256 = digest_of(shot->file, strlen(shot->file)),
         .core_sha256 = digest_of("core", 4),
         .recipe = { shot->recipe.text, shot->recipe.len },
         .numerics_class = text_of("cpu-fp32-1"), .encoder = text_of("libjpeg-turbo-2.1.5"),
         .run = 3, .bytes = (int64_t)strlen(shot->file), .source = MESSAGE_SOURCE_LEDGER,
         .queue_ms = 1, .render_ms = 20, .encode_ms = 3, .store_ms = 4, .batch = 8,
     };
+}
+
+static void take_shot(struct shot *shot, int64_t id, uint32_t seed, int32_t psi)
+{
+    struct recipe recipe = recipe_of("cats", seed, psi);
+
+    take_shot_of(shot, id, &recipe);
 }
 
 static void answer_picture(struct link *broker, const struct heard *heard, uint32_t seed)
@@ -286,12 +293,53 @@ static void request_goes_out_with_its_defaults(void **state)
     assert_int_equal(heard.m.generate.cutoff, -1);
     assert_int_equal(heard.m.generate.class_index, -1);
     assert_int_equal(heard.m.generate.noise_mode, -1);
+    assert_int_equal(heard.m.generate.noise_seed, -1);
+    assert_int_equal(heard.m.generate.translate.count, 0);
+    assert_true(heard.m.generate.rotate == INT64_MIN);
+    assert_int_equal(heard.m.generate.transform.count, 0);
     assert_int_equal(heard.m.generate.quality, 90);
     assert_int_equal(heard.m.generate.mark, -1);
     assert_int_equal(heard.m.generate.priority, MESSAGE_NORMAL);
     assert_in_range(heard.m.generate.deadline_ms, 1, PATIENCE_MS);
     assert_int_equal(heard.m.generate.want, MESSAGE_WANT_IMAGE);
     assert_int_equal(heard.m.generate.cache, MESSAGE_CACHE_USE);
+    heard_release(&heard);
+}
+
+static void options_go_out_as_they_were_set(void **state)
+{
+    static const double MATRIX[9] = { 0.1, 0, -0.5, 0, 1, 0, 0, 0, 1 };
+    struct stage *s = *state;
+    struct seedpress_request request = request_of(7);
+    struct heard heard;
+
+    request.cutoff = 8;
+    request.class_index = 3;
+    request.noise_mode = SEEDPRESS_NOISE_RANDOM;
+    request.noise_seed = 4294967295;
+    request.translate[1] = -0.25;
+    request.rotate = 12.5;
+    submit(s->client, &request);
+    hear(s->client, s->broker, &heard);
+    assert_int_equal(heard.m.generate.cutoff, 8);
+    assert_int_equal(heard.m.generate.class_index, 3);
+    assert_int_equal(heard.m.generate.noise_mode, RECIPE_NOISE_RANDOM);
+    assert_int_equal(heard.m.generate.noise_seed, 4294967295);
+    assert_int_equal(heard.m.generate.translate.count, 2);
+    assert_int_equal(heard.m.generate.translate.items[0], 0);
+    assert_int_equal(heard.m.generate.translate.items[1], -250000);
+    assert_int_equal(heard.m.generate.rotate, 12500000);
+    heard_release(&heard);
+
+    request = request_of(7);
+    request.transform = MATRIX;
+    submit(s->client, &request);
+    hear(s->client, s->broker, &heard);
+    assert_int_equal(heard.m.generate.transform.count, 9);
+    for (int i = 0; i < 9; i++)
+        assert_true(heard.m.generate.transform.items[i] == (float)MATRIX[i]);
+    assert_int_equal(heard.m.generate.translate.count, 0);
+    assert_true(heard.m.generate.rotate == INT64_MIN);
     heard_release(&heard);
 }
 
@@ -384,6 +432,8 @@ static void receipt_comes_without_bytes(void **state)
 
 static void requests_that_cannot_be_meant_are_refused(void **state)
 {
+    static const double INFINITE[9] = { 1, 0, 0, 0, 1, 0, 0, 0, INFINITY };
+    static const double TOO_LARGE[9] = { -1e39 }, NOWHERE[9] = { 1, 0, 0, 0, 1, 0, 0, 0, 1 };
     struct stage *s = *state;
     struct seedpress_request r;
     struct seedpress_event event;
@@ -409,6 +459,28 @@ static void requests_that_cannot_be_meant_are_refused(void **state)
     assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
     r = request_of(1), r.cutoff = -2;
     assert_int_equal(seedpress_submit(s->client, &r, &id, NULL), SEEDPRESS_RANGE);
+    r = request_of(1), r.translate[0] = 1000.5;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    assert_string_equal(error.message, "translate is out of range: it goes from -1000 to 1000");
+    r = request_of(1), r.translate[1] = NAN;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    assert_string_equal(error.message,
+                        "translate needs to be a number with at most six decimal places");
+    r = request_of(1), r.rotate = -1001;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    assert_string_equal(error.message, "rotate is out of range: it goes from -1000 to 1000");
+    r = request_of(1), r.rotate = 0.0000001;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    r = request_of(1), r.transform = INFINITE;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    assert_string_equal(error.message, "transform needs nine numbers that float32 can hold");
+    r = request_of(1), r.transform = TOO_LARGE;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    r = request_of(1), r.transform = NOWHERE, r.rotate = 1;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_INVALID);
+    assert_string_equal(error.message, "give either transform or translate and rotate");
+    r = request_of(1), r.noise_seed = 4294967296;
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
     r = request_of(1), r.deadline_ms = 0;
     assert_int_equal(seedpress_submit(s->client, &r, &id, NULL), SEEDPRESS_RANGE);
     r = request_of(1), r.priority = 3;
@@ -442,61 +514,69 @@ static void endpoints_that_cannot_be_meant_are_refused(void **state)
 
 /* ---- hostile brokers ---- */
 
-enum spoil { DAMAGED_FILE, NO_FILE, EMPTY_FILE, DAMAGED_RECIPE, OTHER_SEED, OTHER_PSI, OTHER_MODEL,
-             OTHER_QUALITY, LYING_MODEL, LYING_SEED, RECEIPT, SPOIL_COUNT };
+enum spoil { OTHER_SEED, OTHER_PSI, OTHER_MODEL, OTHER_QUALITY, OTHER_CUTOFF, OTHER_CLASS,
+             OTHER_NOISE, OTHER_NOISE_SEED, OTHER_SHIFT, OTHER_MATRIX, DAMAGED_FILE, NO_FILE,
+             EMPTY_FILE, DAMAGED_RECIPE, LYING_MODEL, LYING_SEED, RECEIPT, SPOIL_COUNT };
 
-/* The picture is of seed 7 at psi 1; a shot that lies about one thing. */
+static struct seedpress_request request_with_options(const char *model)
+{
+    struct seedpress_request request = request_of(7);
+
+    request.model = model;
+    request.psi = 0.5;
+    request.cutoff = 8;
+    request.class_index = 2;
+    request.noise_mode = SEEDPRESS_NOISE_RANDOM;
+    request.noise_seed = 5;
+    request.translate[0] = 0.25;
+    return request;
+}
+
+/* What it should become, but for one thing. */
+static struct recipe recipe_with_options(enum spoil how)
+{
+    struct recipe r = recipe_of(how == OTHER_MODEL ? "dogs" : "cats", how == OTHER_SEED ? 8 : 7,
+                                how == OTHER_PSI ? 600000 : 500000);
+
+    r.quality = how == OTHER_QUALITY ? 10 : 90;
+    r.cutoff = how == OTHER_CUTOFF ? 9 : 8;
+    r.class_index = how == OTHER_CLASS ? 1 : 2;
+    r.noise = how == OTHER_NOISE ? RECIPE_NOISE_STREAM : RECIPE_NOISE_RANDOM;
+    r.noise_seed = how == OTHER_NOISE_SEED ? 6 : 5;
+    r.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 250000 };
+    if (how == OTHER_SHIFT)
+        r.transform.ty = -1;
+    if (how == OTHER_MATRIX)
+        r.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_MATRIX };
+    return r;
+}
+
+/* Spoils the message or its file. Returns what is sent as the file. */
 static const char *spoil_shot(struct shot *shot, enum spoil how)
 {
-    struct recipe other = recipe_of("cats", 7, 1000000);
-    const char *file = shot->file;
-
     switch (how) {
     case DAMAGED_FILE:
         shot->file[0] = 'T';
-        break;
+        return shot->file;
     case NO_FILE:
-        file = NULL;
-        break;
+        return NULL;
     case EMPTY_FILE:
-        file = "";
-        break;
+        return "";
     case DAMAGED_RECIPE:
         shot->recipe.text[shot->recipe.len - 2] ^= 1;
-        break;
-    case OTHER_SEED:
-        other.seed = 8;
-        break;
-    case OTHER_PSI:
-        other.psi = 500000;
-        break;
-    case OTHER_MODEL:
-        other.model = digest_of("dogs", 4);
-        break;
-    case OTHER_QUALITY:
-        other.quality = 10;
-        break;
+        return shot->file;
     case LYING_MODEL:
         shot->m.image.model = digest_of("dogs", 4);
-        break;
+        return shot->file;
     case LYING_SEED:
         shot->m.image.seed = 8;
-        break;
+        return shot->file;
     case RECEIPT:
         shot->m.type = MESSAGE_RECEIPT;
-        file = NULL;
-        break;
-    case SPOIL_COUNT:
-        break;
+        return NULL;
+    default:
+        return shot->file;
     }
-    if (how == OTHER_SEED || how == OTHER_PSI || how == OTHER_MODEL || how == OTHER_QUALITY) {
-        shot->recipe = recipe_text(&other);
-        shot->m.image.recipe.len = shot->recipe.len;
-        shot->m.image.recipe_key = recipe_key(&other);
-        shot->m.image.model = other.model;
-        shot->m.image.psi = other.psi;
-    }
-    return file;
 }
 
 static void picture_that_lies_is_refused(void **state)
@@ -506,20 +586,25 @@ static void picture_that_lies_is_refused(void **state)
     char model[80];
 
     snprintf(model, sizeof model, "cats@%.8s", digest_hex(&cats).text);
-    for (int how = 0; how < SPOIL_COUNT; how++) {
-        struct seedpress_request request = request_of(7);
+    for (int how = 0; how <= SPOIL_COUNT; how++) {
+        struct seedpress_request request = request_with_options(model);
+        struct recipe recipe = recipe_with_options((enum spoil)how);
         struct seedpress_error error;
         struct heard heard;
         struct shot shot;
         const char *file;
-        int64_t id;
+        int64_t id = submit(s->client, &request);
 
-        request.model = model;
-        id = submit(s->client, &request);
         hear(s->client, s->broker, &heard);
-        take_shot(&shot, heard.m.id, 7, 1000000);
+        take_shot_of(&shot, heard.m.id, &recipe);
         file = spoil_shot(&shot, (enum spoil)how);
         send_message(s->broker, &heard.parcel.from, &shot.m, file);
+        if (how == SPOIL_COUNT) {    /* no lie */
+            expect_picture(s->client, id, 7);
+            expect_done(s->client, id, 1, 0);
+            heard_release(&heard);
+            break;
+        }
         expect_error(s->client, id, SEEDPRESS_BUG, &error);
         assert_int_equal(strncmp(error.message, "the broker sent", 15), 0);
         expect_done(s->client, id, 1, 1);
@@ -1033,6 +1118,7 @@ int main(void)
 #define AT_STAGE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     static const struct CMUnitTest TESTS[] = {
         AT_STAGE(request_goes_out_with_its_defaults),
+        AT_STAGE(options_go_out_as_they_were_set),
         AT_STAGE(picture_arrives_whole),
         AT_STAGE(range_and_list_give_a_picture_each),
         AT_STAGE(receipt_comes_without_bytes),
