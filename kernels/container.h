@@ -21,13 +21,13 @@ struct container_tensor {
 };
 
 /* Reads data[0..len), which is borrowed and must outlive *out. What it is shows in its first bytes.
- * ERR_FILE when it ends too early, ERR_INVALID when it is malformed, ERR_UNSUPPORTED, ERR_NOMEM. On
+ * All tensors together have no more values than the file has bytes. ERR_FILE when it ends too early, ERR_INVALID when it is malformed, ERR_UNSUPPORTED, ERR_NOMEM. On
  * success *out is the caller's to destroy; on failure it is NULL. */
 enum err_code container_parse(const void *data, size_t len, struct container **out,
                               struct err *e);
 void container_destroy(struct container **self);
 
-/* "safetensors" */
+/* What kind of file it is: "safetensors" or "pkl". */
 const char *container_word(const struct container *self);
 
 /* Gives the notes away: the caller destroys them. Once only. */

@@ -11,6 +11,8 @@
 
 enum { ALIGN_FLOATS = 16 };     /* every tensor starts where any vector unit likes it */
 
+static const size_t FILE_BYTES_MAX = (size_t)16 << 30;
+
 struct model {
     enum model_arch arch;
     union {                                 /* arch says which */
@@ -169,10 +171,8 @@ static const char *shape_text(const struct tensor_need *need, char out[64])
 
 /* Finds the stored tensor of each need, checks its shape, and sums up the room for all. */
 static enum err_code match_tensors(const struct model *self, const struct container *file,
-                                   size_t file_len, struct container_tensor *stored,
-                                   size_t *floats, struct err *e)
+                                   struct container_tensor *stored, size_t *floats, struct err *e)
 {
-    size_t values = 0;
     char shape[64];
 
     *floats = 0;
@@ -184,23 +184,18 @@ static enum err_code match_tensors(const struct model *self, const struct contai
         if (!has_shape(&stored[i], need))
             return err_set(e, ERR_INVALID, "tensor \"%s\" has not the shape %s", need->name,
                            shape_text(need, shape));
-        /* Neither sum can overflow: ARCH_TENSORS_MAX shapes, each of bounded dimensions. */
-        values += stored[i].count;
+        /* Cannot overflow: a file has no more values than bytes. */
         *floats += (stored[i].count + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
     }
-    /* No value takes less than 2 bytes, so a small file cannot ask for much memory. */
-    if (values > file_len / 2)
-        return err_set(e, ERR_INVALID, "%zu bytes cannot hold the %zu values of the tensors",
-                       file_len, values);
     return ERR_OK;
 }
 
 static enum err_code copy_tensors(struct model *self, const struct container *file,
-                                  size_t file_len, struct err *e)
+                                  struct err *e)
 {
     struct container_tensor stored[ARCH_TENSORS_MAX];
     size_t floats, at = 0;
-    enum err_code rc = match_tensors(self, file, file_len, stored, &floats, e);
+    enum err_code rc = match_tensors(self, file, stored, &floats, e);
 
     if (rc)
         return rc;
@@ -283,7 +278,7 @@ enum err_code model_parse(const void *data, size_t len, struct model **out, stru
     if (rc)
         goto done;
     self->count = list_tensors(self, self->need);
-    rc = copy_tensors(self, file, len, e);
+    rc = copy_tensors(self, file, e);
     if (rc)
         goto done;
     fill_facts(self);
@@ -305,7 +300,7 @@ enum err_code model_open(const char *path, struct model **out, struct err *e)
     uint8_t *data;
     size_t len;
     struct err why;
-    enum err_code rc = file_read(path, MODEL_FILE_BYTES_MAX, &data, &len, e);
+    enum err_code rc = file_read(path, FILE_BYTES_MAX, &data, &len, e);
 
     *out = NULL;
     if (rc)
@@ -335,47 +330,19 @@ void model_destroy(struct model **self)
     *self = NULL;
 }
 
-/* All notes of self, and the source if none is noted yet. */
-static enum err_code copy_notes(const struct model *self, const struct digest *source,
-                                struct notes *out, struct err *e)
-{
-    const char *key, *value;
-
-    for (size_t i = 0; i < notes_count(self->notes); i++) {
-        enum err_code rc;
-
-        notes_at(self->notes, i, &key, &value);
-        rc = notes_add(out, key, value, e);
-        if (rc)
-            return rc;
-    }
-    if (!source || notes_find(out, "source_sha256"))
-        return ERR_OK;
-    return notes_add(out, "source_sha256", digest_hex(source).text, e);
-}
-
-enum err_code model_format(const struct model *self, const struct digest *source, uint8_t **out,
-                           size_t *len, struct err *e)
+enum err_code model_format(const struct model *self, uint8_t **out, size_t *len, struct err *e)
 {
     struct safetensors_item items[ARCH_TENSORS_MAX];
-    struct notes *notes;
-    enum err_code rc;
 
     *out = NULL;
     if (!self->values)
         return err_set(e, ERR_BUG, "the model's values were dropped");
-    notes = notes_create();
-    rc = notes ? copy_notes(self, source, notes, e)
-               : err_set(e, ERR_NOMEM, "no memory for a model's notes");
-    for (size_t i = 0; !rc && i < self->count; i++) {
+    for (size_t i = 0; i < self->count; i++) {
         const struct model_tensor *t = &self->tensor[i];
 
         items[i] = (struct safetensors_item){ t->name, t->rank, t->shape, t->data, t->count };
     }
-    if (!rc)
-        rc = safetensors_format(notes, items, self->count, out, len, e);
-    notes_destroy(&notes);
-    return rc;
+    return safetensors_format(self->notes, items, self->count, out, len, e);
 }
 
 /* ---- what it says ---- */

@@ -7,14 +7,11 @@
 #include "kernels/stylegan1_arch.h"
 #include "kernels/stylegan2_arch.h"
 #include "kernels/stylegan3_arch.h"
-#include "proto/digest.h"
 #include "proto/err.h"
 #include "proto/recipe.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-#define MODEL_FILE_BYTES_MAX ((size_t)16 << 30)
 
 enum model_arch { MODEL_STYLEGAN1, MODEL_STYLEGAN2, MODEL_STYLEGAN3 };
 
@@ -42,12 +39,9 @@ void model_destroy(struct model **self);
  * from then on; names, shapes, facts and notes stay. Not while another thread uses the model. */
 void model_drop_values(struct model *self);
 
-/* The bytes of a .safetensors file (F32) of the same digest: the tensors that are used and all
- * notes, and as the note source_sha256, unless there is one already, source (may be NULL): the
- * SHA-256 of the file that this model was made of. For free(). ERR_NOMEM; ERR_BUG when the values
- * have been dropped. */
-enum err_code model_format(const struct model *self, const struct digest *source, uint8_t **out,
-                           size_t *len, struct err *e);
+/* The bytes of a .safetensors file of the same digest: the tensors that are used, as F32, and all
+ * notes. For free(). ERR_NOMEM; ERR_BUG when the values have been dropped. */
+enum err_code model_format(const struct model *self, uint8_t **out, size_t *len, struct err *e);
 
 enum model_arch model_arch(const struct model *self);
 const char *model_arch_word(const struct model *self);   /* "stylegan2" */

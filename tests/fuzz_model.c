@@ -16,7 +16,7 @@ static void check_written_again(const struct model *model)
     uint8_t *data;
     size_t len;
 
-    if (model_format(model, NULL, &data, &len, &e) || model_parse(data, len, &again, &e) ||
+    if (model_format(model, &data, &len, &e) || model_parse(data, len, &again, &e) ||
         !digest_equal(&model_facts(again)->digest, &model_facts(model)->digest))
         abort();
     model_destroy(&again);

@@ -1,6 +1,8 @@
 /* Model files: what a good one gives, and that every kind of bad one is refused with words that say
  * what is wrong. Each bad file is a good one (kit_model) with one thing spoiled. */
 #include "kernels/model.h"
+
+#include "base/file.h"
 #include "tests/kit_model.h"
 
 #include <setjmp.h>
@@ -12,7 +14,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 static const struct kit_model_options TINY = { 0 };
+
+/* One of each architecture, with all that it can have. */
+static const struct kit_model_options KINDS[] = {
+    { .arch = "stylegan1", .c_dim = 2 },
+    { .arch = "stylegan2", .c_dim = 2 },
+    { .arch = "stylegan3", .c_dim = 2 },
+    { .arch = "stylegan3", .radial = true },
+};
 
 struct file {
     uint8_t *bytes;
@@ -150,7 +162,7 @@ static void digests_are_those_recorded(void **state)
     };
 
     (void)state;
-    for (size_t row = 0; row < sizeof ROWS / sizeof ROWS[0]; row++) {
+    for (size_t row = 0; row < COUNT(ROWS); row++) {
         struct model *model;
         struct err e;
 
@@ -254,7 +266,7 @@ static void f16_is_widened_exactly(void **state)
     };
 
     (void)state;
-    for (size_t row = 0; row < sizeof ROWS / sizeof ROWS[0]; row++) {
+    for (size_t row = 0; row < COUNT(ROWS); row++) {
         struct file f = make(&(struct kit_model_options){ .half = true });
         uint8_t *at = kit_model_data(f.bytes, f.len, "mapping.w_avg");
 
@@ -291,6 +303,155 @@ static void conditional_model_has_its_classes(void **state)
     assert_int_equal(model_tensor_find(model, "mapping.embed.weight")->count, 12);
     model_destroy(&model);
     free(f.bytes);
+}
+
+/* ---- StyleGAN 1 and 3 ---- */
+
+static void each_architecture_gives_its_facts(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < COUNT(KINDS); k++) {
+        struct file f = make(&KINDS[k]);
+        struct model *model = parse(&f);
+        const struct model_facts *facts = model_facts(model);
+        bool is3 = strcmp(KINDS[k].arch, "stylegan3") == 0;
+
+        assert_string_equal(model_arch_word(model), KINDS[k].arch);
+        assert_string_equal(model_file_word(model), "safetensors");
+        assert_int_equal(model_stylegan1(model) != NULL, k == 0);
+        assert_int_equal(model_stylegan2(model) != NULL, k == 1);
+        assert_int_equal(model_stylegan3(model) != NULL, is3);
+        assert_int_equal(facts->width, 8);
+        assert_int_equal(facts->height, 8);
+        assert_int_equal(facts->num_ws, is3 ? 5 : 4);
+        assert_int_equal(facts->c_dim, KINDS[k].c_dim);
+        assert_true(facts->noise_modes & 1u << RECIPE_NOISE_NONE);
+        assert_int_equal(facts->noise_modes >> RECIPE_NOISE_CONST & 1, !is3);
+        model_destroy(&model);
+        free(f.bytes);
+    }
+}
+
+/* What decides the pixels and shows in no shape. */
+static void digest_sees_the_keys_of_stylegan3(void **state)
+{
+    static const char *const EDITS[][2] = {
+        { "\"output_scale\":\"0.25\"", "\"output_scale\":\"0.5\"" },
+        { "\"first_cutoff\":\"1\"", "\"first_cutoff\":\"1.0000000000000002\"" },
+        { "\"first_stopband\":\"1.5\"", "\"first_stopband\":\"1.6\"" },
+        { "\"last_stopband_rel\":\"1.25\"", "\"last_stopband_rel\":\"1.5\"" },
+        { "\"conv_clamp\":\"256\"", "\"conv_clamp\":\"none\"" },
+    };
+    const struct kit_model_options options = { .arch = "stylegan3" };
+    struct digest before = digest_with(&options);
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(EDITS); i++) {
+        struct file f = make(&options);
+
+        assert_true(kit_model_edit(&f.bytes, &f.len, EDITS[i][0], EDITS[i][1]));
+        struct model *model = parse(&f);
+
+        assert_false(digest_equal(&before, &model_facts(model)->digest));
+        model_destroy(&model);
+        free(f.bytes);
+    }
+}
+
+static void digest_sees_no_other_way_to_write_a_number(void **state)
+{
+    const struct kit_model_options options = { .arch = "stylegan3" };
+    struct digest before = digest_with(&options);
+    struct file f = make(&options);
+
+    (void)state;
+    assert_true(kit_model_edit(&f.bytes, &f.len, "\"0.25\"", "\"2.50e-01\""));
+    assert_true(kit_model_edit(&f.bytes, &f.len, "\"256\"", "\"256.0\""));
+    assert_true(kit_model_edit(&f.bytes, &f.len, "num_fp16_res\":\"4", "num_fp16_res\":\"0"));
+    struct model *model = parse(&f);
+
+    assert_true(digest_equal(&before, &model_facts(model)->digest));
+    model_destroy(&model);
+    free(f.bytes);
+}
+
+static void network_that_is_not_fully_grown_is_refused(void **state)
+{
+    static const char *const NAMES[] = { "lod", "synthesis/lod" };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(NAMES); i++) {
+        struct file f;
+        struct err e;
+
+        assert_int_equal(file_read("tests/golden/sg1_cond_16/sg1_cond_16.safetensors", 1 << 20,
+                                   &f.bytes, &f.len, &e), ERR_OK);
+        kit_model_data(f.bytes, f.len, NAMES[i])[3] = 0x3f;   /* 0.5 */
+        check_refused(f, ERR_UNSUPPORTED, NAMES[i]);
+    }
+}
+
+/* ---- writing ---- */
+
+static struct file format(const struct model *model)
+{
+    struct file f;
+    struct err e;
+
+    if (model_format(model, &f.bytes, &f.len, &e))
+        fail_msg("%s", e.msg);
+    return f;
+}
+
+static void what_is_written_is_the_same_model(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < COUNT(KINDS); k++) {
+        struct kit_model_options options = KINDS[k];
+
+        options.notes = ",\"name\":\"\\u0001 \\\"\\\\ \u00fc\",\"unknown\":\"\"";
+        options.entries = ",\"a.b\":{\"dtype\":\"I64\",\"shape\":[0],\"data_offsets\":[0,0]}";
+        options.half = true;
+        struct file in = make(&options);
+        struct model *model = parse(&in);
+        struct file out = format(model);
+        struct model *again = parse(&out);
+        struct file twice = format(again);
+
+        assert_true(digest_equal(&model_facts(model)->digest, &model_facts(again)->digest));
+        assert_string_equal(model_note(again, "name"), "\001 \"\\ \u00fc");
+        assert_string_equal(model_note(again, "unknown"), "");
+        assert_int_equal(out.len, twice.len);
+        assert_memory_equal(out.bytes, twice.bytes, out.len);
+        assert_int_equal((8 + out.bytes[0] + 256 * out.bytes[1]) % 64, 0);
+        model_destroy(&model);
+        model_destroy(&again);
+        free(in.bytes);
+        free(out.bytes);
+        free(twice.bytes);
+    }
+}
+
+static void dropped_values_leave_everything_else(void **state)
+{
+    struct file f = make(&TINY);
+    struct model *model = parse(&f);
+    struct digest digest = model_facts(model)->digest;
+    struct err e;
+
+    (void)state;
+    model_drop_values(model);
+    model_drop_values(model);       /* again is fine */
+    for (size_t i = 0; i < model_tensor_count(model); i++)
+        assert_null(model_tensor_at(model, i)->data);
+    assert_int_equal(model_tensor_find(model, "mapping.fc0.weight")->count, 16);
+    assert_true(digest_equal(&digest, &model_facts(model)->digest));
+    assert_string_equal(model_note(model, "arch"), "stylegan2");
+    free(f.bytes);
+    f.bytes = (uint8_t *)&f;
+    assert_int_equal(model_format(model, &f.bytes, &f.len, &e), ERR_BUG);
+    assert_null(f.bytes);
+    model_destroy(&model);
 }
 
 /* ---- files that end too early or too late ---- */
@@ -602,7 +763,7 @@ static void each_missing_key_is_named(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++) {
+    for (size_t i = 0; i < COUNT(KEYS); i++) {
         char from[64], to[64], says[64];
 
         snprintf(from, sizeof from, "\"%s\":", KEYS[i]);
@@ -618,7 +779,7 @@ static void numbers_that_are_malformed_are_refused(void **state)
                                        "99999999999999999999" };
 
     (void)state;
-    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+    for (size_t i = 0; i < COUNT(BAD); i++) {
         char to[64];
 
         snprintf(to, sizeof to, "\"z_dim\":\"%s\"", BAD[i]);
@@ -681,22 +842,24 @@ static void other_forms_of_stylegan2_are_refused_by_name(void **state)
 
 static void each_missing_tensor_is_named(void **state)
 {
-    struct file f = make(&(struct kit_model_options){ .c_dim = 2 });
-    struct model *model = parse(&f);
-
     (void)state;
-    for (size_t i = 0; i < model_tensor_count(model); i++) {
-        struct file spoiled = make(&(struct kit_model_options){ .c_dim = 2 });
-        char from[80], to[80], says[96];
+    for (size_t k = 0; k < COUNT(KINDS); k++) {
+        struct file f = make(&KINDS[k]);
+        struct model *model = parse(&f);
 
-        snprintf(from, sizeof from, "\"%s\":", model_tensor_at(model, i)->name);
-        snprintf(to, sizeof to, "\"other\":");
-        snprintf(says, sizeof says, "tensor \"%s\" is missing", model_tensor_at(model, i)->name);
-        assert_true(kit_model_edit(&spoiled.bytes, &spoiled.len, from, to));
-        check_refused(spoiled, ERR_INVALID, says);
+        for (size_t i = 0; i < model_tensor_count(model); i++) {
+            struct file spoiled = make(&KINDS[k]);
+            char from[80], says[96];
+
+            snprintf(from, sizeof from, "\"%s\":", model_tensor_at(model, i)->name);
+            snprintf(says, sizeof says, "tensor \"%s\" is missing",
+                     model_tensor_at(model, i)->name);
+            assert_true(kit_model_edit(&spoiled.bytes, &spoiled.len, from, "\"other\":"));
+            check_refused(spoiled, ERR_INVALID, says);
+        }
+        model_destroy(&model);
+        free(f.bytes);
     }
-    model_destroy(&model);
-    free(f.bytes);
 }
 
 static void wrong_shapes_are_named_with_the_right_one(void **state)
@@ -713,7 +876,7 @@ static void values_that_are_not_finite_are_refused(void **state)
                                     0xffffffffu };
 
     (void)state;
-    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+    for (size_t i = 0; i < COUNT(BAD); i++) {
         struct file f = make(&TINY);
         uint8_t *at = kit_model_data(f.bytes, f.len, "synthesis.b8.conv1.weight");
 
@@ -729,7 +892,7 @@ static void f16_values_that_are_not_finite_are_refused(void **state)
     static const uint16_t BAD[] = { 0x7c00, 0xfc00, 0x7e00, 0x7c01 };
 
     (void)state;
-    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+    for (size_t i = 0; i < COUNT(BAD); i++) {
         struct file f = make(&(struct kit_model_options){ .half = true });
         uint8_t *at = kit_model_data(f.bytes, f.len, "mapping.fc1.bias");
 
@@ -754,6 +917,12 @@ int main(void)
         cmocka_unit_test(f16_is_widened_exactly),
         cmocka_unit_test(header_may_end_in_spaces),
         cmocka_unit_test(conditional_model_has_its_classes),
+        cmocka_unit_test(each_architecture_gives_its_facts),
+        cmocka_unit_test(digest_sees_the_keys_of_stylegan3),
+        cmocka_unit_test(digest_sees_no_other_way_to_write_a_number),
+        cmocka_unit_test(network_that_is_not_fully_grown_is_refused),
+        cmocka_unit_test(what_is_written_is_the_same_model),
+        cmocka_unit_test(dropped_values_leave_everything_else),
         cmocka_unit_test(missing_file_is_named),
         cmocka_unit_test(bad_file_is_named_with_the_reason),
         cmocka_unit_test(file_cut_anywhere_is_refused),
