@@ -1,13 +1,16 @@
 /* model -- what is known of models. Each word after it is a row in SUBCOMMANDS[]. */
 #include "client/command.h"
 
+#include "base/file.h"
 #include "client/contact.h"
 #include "kernels/model.h"
 
 #include <cjson/cJSON.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char cmd_model_help[] =
@@ -16,19 +19,51 @@ const char cmd_model_help[] =
     "usage: seedpress model list\n"
     "       seedpress model use NAME@DIGEST\n"
     "       seedpress model inspect FILE\n"
+    "       seedpress model convert IN OUT.safetensors\n"
     "\n"
     "  list           models that the broker knows, and how many workers have them; '*'\n"
     "                 stands at the names that the ledger binds\n"
     "  use            binds NAME, for everybody, to the known model whose digest begins with\n"
     "                 DIGEST (4 hex digits or more)\n"
-    "  inspect FILE   checks a model file (.safetensors) and prints its digest, by which\n"
-    "                 recipes name it, its architecture, and what it says of its licence\n"
+    "  inspect FILE   checks a model file (.safetensors, or an official .pkl of StyleGAN 1, 2,\n"
+    "                 2-ADA or 3) and prints its digest, by which recipes name it, its\n"
+    "                 architecture, and what it says of its licence. A .pkl is read, never run\n"
+    "  convert IN OUT writes the generator of IN (either kind of file) as a .safetensors file,\n"
+    "                 which workers serve: the same model, by the same digest\n"
     "\n"
     "examples:\n"
     "  seedpress model list\n"
     "  seedpress model use cats@1a2b3c4d\n"
     "  seedpress model inspect avatars64.safetensors\n"
-    "  seedpress --json model inspect avatars64.safetensors\n";
+    "  seedpress --json model inspect avatars64.safetensors\n"
+    "  seedpress model convert stylegan3-t-ffhq-1024x1024.pkl ffhq.safetensors\n";
+
+/* ---- files ---- */
+
+/* The files after the subcommand's name, of which there are to be so many: *first is the first. */
+static int take_files(const struct command_context *ctx, int argc, char **argv, int count,
+                      const char *needs, char ***first)
+{
+    static const struct option NO_OPTIONS[] = { { NULL, 0, NULL, 0 } };
+
+    optind = 0;                      /* glibc: begin anew */
+    opterr = 0;
+    if (getopt_long(argc, argv, ":", NO_OPTIONS, NULL) != -1)
+        return command_usage(ctx, "model", "unknown option \"%.40s\"", argv[optind - 1]);
+    if (argc - optind != count)
+        return command_usage(ctx, "model", "%s", needs);
+    *first = argv + optind;
+    return EXIT_OK;
+}
+
+/* To the engine a malformed or strange file is invalid input; here it is the file that is bad, not
+ * the command line. */
+static int fail_file(const struct command_context *ctx, struct err *e)
+{
+    if (e->code == ERR_INVALID || e->code == ERR_RANGE || e->code == ERR_UNSUPPORTED)
+        e->code = ERR_FILE;
+    return command_fail(ctx, e);
+}
 
 /* ---- model inspect ---- */
 
@@ -43,6 +78,7 @@ static const char *const NOISE_WORDS[RECIPE_NOISE_COUNT] = {
     [RECIPE_NOISE_STREAM] = "stream",
 };
 
+/* Values of the tensors that are used; planes of noise are among them. */
 static uint64_t count_parameters(const struct model *model)
 {
     uint64_t count = 0;
@@ -70,14 +106,23 @@ static void print_text(const struct model *model)
             print_harmless(model_note(model, NOTES[i]));
             putchar('\n');
         }
+    if (!model_note(model, "licence"))
+        printf("%-14snot stated in the file; the official StyleGAN weights are for "
+               "non-commercial use\n", "licence");
     printf("%-14s%s\n", "digest", digest_hex(&f->digest).text);
     printf("%-14s%s\n", "architecture", model_arch_word(model));
+    printf("%-14s%s\n", "format", model_file_word(model));
     printf("%-14s%d x %d pixels\n", "size", f->width, f->height);
     printf("%-14sz_dim %d, w_dim %d, num_ws %d\n", "latents", f->z_dim, f->w_dim, f->num_ws);
     if (f->c_dim > 0)
         printf("%-14s0..%d\n", "classes", f->c_dim - 1);
     else
         printf("%-14snone\n", "classes");
+    if (model_arch(model) != MODEL_STYLEGAN1) {
+        printf("%-14s", "conv_clamp");
+        print_harmless(model_note(model, "conv_clamp"));
+        putchar('\n');
+    }
     printf("%-14s", "noise modes");
     for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
         if (f->noise_modes & 1u << k) {
@@ -86,6 +131,14 @@ static void print_text(const struct model *model)
         }
     printf("\n%-14s%zu, %" PRIu64 " parameters\n", "tensors", model_tensor_count(model),
            count_parameters(model));
+}
+
+/* 0: none. */
+static float clamp_of(const struct model *model)
+{
+    if (model_stylegan2(model))
+        return model_stylegan2(model)->conv_clamp;
+    return model_stylegan3(model) ? model_stylegan3(model)->conv_clamp : 0.0f;
 }
 
 static void print_json(const struct model *model)
@@ -99,12 +152,17 @@ static void print_json(const struct model *model)
             cJSON_AddStringToObject(root, NOTES[i], model_note(model, NOTES[i]));
     cJSON_AddStringToObject(root, "digest", digest_hex(&f->digest).text);
     cJSON_AddStringToObject(root, "architecture", model_arch_word(model));
+    cJSON_AddStringToObject(root, "format", model_file_word(model));
     cJSON_AddNumberToObject(root, "width", f->width);
     cJSON_AddNumberToObject(root, "height", f->height);
     cJSON_AddNumberToObject(root, "z_dim", f->z_dim);
     cJSON_AddNumberToObject(root, "w_dim", f->w_dim);
     cJSON_AddNumberToObject(root, "num_ws", f->num_ws);
     cJSON_AddNumberToObject(root, "c_dim", f->c_dim);
+    if (clamp_of(model) > 0)
+        cJSON_AddNumberToObject(root, "conv_clamp", (double)clamp_of(model));
+    else
+        cJSON_AddNullToObject(root, "conv_clamp");
     modes = cJSON_AddArrayToObject(root, "noise_modes");
     for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
         if (f->noise_modes & 1u << k)
@@ -116,28 +174,84 @@ static void print_json(const struct model *model)
 
 static int inspect(const struct command_context *ctx, int argc, char **argv)
 {
-    static const struct option NO_OPTIONS[] = { { NULL, 0, NULL, 0 } };
     struct model *model = NULL;
     struct err e;
-    int opt;
+    char **file;
+    int code = take_files(ctx, argc, argv, 1, "model inspect needs one file", &file);
 
-    optind = 0;                      /* glibc: begin anew */
-    opterr = 0;
-    opt = getopt_long(argc, argv, ":", NO_OPTIONS, NULL);
-    if (opt != -1)
-        return command_usage(ctx, "model", "unknown option \"%.40s\"", argv[optind - 1]);
-    if (argc - optind != 1)
-        return command_usage(ctx, "model", "model inspect needs one file");
-    if (model_open(argv[optind], &model, &e)) {
-        if (e.code == ERR_INVALID)
-            e.code = ERR_FILE;       /* malformed is the file, not the command line */
-        return command_fail(ctx, &e);
-    }
+    if (code)
+        return code;
+    if (model_open(file[0], &model, &e))
+        return fail_file(ctx, &e);
     if (ctx->json)
         print_json(model);
     else
         print_text(model);
     model_destroy(&model);
+    return EXIT_OK;
+}
+
+/* ---- model convert ---- */
+
+/* Gives the digest of in, which out has when it is read again. */
+static enum err_code convert_file(const char *in, const char *out, struct digest *digest,
+                                  struct err *e)
+{
+    struct model *model = NULL, *written = NULL;
+    uint8_t *data = NULL;
+    size_t len;
+    enum err_code rc = model_open(in, &model, e);
+
+    if (!rc)
+        rc = model_format(model, &data, &len, e);
+    if (rc)
+        goto done;
+    *digest = model_facts(model)->digest;
+    model_destroy(&model);           /* one of the two in memory at a time */
+    rc = file_write_atomic(out, data, len, e);
+    free(data);
+    data = NULL;
+    if (!rc)
+        rc = model_open(out, &written, e);
+    if (!rc && !digest_equal(digest, &model_facts(written)->digest))
+        rc = err_set(e, ERR_FILE, "\"%.90s\" holds another model than was written", out);
+done:
+    free(data);
+    model_destroy(&model);
+    model_destroy(&written);
+    return rc;
+}
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t text_len = strlen(text), end_len = strlen(end);
+
+    return text_len > end_len && strcmp(text + text_len - end_len, end) == 0;
+}
+
+static int convert(const struct command_context *ctx, int argc, char **argv)
+{
+    struct digest digest;
+    struct err e;
+    char **file;
+    int code = take_files(ctx, argc, argv, 2, "model convert needs IN and OUT.safetensors", &file);
+
+    if (code)
+        return code;
+    if (!ends_in(file[1], ".safetensors"))   /* also: IN and OUT are easily swapped */
+        return command_usage(ctx, "model", "\"%.90s\" does not end in .safetensors, which is what "
+                             "model convert writes", file[1]);
+    if (convert_file(file[0], file[1], &digest, &e))
+        return fail_file(ctx, &e);
+    if (ctx->json) {
+        cJSON *line = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(line, "in", file[0]);
+        cJSON_AddStringToObject(line, "out", file[1]);
+        cJSON_AddStringToObject(line, "digest", digest_hex(&digest).text);
+        command_print(line);
+    } else
+        printf("%s is now %s\ndigest %s\n", file[0], file[1], digest_hex(&digest).text);
     return EXIT_OK;
 }
 
@@ -242,6 +356,7 @@ static const struct subcommand {
     { "list", list },
     { "use", use },
     { "inspect", inspect },
+    { "convert", convert },
 };
 enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 
