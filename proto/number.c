@@ -1,10 +1,12 @@
 #include "proto/number.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MILLION = 1000000 };
+enum { MILLION = 1000000, DOUBLE_TEXT_MAX = 64 };
 
 static bool is_digit(char c)
 {
@@ -57,6 +59,58 @@ bool number_parse_millionths(const char *text, size_t len, int64_t *out)
     if (negative && v == 0)
         return false;
     *out = negative ? -v : v;
+    return true;
+}
+
+/* Steps over digits; false when there is none. */
+static bool skip_digits(const char *text, size_t len, size_t *at)
+{
+    size_t from = *at;
+
+    while (*at < len && is_digit(text[*at]))
+        ++*at;
+    return *at > from;
+}
+
+/* -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)? */
+static bool is_json_number(const char *text, size_t len)
+{
+    size_t at = len > 0 && text[0] == '-' ? 1 : 0, whole = at;
+
+    if (!skip_digits(text, len, &at) || (text[whole] == '0' && at > whole + 1))
+        return false;
+    if (at < len && text[at] == '.') {
+        at++;
+        if (!skip_digits(text, len, &at))
+            return false;
+    }
+    if (at < len && (text[at] == 'e' || text[at] == 'E')) {
+        at++;
+        at += at < len && (text[at] == '+' || text[at] == '-');
+        if (!skip_digits(text, len, &at))
+            return false;
+    }
+    return at == len;
+}
+
+bool number_parse_double(const char *text, size_t len, double *out)
+{
+    char copy[DOUBLE_TEXT_MAX + 1];
+    locale_t c_locale;
+    double v;
+
+    if (len > DOUBLE_TEXT_MAX || !is_json_number(text, len))
+        return false;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);   /* the program's may have a comma */
+    if (c_locale == (locale_t)0)
+        return false;
+    v = strtod_l(copy, NULL, c_locale);
+    freelocale(c_locale);
+    if (!isfinite(v))
+        return false;
+    *out = v;
     return true;
 }
 

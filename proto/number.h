@@ -19,6 +19,10 @@ bool number_parse_millionths(const char *text, size_t len, int64_t *out);
  * of 0.7): false for NaN, infinities, anything finer, and beyond +-1e9. */
 bool number_millionths_of(double value, int64_t *out);
 
+/* Any finite number as JSON writes it, to the nearest double: "0.7", "-1.5e-3", "-0". No '+' before
+ * it, no ".5" or "5.", no more than 64 bytes. */
+bool number_parse_double(const char *text, size_t len, double *out);
+
 /* The shortest decimal: 700000 gives "0.7". Returns the text's length; out holds 24 bytes. */
 size_t number_format_millionths(int64_t millionths, char out[24]);
 

@@ -1,5 +1,6 @@
 #include "proto/number.h"
 
+#include <float.h>
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -53,6 +54,7 @@ static void all_else_is_no_whole_number(void **state)
 static void only_the_bytes_that_were_given_are_read(void **state)
 {
     int64_t v;
+    double d;
 
     (void)state;
     assert_true(number_parse("1234", 2, &v));
@@ -60,6 +62,9 @@ static void only_the_bytes_that_were_given_are_read(void **state)
     assert_false(number_parse("12\0003", 4, &v));
     assert_true(number_parse_millionths("0.75", 3, &v));
     assert_true(v == 700000);
+    assert_true(number_parse_double("0.75e", 4, &d));
+    assert_true(d == 0.75);
+    assert_false(number_parse_double("1\0002", 3, &d));
 }
 
 static void decimals_with_six_places_are_read(void **state)
@@ -132,6 +137,44 @@ static void minus_nought_is_nought(void **state)
     assert_true(v == 0);
 }
 
+static void doubles_are_read_as_json_writes_them(void **state)
+{
+    static const struct { const char *text; double value; } GOOD[] = {
+        { "0", 0 }, { "-0", -0.0 }, { "0.0", 0 }, { "1", 1 }, { "-1.25", -1.25 }, { "0.1", 0.1 },
+        { "1e3", 1000 }, { "1E+3", 1000 }, { "-2.5e-3", -0.0025 }, { "1e-400", 0 },
+        { "0.70710678118654757", 0.70710678118654757 }, { "1.7976931348623157e308", DBL_MAX },
+        { "0.3333333333333333333333333333333333333333333333333333333333333", 1.0 / 3 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(GOOD); i++) {
+        double v = 99;
+
+        if (!number_parse_double(GOOD[i].text, strlen(GOOD[i].text), &v))
+            fail_msg("\"%s\" was not read", GOOD[i].text);
+        assert_memory_equal(&v, &GOOD[i].value, sizeof v);
+    }
+}
+
+static void all_else_is_no_double(void **state)
+{
+    static const char *const BAD[] = {
+        "", "-", "+1", ".5", "5.", "-.5", "01", "-00", "1e", "1e+", "1e1.5", "1.e3", "0x10", "1p3",
+        "inf", "-inf", "nan", "infinity", " 1", "1 ", "1,5", "1e309", "-1e309", "1_0", "--1",
+        "1.2.3",
+        "0.33333333333333333333333333333333333333333333333333333333333333333",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(BAD); i++) {
+        double v = 99;
+
+        if (number_parse_double(BAD[i], strlen(BAD[i]), &v))
+            fail_msg("\"%s\" was read as %g", BAD[i], v);
+        assert_true(v == 99);
+    }
+}
+
 static void the_shortest_decimal_is_written(void **state)
 {
     static const struct reading PAIRS[] = {
@@ -167,6 +210,7 @@ static void no_locale_matters(void **state)
 {
     char text[24];
     int64_t v;
+    double d;
 
     (void)state;
     if (!setlocale(LC_ALL, "de_DE.UTF-8"))
@@ -175,6 +219,8 @@ static void no_locale_matters(void **state)
     assert_string_equal(text, "-1.5");
     assert_true(number_parse_millionths("0.7", 3, &v));
     assert_false(number_parse_millionths("0,7", 3, &v));
+    assert_true(number_parse_double("0.5", 3, &d));
+    assert_true(d == 0.5);
     setlocale(LC_ALL, "C");
 }
 
@@ -189,6 +235,8 @@ int main(void)
         cmocka_unit_test(doubles_and_floats_that_stand_for_a_decimal_are_it),
         cmocka_unit_test(what_is_finer_than_six_places_is_refused),
         cmocka_unit_test(minus_nought_is_nought),
+        cmocka_unit_test(doubles_are_read_as_json_writes_them),
+        cmocka_unit_test(all_else_is_no_double),
         cmocka_unit_test(the_shortest_decimal_is_written),
         cmocka_unit_test(what_is_written_is_read_back),
         cmocka_unit_test(no_locale_matters),
