@@ -312,7 +312,7 @@ static enum err_code check_list(const msgpack_object *o, const struct field *f, 
     if (o->type != MSGPACK_OBJECT_ARRAY)
         return err_set(e, ERR_INVALID, "field \"%s\" needs a list of numbers", f->name);
     if (o->via.array.size != f->most)
-        return err_set(e, ERR_RANGE, "field \"%s\" needs %zu numbers; %u were given", f->name,
+        return err_set(e, ERR_RANGE, "field \"%s\" needs %zu numbers, not %u", f->name,
                        f->most, o->via.array.size);
     return ERR_OK;
 }

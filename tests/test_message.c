@@ -780,16 +780,16 @@ static void lists_of_another_length_or_kind_are_refused(void **state)
         enum err_code code;
         const char *words;
     } BAD[] = {
-        { "translate", as_double, 0.5, 0, ERR_RANGE, "needs 2 numbers; 0 were given" },
-        { "translate", as_double, 0.5, 1, ERR_RANGE, "needs 2 numbers; 1 were given" },
-        { "translate", as_double, 0.5, 3, ERR_RANGE, "needs 2 numbers; 3 were given" },
-        { "translate", as_double, 0.5, 60000, ERR_RANGE, "needs 2 numbers; 60000 were given" },
+        { "translate", as_double, 0.5, 0, ERR_RANGE, "needs 2 numbers, not 0" },
+        { "translate", as_double, 0.5, 1, ERR_RANGE, "needs 2 numbers, not 1" },
+        { "translate", as_double, 0.5, 3, ERR_RANGE, "needs 2 numbers, not 3" },
+        { "translate", as_double, 0.5, 60000, ERR_RANGE, "needs 2 numbers, not 60000" },
         { "translate", as_double, 0.1234567, 2, ERR_RANGE, "more than six decimal places" },
         { "translate", as_double, 1000.000001, 2, ERR_RANGE, "goes from -1000 to 1000" },
         { "translate", as_double, NAN, 2, ERR_RANGE, "goes from -1000 to 1000" },
         { "translate", as_string, 0, 2, ERR_INVALID, "needs a number" },
-        { "transform", as_double, 1, 8, ERR_RANGE, "needs 9 numbers; 8 were given" },
-        { "transform", as_double, 1, 10, ERR_RANGE, "needs 9 numbers; 10 were given" },
+        { "transform", as_double, 1, 8, ERR_RANGE, "needs 9 numbers, not 8" },
+        { "transform", as_double, 1, 10, ERR_RANGE, "needs 9 numbers, not 10" },
         { "transform", as_double, NAN, 9, ERR_RANGE, "no finite float32" },
         { "transform", as_float, -INFINITY, 9, ERR_RANGE, "no finite float32" },
         { "transform", as_double, 1e39, 9, ERR_RANGE, "no finite float32" },
