@@ -6,12 +6,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "client/contact.h"
+#include "client/picture_options.h"
 #include "client/progress.h"
-#include "client/seeds.h"
-#include "client/target.h"
 
 #include <cjson/cJSON.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,15 +21,7 @@ const char cmd_generate_help[] =
     "usage: seedpress generate --model M --seeds LIST [OPTIONS]\n"
     "\n"
     "  --model M            a name (cats), name and digest (cats@1a2b3c4d), or a digest\n"
-    "  --seed N             one picture; N is 0..4294967295\n"
-    "  --seeds LIST         several, such as 0-9,12\n"
-    "  --psi P              truncation, -2..2 with at most six places; default 1 (none)\n"
-    "  --cutoff K           rows of w that truncation reaches; default all\n"
-    "  --class C            class of a conditional model\n"
-    "  --noise-mode MODE    none, const, random or stream; default const where the model\n"
-    "                       has noise\n"
-    "  --noise-seed N       with --noise-mode random\n"
-    "  --quality Q          of the JPEG, 1..100; default 90\n"
+    PICTURE_OPTIONS_HELP
     "  -o, --output WHERE   a .jpg file (one seed) or a folder; default: this folder; files\n"
     "                       in folders are named seed0000.jpg and so on, and replaced\n"
     "  --want WHAT          image, or receipt: no file, only hashes; default image\n"
@@ -47,6 +37,8 @@ const char cmd_generate_help[] =
     "  seedpress generate --model avatars64 --seeds 0-99 --psi 0.7 -o pictures\n"
     "  seedpress generate --model avatars64 --seed 42 -o 42.jpg\n"
     "  seedpress --json generate --model avatars64 --seeds 0-9 --want receipt\n"
+    "  seedpress generate --model cats --seed 42 --noise-mode random --noise-seed 7\n"
+    "  seedpress generate --model faces3 --seed 42 --translate 0.2,0 --rotate 15\n"
     "\n"
     "exit code 3: some pictures are there, those that are missing are listed\n";
 
@@ -61,8 +53,9 @@ enum {
 };
 
 struct options {
-    const char *seed, *seeds, *output;
+    struct picture_options picture;
     struct seedpress_request request;
+    double matrix[9];               /* the request's transform, if it has one */
     struct target target;
     int timeout_s;
 };
@@ -100,22 +93,12 @@ struct run {
 /* ---- the command line ---- */
 
 enum {
-    OPT_MODEL = 256, OPT_SEED, OPT_SEEDS, OPT_PSI, OPT_CUTOFF, OPT_CLASS, OPT_NOISE_MODE,
-    OPT_NOISE_SEED, OPT_QUALITY, OPT_WANT, OPT_CACHE, OPT_REQUIRE_CLASS, OPT_PRIORITY,
+    OPT_MODEL = PICTURE_OPTIONS_OWN, OPT_WANT, OPT_CACHE, OPT_REQUIRE_CLASS, OPT_PRIORITY,
     OPT_DEADLINE_MS, OPT_TIMEOUT,
 };
 
 static const struct option OPTIONS[] = {
     { "model", required_argument, NULL, OPT_MODEL },
-    { "seed", required_argument, NULL, OPT_SEED },
-    { "seeds", required_argument, NULL, OPT_SEEDS },
-    { "psi", required_argument, NULL, OPT_PSI },
-    { "cutoff", required_argument, NULL, OPT_CUTOFF },
-    { "class", required_argument, NULL, OPT_CLASS },
-    { "noise-mode", required_argument, NULL, OPT_NOISE_MODE },
-    { "noise-seed", required_argument, NULL, OPT_NOISE_SEED },
-    { "quality", required_argument, NULL, OPT_QUALITY },
-    { "output", required_argument, NULL, 'o' },
     { "want", required_argument, NULL, OPT_WANT },
     { "cache", required_argument, NULL, OPT_CACHE },
     { "require-class", required_argument, NULL, OPT_REQUIRE_CLASS },
@@ -126,96 +109,59 @@ static const struct option OPTIONS[] = {
 };
 
 /* In the order of seedpress.h's enums, from 0 on. */
-static const char *const NOISE_WORDS[] = { "none", "const", "random", "stream", NULL };
 static const char *const WANT_WORDS[] = { "image", "receipt", NULL };
 static const char *const CACHE_WORDS[] = { "use", "only", "bypass", NULL };
 static const char *const PRIORITY_WORDS[] = { "high", "normal", "low", NULL };
 
-static enum err_code read_word(const char *option, const char *const *words, int *out,
-                               struct err *e)
+static enum err_code take_option(void *command, int opt, struct err *e)
 {
-    char known[80] = "";
-    size_t len = 0;
-
-    for (int i = 0; words[i]; i++) {
-        if (strcmp(words[i], optarg) == 0) {
-            *out = i;
-            return ERR_OK;
-        }
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "", words[i]);
-    }
-    return err_set(e, ERR_INVALID, "%s is one of %s, not \"%.40s\"", option, known, optarg);
-}
-
-static enum err_code read_int(const char *option, int min, int max, int *out, struct err *e)
-{
-    int64_t v = *out;
-    enum err_code rc = command_read_whole(option, optarg, min, max, &v, e);
-
-    *out = (int)v;
-    return rc;
-}
-
-static enum err_code read_psi(double *out, struct err *e)
-{
-    int64_t millionths;
-    enum err_code rc = command_read_millionths("--psi", optarg, &millionths, e);
-
-    if (!rc && (millionths < -2000000 || millionths > 2000000))
-        rc = err_set(e, ERR_RANGE, "--psi %.40s is out of range: -2..2", optarg);
-    if (!rc)
-        *out = (double)millionths / 1e6;
-    return rc;
-}
-
-static enum err_code take_option(struct options *out, int opt, struct err *e)
-{
+    struct options *out = command;
     struct seedpress_request *r = &out->request;
 
     switch (opt) {
     case OPT_MODEL:
         r->model = optarg;
         return ERR_OK;
-    case OPT_SEED:
-        out->seed = optarg;
-        return ERR_OK;
-    case OPT_SEEDS:
-        out->seeds = optarg;
-        return ERR_OK;
-    case 'o':
-        out->output = optarg;
-        return ERR_OK;
-    case OPT_PSI:
-        return read_psi(&r->psi, e);
-    case OPT_CUTOFF:
-        return read_int("--cutoff", 0, 64, &r->cutoff, e);
-    case OPT_CLASS:
-        return read_int("--class", 0, 65535, &r->class_index, e);
-    case OPT_NOISE_MODE:
-        return read_word("--noise-mode", NOISE_WORDS, &r->noise_mode, e);
-    case OPT_NOISE_SEED:
-        return command_read_whole("--noise-seed", optarg, 0, UINT32_MAX, &r->noise_seed, e);
-    case OPT_QUALITY:
-        return read_int("--quality", 1, 100, &r->quality, e);
     case OPT_WANT:
-        return read_word("--want", WANT_WORDS, &r->want, e);
+        return command_read_word("--want", optarg, WANT_WORDS, &r->want, e);
     case OPT_CACHE:
-        return read_word("--cache", CACHE_WORDS, &r->cache, e);
+        return command_read_word("--cache", optarg, CACHE_WORDS, &r->cache, e);
     case OPT_REQUIRE_CLASS:
         r->require_class = optarg;
         return ERR_OK;
     case OPT_PRIORITY:
-        return read_word("--priority", PRIORITY_WORDS, &r->priority, e);
+        return command_read_word("--priority", optarg, PRIORITY_WORDS, &r->priority, e);
     case OPT_DEADLINE_MS:
-        return read_int("--deadline-ms", 1, DEADLINE_MS_MAX, &r->deadline_ms, e);
+        return command_read_int("--deadline-ms", optarg, 1, DEADLINE_MS_MAX, &r->deadline_ms, e);
     default:
-        return read_int("--timeout", 1, TIMEOUT_S_MAX, &out->timeout_s, e);
+        return command_read_int("--timeout", optarg, 1, TIMEOUT_S_MAX, &out->timeout_s, e);
     }
+}
+
+/* The wish as the library takes it. */
+static void set_wish(struct options *options)
+{
+    const struct recipe_request *wish = &options->picture.wish;
+    struct seedpress_request *r = &options->request;
+
+    r->psi = (double)wish->psi / 1e6;
+    r->cutoff = wish->cutoff;
+    r->class_index = wish->class_index;
+    r->noise_mode = wish->noise;
+    r->noise_seed = wish->noise_seed;
+    r->quality = wish->quality;
+    r->translate[0] = (double)wish->transform.tx / 1e6;
+    r->translate[1] = (double)wish->transform.ty / 1e6;
+    r->rotate = (double)wish->transform.degrees / 1e6;
+    for (int i = 0; i < 9; i++)
+        options->matrix[i] = wish->transform.m[i];
+    if (wish->transform.kind == RECIPE_TRANSFORM_MATRIX)
+        r->transform = options->matrix;
 }
 
 static enum err_code find_target(struct options *options, struct err *e)
 {
-    enum err_code rc = target_of(options->output, &options->target, e);
+    enum err_code rc = target_of(options->picture.output, &options->target, e);
 
     if (options->request.want == SEEDPRESS_WANT_RECEIPT)
         options->target.kind = TARGET_NONE;
@@ -226,45 +172,23 @@ static enum err_code find_target(struct options *options, struct err *e)
 
 /* False: *code is the exit code. */
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
-                         struct options *out, int *code)
+                         struct options *out, struct seeds *seeds, int *code)
 {
+    struct picture_own own = { OPTIONS, take_option, out };
     struct err e;
-    int opt;
 
     *out = (struct options){ .timeout_s = TIMEOUT_S };
     seedpress_request_init(&out->request);
     out->request.deadline_ms = 0;    /* not given */
-    *code = EXIT_OK;
-    optind = 0;                      /* glibc: begin anew, also after another command line */
-    opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:", OPTIONS, NULL)) != -1) {
-        if (opt == '?' || opt == ':')
-            *code = command_bad_option(ctx, argv, opt);
-        else if (take_option(out, opt, &e))
-            *code = command_usage(ctx, argv[0], "%s", e.msg);
-        if (*code)
-            return false;
-    }
-    if (optind < argc)
-        *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
-    else if (!out->request.model)
+    if (!picture_options_read(ctx, argc, argv, &own, &out->picture, code))
+        return false;
+    if (!out->request.model)
         *code = command_usage(ctx, argv[0], "which model? Say --model NAME");
-    else if (!out->seed == !out->seeds)
-        *code = command_usage(ctx, argv[0], "which pictures? Say either --seed N or --seeds LIST");
     else if (find_target(out, &e))
         *code = command_usage(ctx, argv[0], "%s", e.msg);
-    return *code == EXIT_OK;
-}
-
-static bool read_seeds(const struct command_context *ctx, const char *command,
-                       const struct options *options, struct seeds *out, int *code)
-{
-    struct err e;
-
-    *code = EXIT_OK;
-    if (seeds_choose(options->seed, options->seeds, out, &e) ||
-        target_takes(&options->target, out->count, &e))
-        *code = command_usage(ctx, command, "%s", e.msg);
+    else
+        picture_options_settle(ctx, argv[0], &out->picture, &out->target, seeds, code);
+    set_wish(out);
     return *code == EXIT_OK;
 }
 
@@ -621,8 +545,7 @@ int cmd_generate_run(const struct command_context *ctx, int argc, char **argv)
     struct err e;
     int code;
 
-    if (!read_options(ctx, argc, argv, &options, &code) ||
-        !read_seeds(ctx, argv[0], &options, &run.seeds, &code))
+    if (!read_options(ctx, argc, argv, &options, &run.seeds, &code))
         goto done;
     code = contact_open(ctx, &run.sp);
     if (code)

@@ -7,16 +7,14 @@
 #include "base/file.h"
 #include "base/mark.h"
 #include "base/npy.h"
+#include "client/picture_options.h"
 #include "client/png.h"
 #include "client/progress.h"
-#include "client/seeds.h"
-#include "client/target.h"
 #include "kernels/backend.h"
 #include "kernels/model.h"
 #include "kernels/picture.h"
 
 #include <cjson/cJSON.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,15 +26,9 @@ const char cmd_render_help[] =
     "usage: seedpress render --model-file FILE --seed N|--seeds LIST [OPTIONS]\n"
     "\n"
     "  --model-file FILE    the model, .safetensors\n"
-    "  --seed N             one picture; N is 0..4294967295\n"
-    "  --seeds LIST         several, such as 0-9,12\n"
-    "  --psi P              truncation, -2..2 with at most six places; default 1 (none)\n"
-    "  --cutoff K           rows of w that truncation reaches; default all\n"
-    "  --class C            class of a conditional model\n"
-    "  --noise-mode MODE    const or none; default const where the model has noise\n"
+    PICTURE_OPTIONS_HELP
     "  -o, --output WHERE   a file (.jpg or .png; one seed) or a folder; default: this\n"
     "                       folder; files in folders are named seed0000.jpg and so on\n"
-    "  --quality Q          of the JPEG, 1..100; default 90\n"
     "  --backend NAME       auto, cpu or cuda; default auto\n"
     "  --threads N          of the CPU backend; default 0, one for each core\n"
     "  --batch N            pictures rendered together; changes no pixel; default 8\n"
@@ -49,16 +41,19 @@ const char cmd_render_help[] =
     "examples:\n"
     "  seedpress render --model-file avatars64.safetensors --seed 42 --psi 0.7 -o 42.jpg\n"
     "  seedpress render --model-file avatars64.safetensors --seeds 0-9,12 -o pictures\n"
-    "  seedpress render --model-file avatars64.safetensors --seed 0 --dump-image 0.npy\n";
+    "  seedpress render --model-file avatars64.safetensors --seed 0 --dump-image 0.npy\n"
+    "  seedpress render --model-file faces3.safetensors --seed 42 --rotate 15 -o 42.png\n"
+    "  seedpress render --model-file faces3.safetensors --seed 42 -o 42.png \\\n"
+    "      --transform 1,0,0.25,0,1,0,0,0,1\n";
 
 enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256 };
 
 enum dump { DUMP_Z, DUMP_WS, DUMP_IMAGE, DUMP_U8, DUMP_COUNT };
 
 struct options {
-    const char *model_file, *seed, *seeds, *output, *backend;
+    const char *model_file, *backend;
     const char *dump[DUMP_COUNT];   /* file names; NULL: not wanted */
-    struct recipe_request request;  /* its seed is filled in for each picture */
+    struct picture_options picture;
     int threads, batch;
     struct target target;           /* what output is; NONE: only arrays are wanted */
 };
@@ -82,25 +77,16 @@ struct run {
 
 /* ---- the command line ---- */
 
-enum {                              /* above every character, so that no letter means one of them */
-    OPT_MODEL_FILE = 256, OPT_SEED, OPT_SEEDS, OPT_PSI, OPT_CUTOFF, OPT_CLASS, OPT_NOISE_MODE,
-    OPT_BACKEND, OPT_THREADS, OPT_BATCH, OPT_QUALITY,
+enum {
+    OPT_MODEL_FILE = PICTURE_OPTIONS_OWN, OPT_BACKEND, OPT_THREADS, OPT_BATCH,
     OPT_DUMP,                       /* + enum dump */
 };
 
 static const struct option OPTIONS[] = {
     { "model-file", required_argument, NULL, OPT_MODEL_FILE },
-    { "seed", required_argument, NULL, OPT_SEED },
-    { "seeds", required_argument, NULL, OPT_SEEDS },
-    { "psi", required_argument, NULL, OPT_PSI },
-    { "cutoff", required_argument, NULL, OPT_CUTOFF },
-    { "class", required_argument, NULL, OPT_CLASS },
-    { "noise-mode", required_argument, NULL, OPT_NOISE_MODE },
     { "backend", required_argument, NULL, OPT_BACKEND },
     { "threads", required_argument, NULL, OPT_THREADS },
     { "batch", required_argument, NULL, OPT_BATCH },
-    { "quality", required_argument, NULL, OPT_QUALITY },
-    { "output", required_argument, NULL, 'o' },
     { "dump-z", required_argument, NULL, OPT_DUMP + DUMP_Z },
     { "dump-ws", required_argument, NULL, OPT_DUMP + DUMP_WS },
     { "dump-image", required_argument, NULL, OPT_DUMP + DUMP_IMAGE },
@@ -108,59 +94,21 @@ static const struct option OPTIONS[] = {
     { NULL, 0, NULL, 0 },
 };
 
-static enum err_code read_noise_mode(const char *text, int *out, struct err *e)
+static enum err_code take_option(void *command, int opt, struct err *e)
 {
-    if (strcmp(text, "const") == 0)
-        *out = RECIPE_NOISE_CONST;
-    else if (strcmp(text, "none") == 0)
-        *out = RECIPE_NOISE_NONE;
-    else
-        return err_set(e, ERR_INVALID, "--noise-mode is const or none, not \"%.40s\"", text);
-    return ERR_OK;
-}
+    struct options *out = command;
 
-static enum err_code read_int(const char *option, int min, int max, int *out, struct err *e)
-{
-    int64_t v = *out;
-    enum err_code rc = command_read_whole(option, optarg, min, max, &v, e);
-
-    *out = (int)v;
-    return rc;
-}
-
-/* One option that getopt_long knows, with its value in optarg. */
-static enum err_code take_option(struct options *out, int opt, struct err *e)
-{
     switch (opt) {
     case OPT_MODEL_FILE:
         out->model_file = optarg;
         return ERR_OK;
-    case OPT_SEED:
-        out->seed = optarg;
-        return ERR_OK;
-    case OPT_SEEDS:
-        out->seeds = optarg;
-        return ERR_OK;
     case OPT_BACKEND:
         out->backend = optarg;
         return ERR_OK;
-    case 'o':
-        out->output = optarg;
-        return ERR_OK;
-    case OPT_PSI:
-        return command_read_millionths("--psi", optarg, &out->request.psi, e);
-    case OPT_CUTOFF:
-        return read_int("--cutoff", 0, RECIPE_WS_MAX, &out->request.cutoff, e);
-    case OPT_CLASS:
-        return read_int("--class", 0, RECIPE_CLASS_MAX, &out->request.class_index, e);
-    case OPT_NOISE_MODE:
-        return read_noise_mode(optarg, &out->request.noise, e);
     case OPT_THREADS:
-        return read_int("--threads", 0, THREADS_MAX, &out->threads, e);
+        return command_read_int("--threads", optarg, 0, THREADS_MAX, &out->threads, e);
     case OPT_BATCH:
-        return read_int("--batch", 1, BATCH_MAX, &out->batch, e);
-    case OPT_QUALITY:
-        return read_int("--quality", 1, 100, &out->request.quality, e);
+        return command_read_int("--batch", optarg, 1, BATCH_MAX, &out->batch, e);
     default:
         out->dump[opt - OPT_DUMP] = optarg;
         return ERR_OK;
@@ -169,9 +117,9 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
 
 static enum err_code find_target(struct options *options, struct err *e)
 {
-    enum err_code rc = target_of(options->output, &options->target, e);
+    enum err_code rc = target_of(options->picture.output, &options->target, e);
 
-    for (int k = 0; !options->output && k < DUMP_COUNT; k++)
+    for (int k = 0; !options->picture.output && k < DUMP_COUNT; k++)
         if (options->dump[k])
             options->target.kind = TARGET_NONE;
     return rc;
@@ -179,49 +127,24 @@ static enum err_code find_target(struct options *options, struct err *e)
 
 /* Reads argv and checks what can be checked with no file open. False: *code is the exit code. */
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
-                         struct options *out, int *code)
+                         struct options *out, struct seeds *seeds, int *code)
 {
+    struct picture_own own = { OPTIONS, take_option, out };
     struct err e;
-    int opt;
 
-    *out = (struct options){ .backend = "auto", .batch = BATCH_DEFAULT,
-                             .request = RECIPE_REQUEST_DEFAULT };
-    *code = EXIT_OK;
-    optind = 0;                      /* glibc: begin anew, also after another command line */
-    opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:", OPTIONS, NULL)) != -1) {
-        if (opt == '?' || opt == ':')
-            *code = command_bad_option(ctx, argv, opt);
-        else if (take_option(out, opt, &e))
-            *code = command_usage(ctx, argv[0], "%s", e.msg);
-        if (*code)
-            return false;
-    }
-    if (optind < argc)
-        *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
-    else if (!out->model_file)
+    *out = (struct options){ .backend = "auto", .batch = BATCH_DEFAULT };
+    if (!picture_options_read(ctx, argc, argv, &own, &out->picture, code))
+        return false;
+    if (!out->model_file)
         *code = command_usage(ctx, argv[0], "which model? Say --model-file FILE");
-    else if (!out->seed == !out->seeds)
-        *code = command_usage(ctx, argv[0], "which pictures? Say either --seed N or --seeds LIST");
     else if (find_target(out, &e))
         *code = command_usage(ctx, argv[0], "%s", e.msg);
-    return *code == EXIT_OK;
-}
-
-/* --seed and --seeds, and what only one of several pictures can have. */
-static bool read_seeds(const struct command_context *ctx, const char *command,
-                       const struct options *options, struct seeds *out, int *code)
-{
-    struct err e;
-
-    *code = EXIT_OK;
-    if (seeds_choose(options->seed, options->seeds, out, &e) ||
-        target_takes(&options->target, out->count, &e))
-        *code = command_usage(ctx, command, "%s", e.msg);
+    else
+        picture_options_settle(ctx, argv[0], &out->picture, &out->target, seeds, code);
     for (int k = 0; k < DUMP_COUNT && !*code; k++)
-        if (options->dump[k] && out->count > 1)
-            *code = command_usage(ctx, command, "arrays are dumped of one seed, not of %" PRIu32,
-                                  out->count);
+        if (out->dump[k] && seeds->count > 1)
+            *code = command_usage(ctx, argv[0], "arrays are dumped of one seed, not of %" PRIu32,
+                                  seeds->count);
     return *code == EXIT_OK;
 }
 
@@ -247,7 +170,7 @@ static void close_run(struct run *run)
 static enum err_code resolve(const struct run *run, uint32_t seed, struct recipe *out,
                              const char **warning, struct err *e)
 {
-    struct recipe_request request = run->options->request;
+    struct recipe_request request = run->options->picture.wish;
 
     request.seed = seed;
     return recipe_resolve(&request, model_facts(run->model), out, warning, e);
@@ -477,8 +400,7 @@ int cmd_render_run(const struct command_context *ctx, int argc, char **argv)
     int64_t start_ms;
     int code = EXIT_OK;
 
-    if (!read_options(ctx, argc, argv, &options, &code) ||
-        !read_seeds(ctx, argv[0], &options, &run.seeds, &code))
+    if (!read_options(ctx, argc, argv, &options, &run.seeds, &code))
         goto done;
     if (open_run(&run, &e)) {
         code = command_fail(ctx, &e);

@@ -101,6 +101,17 @@ enum err_code command_read_whole(const char *option, const char *text, int64_t m
     return ERR_OK;
 }
 
+enum err_code command_read_int(const char *option, const char *text, int min, int max, int *out,
+                               struct err *e)
+{
+    int64_t v;
+    enum err_code rc = command_read_whole(option, text, min, max, &v, e);
+
+    if (!rc)
+        *out = (int)v;
+    return rc;
+}
+
 enum err_code command_read_millionths(const char *option, const char *text, int64_t *out,
                                       struct err *e)
 {
@@ -109,4 +120,20 @@ enum err_code command_read_millionths(const char *option, const char *text, int6
                        "%s needs a number with at most six places, such as 0.7, not \"%.40s\"",
                        option, text);
     return ERR_OK;
+}
+
+enum err_code command_read_word(const char *option, const char *text, const char *const *words,
+                                int *out, struct err *e)
+{
+    char known[80] = "";
+    size_t len = 0;
+
+    for (int i = 0; words[i]; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *out = i;
+            return ERR_OK;
+        }
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "", words[i]);
+    }
+    return err_set(e, ERR_INVALID, "%s is one of %s, not \"%.40s\"", option, known, text);
 }

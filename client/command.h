@@ -53,7 +53,12 @@ void command_print(struct cJSON *take_object);
 /* Values of options; e names the option, as in "--batch". ERR_INVALID, ERR_RANGE. */
 enum err_code command_read_whole(const char *option, const char *text, int64_t min, int64_t max,
                                  int64_t *out, struct err *e);
+enum err_code command_read_int(const char *option, const char *text, int min, int max, int *out,
+                               struct err *e);
 enum err_code command_read_millionths(const char *option, const char *text, int64_t *out,
                                       struct err *e);
+/* *out is the index of text in words, which end in NULL. */
+enum err_code command_read_word(const char *option, const char *text, const char *const *words,
+                                int *out, struct err *e);
 
 #endif

@@ -357,28 +357,17 @@ static void what_is_wrong_is_said_in_words_with_its_exit_code(void **state)
         { { "render", "--model-file", MODEL, "--seed", "1", "--seeds", "2" }, 2,
           "which pictures?" },
         { { "render", "--model-file", MODEL, "--seed" }, 2, "option --seed needs a value" },
-        { { "render", "--model-file", MODEL, "--seed", "x" }, 2, "\"x\" is not a seed" },
-        { { "render", "--model-file", MODEL, "--seed", "-1" }, 2, "seed -1 is out of range" },
         { { "render", "--model-file", MODEL, "--seed", "4294967296" }, 2, "0..4294967295" },
         { { "render", "--model-file", MODEL, "--seed", "0-3" }, 2, "--seed is one seed" },
         { { "render", "--model-file", MODEL, "--seeds", "3-0" }, 2, "\"3-0\" run backwards" },
         { { "render", "--model-file", MODEL, "--seeds", "0-10000000" }, 2, "10000000" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--psi", "2.000001" }, 2, "-2 to 2" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--psi", "0.1234567" }, 2,
-          "six places" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--psi", "nan" }, 2, "not \"nan\"" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--cutoff", "-1" }, 2,
-          "--cutoff -1 is out of range" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--class", "-1" }, 2,
-          "--class -1 is out of range" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--quality", "0" }, 2,
-          "--quality 0 is out of range: 1..100" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--quality", "101" }, 2, "1..100" },
         { { "render", "--model-file", MODEL, "--seed", "0", "--batch", "0" }, 2, "1..256" },
         { { "render", "--model-file", MODEL, "--seed", "0", "--threads", "x" }, 2,
           "--threads needs a whole number" },
-        { { "render", "--model-file", MODEL, "--seed", "0", "--noise-mode", "random" }, 2,
-          "--noise-mode is const or none, not \"random\"" },
+        { { "render", "--model-file", MODEL, "--seed", "0", "--rotate", "15" }, 2,
+          "this model has no transform to translate and rotate with; only StyleGAN 3 models" },
+        { { "render", "--model-file", MODEL, "--seed", "0", "--transform", "1,0,0,0,1,0,0,0,2" },
+          2, "this model has no transform; only StyleGAN 3 models have one" },
         { { "render", "--model-file", MODEL, "--seed", "0", "--backend", "abacus" }, 2, "abacus" },
         { { "render", "--model-file", MODEL, "--seed", "0", "-o", "x.gif" }, 2, ".gif" },
         { { "render", "--model-file", MODEL, "--seeds", "0-1", "-o", "x.jpg" }, 2,
@@ -422,6 +411,97 @@ static void what_is_wrong_is_said_in_words_with_its_exit_code(void **state)
         assert_string_equal(ran.out, "");
         ran_release(&ran);
     }
+}
+
+/* Before a broker is asked or a file is read. */
+static void options_of_a_picture_mean_the_same_to_generate_and_render(void **state)
+{
+    static const struct {
+        const char *args[5];
+        const char *words;
+    } CASES[] = {
+        { { "--seed", "x" }, "\"x\" is not a seed" },
+        { { "--seed", "-1" }, "seed -1 is out of range" },
+        { { "--psi", "2.000001" }, "--psi 2.000001 is out of range: -2..2" },
+        { { "--psi", "0.1234567" }, "six places" },
+        { { "--psi", "nan" }, "not \"nan\"" },
+        { { "--cutoff", "-1" }, "--cutoff -1 is out of range" },
+        { { "--cutoff", "65" }, "--cutoff 65 is out of range: 0..64" },
+        { { "--class", "-1" }, "--class -1 is out of range" },
+        { { "--class", "x" }, "--class needs a whole number, not \"x\"" },
+        { { "--quality", "0" }, "--quality 0 is out of range: 1..100" },
+        { { "--quality", "101" }, "1..100" },
+        { { "--noise-mode", "fixed" },
+          "--noise-mode is one of none, const, random, stream, not \"fixed\"" },
+        { { "--noise-mode", "random" }, "--noise-mode random needs --noise-seed N" },
+        { { "--noise-seed", "5" }, "--noise-seed goes with --noise-mode random only" },
+        { { "--noise-mode", "stream", "--noise-seed", "5" },
+          "--noise-seed goes with --noise-mode random only" },
+        { { "--noise-mode", "random", "--noise-seed", "4294967296" },
+          "--noise-seed 4294967296 is out of range: 0..4294967295" },
+        { { "--translate", "0.5" }, "--translate needs two numbers, X,Y; 1 was given" },
+        { { "--translate", "" }, "--translate needs two numbers, X,Y; 1 was given" },
+        { { "--translate", "1,2,3" }, "--translate needs two numbers, X,Y; 3 were given" },
+        { { "--translate", "1," }, "\"\" is no number with at most six places" },
+        { { "--translate", "0.1234567,0" }, "\"0.1234567\" is no number with at most six places" },
+        { { "--translate", "0,1000.5" }, "\"1000.5\" is out of range: -1000..1000" },
+        { { "--rotate", "x" }, "--rotate needs a number with at most six places" },
+        { { "--rotate", "-1001" }, "--rotate -1001 is out of range: -1000..1000" },
+        { { "--transform", "1,0,0,0,1,0,0,0" },
+          "--transform needs nine numbers, row by row; 8 were given" },
+        { { "--transform", "1,0,0,0,1,0,0,0,1,0" }, "row by row; 10 were given" },
+        { { "--transform", "1,0,0,0,1,0,0,0,nan" }, "row by row; \"nan\" is no number" },
+        { { "--transform", "1,0,0,0,1,0,0,0,inf" }, "row by row; \"inf\" is no number" },
+        { { "--transform", "1,0,0,0,1,0,0,0, 1" }, "row by row; \" 1\" is no number" },
+        { { "--transform", "1,0,0,0,1,0,0,0,1e39" }, "\"1e39\" is too large for float32" },
+        { { "--transform", "1,0,0,0,1,0,0,0,1", "--rotate", "0" },
+          "--transform goes without --translate and --rotate" },
+        { { "--translate", "0,0", "--transform", "1,0,0,0,1,0,0,0,1" },
+          "--transform goes without --translate and --rotate" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(CASES); i++)
+        for (int k = 0; k < 2; k++) {
+            const char *const *a = CASES[i].args;
+            struct ran ran = SEEDPRESS(k ? "generate" : "render", k ? "--model" : "--model-file",
+                                       "no-such", "--seed", "0", a[0], a[1], a[2], a[3]);
+
+            if (ran.exit_code != 2 || !strstr(ran.err, CASES[i].words))
+                fail_msg("case %zu gives %d and says: %s", i, ran.exit_code, ran.err);
+            ran_release(&ran);
+        }
+}
+
+static void options_that_change_nothing_change_no_recipe(void **state)
+{
+    struct temp temp = temp_create();
+    struct temp_path plain = temp_path(&temp, "a.jpg"), said = temp_path(&temp, "b.jpg");
+    struct ran a = SEEDPRESS("--json", "render", "--model-file", MODEL, "--seed", "3", "--psi",
+                             "0.5", "-o", plain.text);
+    struct ran b = SEEDPRESS("--json", "render", "--model-file", MODEL, "--seed", "3", "--psi",
+                             "0.5", "-o", said.text, "--cutoff", "64", "--noise-mode", "const",
+                             "--transform", "1,-0,0,0,1.0,0,0,0,10e-1");
+    struct ran c = SEEDPRESS("--json", "render", "--model-file", MODEL, "--seed", "3", "--psi",
+                             "0.5", "-o", said.text, "--translate", "0,0.0", "--rotate", "0");
+    const char *at_a = a.out, *at_b = b.out, *at_c = c.out;
+
+    (void)state;
+    assert_ok(&a);
+    assert_ok(&b);
+    assert_ok(&c);
+    cJSON *line_a = next_object(&at_a), *line_b = next_object(&at_b), *line_c = next_object(&at_c);
+
+    assert_string_equal(word_of(line_a, "recipe_key"), word_of(line_b, "recipe_key"));
+    assert_string_equal(word_of(line_a, "file_sha256"), word_of(line_b, "file_sha256"));
+    assert_string_equal(word_of(line_a, "recipe_key"), word_of(line_c, "recipe_key"));
+    cJSON_Delete(line_a);
+    cJSON_Delete(line_b);
+    cJSON_Delete(line_c);
+    ran_release(&a);
+    ran_release(&b);
+    ran_release(&c);
+    temp_destroy(&temp);
 }
 
 static void with_json_an_error_is_an_object(void **state)
@@ -576,6 +656,8 @@ int main(void)
         cmocka_unit_test(arrays_show_the_inside_of_one_render),
         cmocka_unit_test(noise_and_psi_change_the_picture_as_they_say),
         cmocka_unit_test(what_is_wrong_is_said_in_words_with_its_exit_code),
+        cmocka_unit_test(options_of_a_picture_mean_the_same_to_generate_and_render),
+        cmocka_unit_test(options_that_change_nothing_change_no_recipe),
         cmocka_unit_test(with_json_an_error_is_an_object),
         cmocka_unit_test(a_class_without_effect_is_a_warning),
         cmocka_unit_test(full_standard_output_is_no_success),
