@@ -1,11 +1,13 @@
 #include "kernels/container.h"
 
+#include "kernels/checkpoint.h"
 #include "kernels/safetensors.h"
 
 #include <stdlib.h>
 
 struct container {
-    struct safetensors *safetensors;
+    struct safetensors *safetensors;    /* one of the two is NULL */
+    struct checkpoint *checkpoint;
 };
 
 enum err_code container_parse(const void *data, size_t len, struct container **out,
@@ -17,7 +19,8 @@ enum err_code container_parse(const void *data, size_t len, struct container **o
     *out = NULL;
     if (!self)
         return err_set(e, ERR_NOMEM, "no memory for a model file");
-    rc = safetensors_parse(data, len, &self->safetensors, e);
+    rc = checkpoint_recognises(data, len) ? checkpoint_parse(data, len, &self->checkpoint, e)
+                                          : safetensors_parse(data, len, &self->safetensors, e);
     if (rc)
         container_destroy(&self);
     *out = self;
@@ -28,6 +31,7 @@ void container_destroy(struct container **self)
 {
     if (!*self)
         return;
+    checkpoint_destroy(&(*self)->checkpoint);
     safetensors_destroy(&(*self)->safetensors);
     free(*self);
     *self = NULL;
@@ -35,27 +39,35 @@ void container_destroy(struct container **self)
 
 const char *container_word(const struct container *self)
 {
-    (void)self;
-    return "safetensors";
+    return self->checkpoint ? "pkl" : "safetensors";
 }
 
 struct notes *container_take_notes(struct container *self)
 {
-    return safetensors_take_notes(self->safetensors);
+    return self->checkpoint ? checkpoint_take_notes(self->checkpoint)
+                            : safetensors_take_notes(self->safetensors);
 }
 
 bool container_find(const struct container *self, const char *name, struct container_tensor *out)
 {
-    const struct safetensors_tensor *t = safetensors_find(self->safetensors, name);
+    const struct safetensors_tensor *s;
+    const struct checkpoint_tensor *c;
 
-    if (t)
-        *out = (struct container_tensor){ t->rank, t->shape, t->count, t };
-    return t != NULL;
+    if (self->checkpoint) {
+        c = checkpoint_find(self->checkpoint, name);
+        if (c)
+            *out = (struct container_tensor){ c->rank, c->shape, c->count, c };
+        return c != NULL;
+    }
+    s = safetensors_find(self->safetensors, name);
+    if (s)
+        *out = (struct container_tensor){ s->rank, s->shape, s->count, s };
+    return s != NULL;
 }
 
 enum err_code container_floats(const struct container *self, const struct container_tensor *tensor,
                                float *out, struct err *e)
 {
-    (void)self;
-    return safetensors_floats(tensor->stored, out, e);
+    return self->checkpoint ? checkpoint_floats(tensor->stored, out, e)
+                            : safetensors_floats(tensor->stored, out, e);
 }

@@ -21,8 +21,9 @@ struct container_tensor {
 };
 
 /* Reads data[0..len), which is borrowed and must outlive *out. What it is shows in its first bytes.
- * All tensors together have no more values than the file has bytes. ERR_FILE when it ends too early, ERR_INVALID when it is malformed, ERR_UNSUPPORTED, ERR_NOMEM. On
- * success *out is the caller's to destroy; on failure it is NULL. */
+ * All tensors together have no more values than the file has bytes. ERR_FILE when it
+ * ends too early, ERR_INVALID when it is malformed, ERR_UNSUPPORTED, ERR_NOMEM. On success *out is
+ * the caller's to destroy; on failure it is NULL. */
 enum err_code container_parse(const void *data, size_t len, struct container **out,
                               struct err *e);
 void container_destroy(struct container **self);

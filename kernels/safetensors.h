@@ -1,6 +1,7 @@
 /* safetensors -- bounded reader and writer of the .safetensors container: 8 bytes little-endian
- * length, that many bytes of JSON, then the tensors' bytes. Knows nothing of models. Every byte that
- * is read is hostile: each length, shape and offset is checked against the file before it is used.
+ * length, that many bytes of JSON, then the tensors' bytes. Knows nothing of models. Every byte
+ * that is read is hostile: each length, shape and offset is checked against the file before it is
+ * used.
  *
  * As the format asks, the tensors cover the bytes after the JSON exactly: no hole, no overlap, no
  * rest. (A hole could hide a second file.) */

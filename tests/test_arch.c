@@ -173,7 +173,7 @@ static void layers_at_256_do_not_hang_on_a_last_bit(void **state)
     assert_string_equal(a.layer[14].name, "L14_256_3");
 }
 
-/* Every sample that the filters leave is accounted for: what the padding makes is what they need. */
+/* Every sample is accounted for: what the padding makes is what the filters need. */
 static void padding_gives_each_layer_its_size(void **state)
 {
     static const char *const SIZES[] = { "16", "64", "256", "512", "1024", "4096" };

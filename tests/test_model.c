@@ -153,6 +153,8 @@ static void digests_are_those_recorded(void **state)
           "7b4952e400a2500c592b33c20845cd5cce950e8105acd54318d7c90be5a204c2" },
         { "tests/golden/sg2_flat_32/sg2_flat_32.safetensors",
           "b6e702bade9190a1c424b939432b2c254d42193c5fc72364a9f1f7fc6c30ffec" },
+        { "tests/golden/sg2_64_z512/sg2_64_z512.pkl",
+          "30b05d9fedb3bac4c5b3bfe32d0098ff6c7a54cea370e27266d6502132a51df9" },
         { "tests/golden/sg3r_32/sg3r_32.safetensors",
           "d81e953a5317cb0777933961e4c2f25ebe2601e200d432e77dee9ca167c6d227" },
         { "tests/golden/sg3t_32/sg3t_32.safetensors",
@@ -170,6 +172,46 @@ static void digests_are_those_recorded(void **state)
             fail_msg("%s", e.msg);
         assert_string_equal(digest_hex(&model_facts(model)->digest).text, ROWS[row].digest);
         model_destroy(&model);
+    }
+}
+
+/* An official file and its .safetensors hold the same bits; a TensorFlow StyleGAN 2 those of the
+ * PyTorch file that it becomes, since 1 is added to its biases as the official converter does. */
+static void digest_is_that_of_the_network_not_of_the_file(void **state)
+{
+    static const char *const ROWS[][2] = {
+        { "sg1_32/sg1_32.pkl", "sg1_32/sg1_32.safetensors" },
+        { "sg1_128/sg1_128.pkl", "sg1_128/sg1_128.safetensors" },
+        { "sg1_cond_16/sg1_cond_16.pkl", "sg1_cond_16/sg1_cond_16.safetensors" },
+        { "sg2_32/sg2_32.pkl", "sg2_32/sg2_32.safetensors" },
+        { "sg2_cond_32/sg2_cond_32.pkl", "sg2_cond_32/sg2_cond_32.safetensors" },
+        { "sg2_flat_32/sg2_flat_32.pkl", "sg2_flat_32/sg2_flat_32.safetensors" },
+        { "sg2_fp16_64/sg2_fp16_64.pkl", "sg2_fp16_64/sg2_fp16_64.safetensors" },
+        { "sg2_tf_32/sg2_tf_32.pkl", "sg2_32/sg2_32.safetensors" },
+        { "sg2_tf_cond_32/sg2_tf_cond_32.pkl", "sg2_cond_32/sg2_cond_32.safetensors" },
+        { "sg3r_32/sg3r_32.pkl", "sg3r_32/sg3r_32.safetensors" },
+        { "sg3t_32/sg3t_32.pkl", "sg3t_32/sg3t_32.safetensors" },
+        { "sg3t_64_deep/sg3t_64_deep.pkl", "sg3t_64_deep/sg3t_64_deep.safetensors" },
+    };
+
+    (void)state;
+    for (size_t row = 0; row < COUNT(ROWS); row++) {
+        struct digest digest[2];
+
+        for (int i = 0; i < 2; i++) {
+            struct model *model;
+            struct err e;
+            char path[128];
+
+            snprintf(path, sizeof path, "tests/golden/%s", ROWS[row][i]);
+            if (model_open(path, &model, &e))
+                fail_msg("%s", e.msg);
+            digest[i] = model_facts(model)->digest;
+            assert_string_equal(model_file_word(model), i == 0 ? "pkl" : "safetensors");
+            model_destroy(&model);
+        }
+        if (!digest_equal(&digest[0], &digest[1]))
+            fail_msg("%s is another model than %s", ROWS[row][0], ROWS[row][1]);
     }
 }
 
@@ -902,11 +944,43 @@ static void f16_values_that_are_not_finite_are_refused(void **state)
     }
 }
 
+/* w_avg is looked for by its bytes: G and G_ema have their own. */
+static void values_of_a_pkl_that_are_not_finite_are_refused(void **state)
+{
+    static const struct {
+        const char *path, *tensor;
+    } ROWS[] = { { "tests/golden/sg3t_32/sg3t_32", "mapping.w_avg" },
+                 { "tests/golden/sg1_32/sg1_32", "dlatent_avg" } };
+
+    (void)state;
+    for (size_t row = 0; row < COUNT(ROWS); row++) {
+        char path[64], says[96];
+        struct model *model;
+        struct file f;
+        struct err e;
+
+        snprintf(path, sizeof path, "%s.safetensors", ROWS[row].path);
+        assert_int_equal(model_open(path, &model, &e), ERR_OK);
+        const struct model_tensor *t = model_tensor_find(model, ROWS[row].tensor);
+
+        snprintf(path, sizeof path, "%s.pkl", ROWS[row].path);
+        assert_int_equal(file_read(path, 1 << 22, &f.bytes, &f.len, &e), ERR_OK);
+        uint8_t *at = memmem(f.bytes, f.len, t->data, 4 * t->count);
+
+        assert_non_null(at);
+        memcpy(at + 4, &(uint32_t){ 0x7fc00000u }, 4);
+        model_destroy(&model);
+        snprintf(says, sizeof says, "tensor \"%s\"", ROWS[row].tensor);
+        check_refused(f, ERR_INVALID, says);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shipped_model_gives_its_facts),
         cmocka_unit_test(digests_are_those_recorded),
+        cmocka_unit_test(digest_is_that_of_the_network_not_of_the_file),
         cmocka_unit_test(tensors_are_listed_in_name_order_and_found),
         cmocka_unit_test(digest_ignores_the_order_of_the_file),
         cmocka_unit_test(digest_ignores_optional_metadata),
@@ -965,6 +1039,7 @@ int main(void)
         cmocka_unit_test(wrong_shapes_are_named_with_the_right_one),
         cmocka_unit_test(values_that_are_not_finite_are_refused),
         cmocka_unit_test(f16_values_that_are_not_finite_are_refused),
+        cmocka_unit_test(values_of_a_pkl_that_are_not_finite_are_refused),
     };
 
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);
