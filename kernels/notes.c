@@ -2,9 +2,6 @@
 
 #include "proto/number.h"
 
-#include <locale.h>
-#include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,52 +96,15 @@ enum err_code notes_need_whole(const struct notes *self, const char *key, int mi
     return ERR_OK;
 }
 
-static const char *skip_digits(const char *p)
-{
-    while (*p >= '0' && *p <= '9')
-        p++;
-    return p;
-}
-
-/* '-'? digits ('.' digits)? ([eE] [+-]? digits)? -- strtod alone would take "nan", "0x4", " 1". */
-static bool is_real(const char *text)
-{
-    const char *p = text + (*text == '-'), *end = skip_digits(p);
-
-    if (end == p)
-        return false;
-    if (*end == '.') {
-        p = end + 1;
-        end = skip_digits(p);
-        if (end == p)
-            return false;
-    }
-    if (*end == 'e' || *end == 'E') {
-        p = end + 1 + (end[1] == '+' || end[1] == '-');
-        end = skip_digits(p);
-        if (end == p)
-            return false;
-    }
-    return *end == '\0';
-}
-
 enum err_code notes_need_real(const struct notes *self, const char *key, double *out,
                               struct err *e)
 {
     const char *text;
     enum err_code rc = notes_need(self, key, &text, e);
-    locale_t c;
 
     if (rc)
         return rc;
-    if (!is_real(text))
-        return err_set(e, ERR_INVALID, "metadata \"%s\" is \"%.40s\", not a number", key, text);
-    c = newlocale(LC_ALL_MASK, "C", (locale_t)0);   /* the point is a point, whatever the user's */
-    if (!c)
-        return err_set(e, ERR_NOMEM, "no memory to read metadata \"%s\"", key);
-    *out = strtod_l(text, NULL, c);
-    freelocale(c);
-    if (!isfinite(*out))
+    if (!number_parse_double(text, strlen(text), out))
         return err_set(e, ERR_INVALID, "metadata \"%s\" is \"%.40s\", not a number", key, text);
     return ERR_OK;
 }

@@ -33,8 +33,8 @@ enum err_code notes_need(const struct notes *self, const char *key, const char *
 /* A whole number from min to max; anything else is ERR_INVALID or ERR_RANGE, and e names key. */
 enum err_code notes_need_whole(const struct notes *self, const char *key, int min, int max,
                                int *out, struct err *e);
-/* A decimal number, "0.25", "-4.2870938501451725" or "1e-3", as the double nearest to it: no sign but
- * '-', no spaces, no words. Anything else is ERR_INVALID, and e names key. */
+/* A number as JSON writes it, "0.25", "4.2870938501451725" or "-1e-3", to the nearest double.
+ * Anything else is ERR_INVALID, and e names key. */
 enum err_code notes_need_real(const struct notes *self, const char *key, double *out,
                               struct err *e);
 /* Exactly that word; another is ERR_UNSUPPORTED and e says both. */
