@@ -143,6 +143,188 @@ static void a_class_for_an_unconditional_model_is_dropped_with_a_warning(void **
     close_scene(&s);
 }
 
+/* ---- options ---- */
+
+static struct message wish_of_model(const char *model, int64_t id)
+{
+    struct message wish = wish_of(id, 5);
+
+    wish.generate.model = text_of(model);
+    wish.generate.psi = 500000;
+    return wish;
+}
+
+static void say_wish(struct scene *s, const struct message *wish)
+{
+    peer_say(&s->client, wish, NULL);
+    desk_turn(&s->d, 0);
+}
+
+static void options_reach_the_worker_as_the_lines_of_the_recipe(void **state)
+{
+    static const struct {
+        const char *model;
+        struct message_generate g;   /* what differs from nothing asked */
+        const char *lines;
+    } CASES[] = {
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = -1, .noise_seed = -1,
+                     .rotate = INT64_MIN },
+          "\ncutoff=16\nclass=none\nnoise=const\ntransform=none\n" },
+        { "moves", { .cutoff = 7, .class_index = -1, .noise_mode = RECIPE_NOISE_NONE,
+                     .noise_seed = -1, .rotate = INT64_MIN },
+          "\ncutoff=7\nclass=none\nnoise=none\ntransform=none\n" },
+        { "moves", { .cutoff = 60, .class_index = -1, .noise_mode = RECIPE_NOISE_RANDOM,
+                     .noise_seed = 4294967295, .rotate = INT64_MIN },
+          "\ncutoff=16\nclass=none\nnoise=random:4294967295\ntransform=none\n" },
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = RECIPE_NOISE_STREAM,
+                     .noise_seed = -1, .translate = { 2, { 250000, -1 } }, .rotate = INT64_MIN },
+          "\nnoise=stream\ntransform=tr:250000,-1,0\n" },
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = -1, .noise_seed = -1,
+                     .rotate = -90500000 },
+          "\ntransform=tr:0,0,-90500000\n" },
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = -1, .noise_seed = -1,
+                     .translate = { 2, { 1, 2 } }, .rotate = 3 },
+          "\ntransform=tr:1,2,3\n" },
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = -1, .noise_seed = -1,
+                     .translate = { 2, { 0, 0 } }, .rotate = 0 },
+          "\ntransform=none\n" },
+        { "moves", { .cutoff = -1, .class_index = -1, .noise_mode = -1, .noise_seed = -1,
+                     .rotate = INT64_MIN, .transform = { 9, { 1, 0, 0.5f, -0.0f, -1.25f } } },
+          "\ntransform=m:3f800000,00000000,3f000000,00000000,bfa00000,00000000,00000000,00000000,"
+          "00000000\n" },
+        { "kinds", { .cutoff = -1, .class_index = 2, .noise_mode = RECIPE_NOISE_STREAM,
+                     .noise_seed = -1, .rotate = INT64_MIN },
+          "\ncutoff=8\nclass=2\nnoise=none\ntransform=none\n" },
+    };
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct message wish = wish_of_model(CASES[i].model, 1);
+        struct message_generate *g = &wish.generate;
+
+        g->cutoff = CASES[i].g.cutoff;
+        g->class_index = CASES[i].g.class_index;
+        g->noise_mode = CASES[i].g.noise_mode;
+        g->noise_seed = CASES[i].g.noise_seed;
+        g->translate = CASES[i].g.translate;
+        g->rotate = CASES[i].g.rotate;
+        g->transform = CASES[i].g.transform;
+        say_wish(&s, &wish);
+        struct job_seen job = worker_gets_one(&s.worker);
+        struct recipe_text text = recipe_text(&job.recipe);
+
+        if (!strstr(text.text, CASES[i].lines))
+            fail_msg("case %zu is\n%s", i, text.text);
+        worker_says_result(&s.worker, &job);
+        desk_turn(&s.d, 0);
+        client_gets_image(&s.client, 1, 5);
+    }
+    close_scene(&s);
+}
+
+static void options_that_cannot_be_meant_are_refused_in_words(void **state)
+{
+    static const struct {
+        const char *model;
+        int64_t noise_mode, noise_seed, tx;
+        bool has_matrix;
+        enum err_code code;
+        const char *words;
+    } CASES[] = {
+        { "cats", -1, -1, 1, false, ERR_UNSUPPORTED, "only StyleGAN 3 models have one" },
+        { "cats", -1, -1, 0, true, ERR_UNSUPPORTED, "this model has no transform; only" },
+        { "moves", -1, -1, 1, true, ERR_INVALID, "either \"transform\" or \"translate\" and" },
+        { "cats", RECIPE_NOISE_STREAM, -1, 0, false, ERR_UNSUPPORTED, "noise mode stream is not" },
+        { "cats", RECIPE_NOISE_RANDOM, 5, 0, false, ERR_UNSUPPORTED, "noise mode random is not" },
+        { "moves", RECIPE_NOISE_RANDOM, -1, 0, false, ERR_INVALID, "random needs a noise seed" },
+        { "moves", -1, 5, 0, false, ERR_INVALID, "goes with noise mode random only" },
+        { "moves", RECIPE_NOISE_STREAM, 5, 0, false, ERR_INVALID, "with noise mode random only" },
+        { "kinds", -1, -1, 0, false, ERR_CLASS_REQUIRED, "this model needs a class: 0..2" },
+    };
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct message wish = wish_of_model(CASES[i].model, 1);
+        struct heard h;
+
+        wish.generate.noise_mode = CASES[i].noise_mode;
+        wish.generate.noise_seed = CASES[i].noise_seed;
+        if (CASES[i].tx)
+            wish.generate.translate = (struct decimals){ 2, { CASES[i].tx, 0 } };
+        if (CASES[i].has_matrix)
+            wish.generate.transform = (struct floats){ 9, { 2 } };
+        say_wish(&s, &wish);
+        assert_true(peer_hears(&s.client, &h));
+        assert_int_equal(h.m.type, MESSAGE_ERROR);
+        assert_true(text_is(h.m.error.code, err_info(CASES[i].code)->word));
+        if (!memmem(h.m.error.message.data, h.m.error.message.len, CASES[i].words,
+                    strlen(CASES[i].words)))
+            fail_msg("case %zu says %.*s", i, (int)h.m.error.message.len, h.m.error.message.data);
+        heard_release(&h);
+    }
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+/* They reach the worker together, neither to be alone: it may render them as one batch. */
+static void transforms_make_renders_of_their_own_that_may_share_a_batch(void **state)
+{
+    struct job_seen jobs[DESK_JOBS_MAX];
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    for (int64_t id = 1; id <= 4; id++) {        /* the last two are one */
+        struct message wish = wish_of_model("moves", id);
+
+        wish.generate.rotate = id < 4 ? id * 1000000 : 3000000;
+        peer_say(&s.client, &wish, NULL);
+    }
+    desk_turn(&s.d, 0);
+    assert_int_equal(worker_gets(&s.worker, jobs), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(jobs[i].recipe.seed, 5);
+        assert_int_equal(jobs[i].recipe.transform.degrees, (i + 1) * 1000000);
+        assert_false(jobs[i].alone);
+        worker_says_result(&s.worker, &jobs[i]);
+    }
+    desk_turn(&s.d, 0);
+    for (int64_t id = 1; id <= 4; id++)
+        client_gets_image(&s.client, id, 5);
+    assert_int_equal(s.d.b->count.joined, 1);
+    close_scene(&s);
+}
+
+static void a_noise_that_nothing_reads_is_dropped_with_a_warning(void **state)
+{
+    struct message wish = wish_of_model("kinds", 1);
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    wish.generate.class_index = 0;
+    wish.generate.noise_mode = RECIPE_NOISE_RANDOM;
+    wish.generate.noise_seed = 5;
+    say_wish(&s, &wish);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    assert_int_equal(job.recipe.noise, RECIPE_NOISE_NONE);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    assert_true(peer_hears(&s.client, &h));
+    assert_true(text_is(h.m.image.warning,
+                        "noise mode has no effect on a model without noise inputs"));
+    heard_release(&h);
+    close_scene(&s);
+}
+
+/* ---- joining ---- */
+
 static void two_clients_share_one_render(void **state)
 {
     struct peer other;
@@ -1823,6 +2005,10 @@ int main(void)
         cmocka_unit_test(a_picture_goes_from_client_to_worker_and_back),
         cmocka_unit_test(a_wish_that_no_recipe_can_be_is_refused_at_once),
         cmocka_unit_test(a_class_for_an_unconditional_model_is_dropped_with_a_warning),
+        cmocka_unit_test(options_reach_the_worker_as_the_lines_of_the_recipe),
+        cmocka_unit_test(options_that_cannot_be_meant_are_refused_in_words),
+        cmocka_unit_test(transforms_make_renders_of_their_own_that_may_share_a_batch),
+        cmocka_unit_test(a_noise_that_nothing_reads_is_dropped_with_a_warning),
         cmocka_unit_test(two_clients_share_one_render),
         cmocka_unit_test(a_waiter_may_join_a_render_in_every_state),
         cmocka_unit_test(seeds_are_answered_one_by_one_and_then_done),

@@ -416,7 +416,7 @@ static void what_is_recalled_in_time_is_handed_back(void **state)
 static void a_job_that_cannot_be_rendered_fails_alone_and_says_why(void **state)
 {
     static const char *const CODES[] = { "", "unknown_model", "invalid", "invalid", "invalid",
-                                         "invalid", "unsupported" };
+                                         "invalid", "unsupported", "unsupported" };
     struct batch b = { .count = 0 };
     struct recipe recipe;
     struct scene s;
@@ -439,12 +439,15 @@ static void a_job_that_cannot_be_rendered_fails_alone_and_says_why(void **state)
     recipe = recipe_of(&s, next_seed);
     recipe.mark = RECIPE_MARK_C2PA;              /* only the encoder knows */
     add_job(&b, &recipe);
+    recipe = recipe_of(&s, next_seed);
+    recipe.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 1 };
+    add_job(&b, &recipe);
     add_seeds(&s, &b, 4);
     say_jobs(&s, &b);
-    await_ends(&s, 10);
-    for (int lease = 1; lease <= 6; lease++)
+    await_ends(&s, 11);
+    for (int lease = 1; lease <= 7; lease++)
         assert_string_equal(s.fate[lease].code, CODES[lease]);
-    for (int lease = 7; lease <= 10; lease++)
+    for (int lease = 8; lease <= 11; lease++)
         assert_int_equal(s.fate[lease].results, 1);
     close_scene(&s);
 }

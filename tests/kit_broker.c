@@ -380,6 +380,9 @@ void worker_says_ready(struct peer *self, const char *name, int64_t credit)
         { .name = text_of("kinds"), .digest = digest_of("kinds", 5), .arch = text_of("stylegan2"),
           .width = 32, .height = 32, .num_ws = 8, .z_dim = 512, .w_dim = 512, .c_dim = 3,
           .noise_modes = 1 },
+        { .name = text_of("moves"), .digest = digest_of("moves", 5), .arch = text_of("stylegan3"),
+          .width = 32, .height = 32, .num_ws = 16, .z_dim = 512, .w_dim = 512, .noise_modes = 15,
+          .has_transform = true },
     };
     struct message m;
 
@@ -387,7 +390,8 @@ void worker_says_ready(struct peer *self, const char *name, int64_t credit)
     m.ready = (struct message_ready){
         .worker = text_of(name), .run = 1, .version = text_of("0"),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"),
-        .device = text_of("none"), .credit = credit, .models = { models, 2 },
+        .device = text_of("none"), .credit = credit,
+        .models = { models, sizeof models / sizeof models[0] },
     };
     peer_say(self, &m, NULL);
 }

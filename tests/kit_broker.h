@@ -80,7 +80,8 @@ struct job_seen {
     bool alone;
     struct recipe recipe;
 };
-/* Sends ready with model "cats" (and, for conditional models, "kinds" of 3 classes). */
+/* Sends ready with the models "cats"; "kinds", of 3 classes and without noise; "moves", with a
+ * transform and every noise mode. */
 void worker_joins(struct desk *desk, struct peer *self, const char *name, int64_t credit);
 void worker_says_ready(struct peer *self, const char *name, int64_t credit);
 /* Reads all jobs that are there, in order; anything else but heartbeats fails the test. */

@@ -115,6 +115,25 @@ static void a_batch_holds_one_model_and_leaves_the_others_in_their_order(void **
     end(&batcher);
 }
 
+static void a_batch_is_shared_whatever_the_options(void **state)
+{
+    struct batcher *batcher = batcher_of(&WIDE);
+    struct job turned = job_of(MESSAGE_NORMAL, 1), shifted = job_of(MESSAGE_NORMAL, 2);
+    struct job noisy = job_of(MESSAGE_NORMAL, 3), plain = job_of(MESSAGE_NORMAL, 4);
+
+    (void)state;
+    turned.recipe.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR,
+                                                         .degrees = 1 };
+    shifted.recipe.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_MATRIX };
+    noisy.recipe.noise = RECIPE_NOISE_RANDOM;
+    add(batcher, &turned);
+    add(batcher, &shifted);
+    add(batcher, &noisy);
+    add(batcher, &plain);
+    BATCH(batcher, &turned, &shifted, &noisy, &plain);
+    end(&batcher);
+}
+
 static void a_job_that_must_be_alone_is_alone(void **state)
 {
     struct batcher *batcher = batcher_of(&WIDE);
@@ -347,6 +366,7 @@ int main(void)
         cmocka_unit_test(jobs_go_by_priority_then_deadline_then_arrival),
         cmocka_unit_test(a_batch_takes_what_is_there_and_no_more_than_its_places),
         cmocka_unit_test(a_batch_holds_one_model_and_leaves_the_others_in_their_order),
+        cmocka_unit_test(a_batch_is_shared_whatever_the_options),
         cmocka_unit_test(a_job_that_must_be_alone_is_alone),
         cmocka_unit_test(a_batch_is_no_longer_than_batch_ms),
         cmocka_unit_test(a_picture_longer_than_batch_ms_still_goes),
