@@ -25,7 +25,7 @@ const char cmd_render_help[] =
     "\n"
     "usage: seedpress render --model-file FILE --seed N|--seeds LIST [OPTIONS]\n"
     "\n"
-    "  --model-file FILE    the model, .safetensors\n"
+    "  --model-file FILE    the model, .safetensors or an official .pkl\n"
     PICTURE_OPTIONS_HELP
     "  -o, --output WHERE   a file (.jpg or .png; one seed) or a folder; default: this\n"
     "                       folder; files in folders are named seed0000.jpg and so on\n"
