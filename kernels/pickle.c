@@ -97,8 +97,6 @@ static enum err_code make_room(struct machine *m, struct pickle_value *self, siz
 
     if (self->count + more <= self->room)
         return ERR_OK;
-    if (more > PICKLE_ITEMS_MAX - m->items)
-        return malformed(m, "too many items");
     item = arena_take(&m->pickle->arena, room * sizeof item[0]);
     if (!item)
         return no_memory(m);
@@ -123,13 +121,16 @@ static enum err_code deepen(struct machine *m, struct pickle_value *outer,
 static enum err_code add_items(struct machine *m, struct pickle_value *self,
                                struct pickle_value *const *from, size_t count)
 {
-    enum err_code rc = make_room(m, self, count);
+    enum err_code rc;
 
+    if (count > PICKLE_ITEMS_MAX - m->items)
+        return malformed(m, "too many items");
+    m->items += count;
+    rc = make_room(m, self, count);
     for (size_t i = 0; !rc && i < count; i++) {
         self->item[self->count++] = from[i];
         rc = deepen(m, self, from[i]);
     }
-    m->items += count;
     return rc;
 }
 
