@@ -316,7 +316,7 @@ static enum err_code gather(struct machine *m, enum pickle_kind kind, size_t cou
 
     if (!rc)
         rc = new_value(m, kind, &value);
-    if (!rc)
+    if (!rc && count > 0)            /* a stack that never held anything is NULL */
         rc = add_items(m, value, m->stack + m->height - count, count);
     if (rc)
         return rc;
