@@ -68,7 +68,7 @@ enum err_code file_read(const char *path, size_t max_bytes, uint8_t **out, size_
             uint8_t *grown = realloc(data, next + 1);   /* + 1: the NUL */
 
             if (!grown) {
-                rc = err_set(e, ERR_NOMEM, "no memory to read \"%s\"", path);
+                rc = err_set(e, ERR_NOMEM, "no memory for %zu bytes of \"%s\"", next, path);
                 goto done;
             }
             data = grown;
