@@ -227,6 +227,8 @@ static enum err_code walk_module(struct walk *self, const struct pickle_value *v
         rc = check_class(self, &module, e);
     if (!rc)
         rc = check_clamp(self, &module, e);
+    if (rc)
+        return rc;
     for (size_t i = 0; !rc && i < COUNT(DICTS); i++) {
         const struct pickle_value *dict = value_dict(pickle_find(module.state, DICTS[i]));
 
