@@ -1,9 +1,10 @@
 #include "kernels/checkpoint_inside.h"
 
+#include "proto/number.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { COUNT_OF_STREAMS = 5, STREAMS_MAX_BYTES = 4096, SHOWN_ITEMS_MAX = 8 };
@@ -138,9 +139,15 @@ bool value_whole(const struct pickle_value *value, int64_t *out)
 
 const char *real_show(double value, char out[VALUE_SHOWN_MAX])
 {
+    char *comma;
+    double back;
+
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(out, VALUE_SHOWN_MAX, "%.*g", digits, value);
-        if (strtod(out, NULL) == value)
+        comma = strchr(out, ',');   /* the program's locale may have one */
+        if (comma)
+            *comma = '.';
+        if (number_parse_double(out, strlen(out), &back) && back == value)
             break;
     }
     return out;

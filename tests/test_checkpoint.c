@@ -432,6 +432,39 @@ static void other_pickles_are_refused(void **state)
     check_refused_ops(OPS("\x80\x02}.N"), ERR_INVALID, "1 bytes follow the pickle");
 }
 
+/* The tiny file of PyTorch with the first `from` made `to`, which is as long. */
+static void check_edit(const char *from, const char *to, size_t len, enum err_code code,
+                       const char *says)
+{
+    struct kit_pickle p = kit_pickle_torch(&(struct kit_net){ 0 });
+    uint8_t *at = memmem(p.bytes, p.len, from, len);
+
+    assert_non_null(at);
+    memcpy(at, to, len);
+    check_refused(p, code, says);
+}
+
+static void storages_of_another_form_are_refused(void **state)
+{
+    (void)state;
+    check_edit("l\xfc\x9c", "l\xfc\x9d", 3, ERR_INVALID, "not one of torch");
+    check_edit("M\xe9\x03.", "M\xea\x03.", 4, ERR_UNSUPPORTED, "another protocol than 1001");
+    check_edit("little_endian\x88", "little_endian\x89", 14, ERR_UNSUPPORTED,
+               "not little-endian");
+    check_edit("storagec", "Storagec", 8, ERR_INVALID, "no valid id");
+    check_edit("NtQ.", "\x88tQ.", 4, ERR_INVALID, "no valid id");
+    check_edit("1a.", "1" "0.", 3, ERR_INVALID, "not one key");
+}
+
+static void networks_of_neither_architecture_are_refused(void **state)
+{
+    (void)state;
+    check_edit("\5\0\0\0const", "\5\0\0\0Const", 9, ERR_UNSUPPORTED,
+               "neither StyleGAN 2 nor 3");
+    check_edit("\7\0\0\0mapping", "\7\0\0\0Mapping", 11, ERR_UNSUPPORTED, "activation lrelu");
+    check_edit("\3\0\0\0fc0", "\3\0\0\0fc1", 7, ERR_INVALID, "mapping.fc0.weight");
+}
+
 static void file_cut_anywhere_is_refused(void **state)
 {
     struct kit_pickle files[] = {
@@ -817,6 +850,36 @@ static void bad_arrays_are_refused_by_name(void **state)
     }
 }
 
+/* More variables stand in the place of the first network's dlatent_avg. */
+#define SCALAR                                                                                     \
+    "cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\n" KEY("\x02", "f4")                           \
+    "\x89\x88\x87R(K\x03" KEY("\x01", "<") "NNNK\0K\0K\0tbC\x04\0\0\0\0\x86R"
+
+static void names_of_variables_are_checked(void **state)
+{
+    static const struct {
+        const char *ops;
+        size_t ops_len;
+        const char *says;
+    } ROWS[] = {
+        { OPS(SCALAR "\x86" KEY("\x0b", "dlatent_avg") SCALAR), "\"dlatent_avg\" is there twice" },
+        { OPS(SCALAR "\x86" KEY("\x15", "mapping/Dense0/weight") SCALAR), "is there twice" },
+        { OPS(SCALAR "\x86" KEY("\x03", "a\nb") SCALAR), "not printable" },
+        { OPS(SCALAR "\x86" KEY("\x03", "a\0b") SCALAR), "variable 2 of \"\" has no valid name" },
+        { OPS(SCALAR "\x86K\1" SCALAR), "has no valid name" },
+        { OPS(SCALAR "\x86N" KEY("\x01", "a") SCALAR), "has no valid name" },
+        { OPS(SCALAR "\x86" KEY("\x15", "mapping/Dense1/weight") SCALAR),
+          "there are more mapping layers than 1" },
+    };
+
+    (void)state;
+    for (size_t row = 0; row < COUNT(ROWS); row++)
+        check_refused(kit_pickle_stylegan1(&(struct kit_net){
+                          .tensor = { .name = "dlatent_avg", .ops = ROWS[row].ops,
+                                      .ops_len = ROWS[row].ops_len } }),
+                      ERR_INVALID, ROWS[row].says);
+}
+
 static void arrays_that_cannot_be_converted_are_refused_by_name(void **state)
 {
     static const float DATA[64] = { 0 };
@@ -856,6 +919,8 @@ int main(void)
         cmocka_unit_test(array_from_a_buffer_is_read),
         cmocka_unit_test(style_biases_of_tensorflow_get_their_one),
         cmocka_unit_test(other_pickles_are_refused),
+        cmocka_unit_test(storages_of_another_form_are_refused),
+        cmocka_unit_test(networks_of_neither_architecture_are_refused),
         cmocka_unit_test(file_cut_anywhere_is_refused),
         cmocka_unit_test(other_classes_and_versions_are_refused),
         cmocka_unit_test(missing_parts_are_named),
@@ -869,6 +934,7 @@ int main(void)
         cmocka_unit_test(networks_of_another_kind_are_refused),
         cmocka_unit_test(level_of_detail_above_0_is_refused),
         cmocka_unit_test(bad_arrays_are_refused_by_name),
+        cmocka_unit_test(names_of_variables_are_checked),
         cmocka_unit_test(arrays_that_cannot_be_converted_are_refused_by_name),
     };
 
