@@ -23,21 +23,41 @@ enum { OF_MAPPING, OF_SYNTHESIS, SCOPES };
 
 /* Every option that the build functions know. Those without values are read elsewhere, or matter to
  * training and to how a graph is laid out only. */
-#define COMMON_OPTIONS                                                                             \
-    { "num_channels", "3" }, { "resolution", NULL }, { "label_size", NULL },                       \
-    { "latent_size", NULL }, { "dlatent_size", NULL }, { "dlatent_broadcast", NULL },              \
-    { "mapping_layers", NULL }, { "mapping_fmaps", NULL }, { "mapping_lrmul", "0.01" },            \
-    { "mapping_nonlinearity", "lrelu" }, { "normalize_latents", "True" }, { "fmap_base", NULL },   \
-    { "fmap_max", NULL }, { "fmap_decay", "1" }, { "nonlinearity", "lrelu" },                      \
-    { "dtype", "float32" }, { "use_noise", "True" }, { "randomize_noise", NULL },                  \
-    { "truncation_psi", NULL }, { "truncation_cutoff", NULL }, { "truncation_psi_val", NULL },     \
-    { "truncation_cutoff_val", NULL }, { "dlatent_avg_beta", NULL },                               \
-    { "style_mixing_prob", NULL }, { "is_training", NULL }, { "is_validation", NULL },             \
-    { "is_template_graph", NULL }, { "return_dlatents", NULL }, { "structure", NULL },             \
-    { "force_clean_graph", NULL }, { "mapping_func", "G_mapping" }
+static const struct expected COMMON_OPTIONS[] = {
+    { "num_channels", "3" },
+    { "resolution", NULL },
+    { "label_size", NULL },
+    { "latent_size", NULL },
+    { "dlatent_size", NULL },
+    { "dlatent_broadcast", NULL },
+    { "mapping_layers", NULL },
+    { "mapping_fmaps", NULL },
+    { "mapping_lrmul", "0.01" },
+    { "mapping_nonlinearity", "lrelu" },
+    { "normalize_latents", "True" },
+    { "fmap_base", NULL },
+    { "fmap_max", NULL },
+    { "fmap_decay", "1" },
+    { "nonlinearity", "lrelu" },
+    { "dtype", "float32" },
+    { "use_noise", "True" },
+    { "randomize_noise", NULL },
+    { "truncation_psi", NULL },
+    { "truncation_cutoff", NULL },
+    { "truncation_psi_val", NULL },
+    { "truncation_cutoff_val", NULL },
+    { "dlatent_avg_beta", NULL },
+    { "style_mixing_prob", NULL },
+    { "is_training", NULL },
+    { "is_validation", NULL },
+    { "is_template_graph", NULL },
+    { "return_dlatents", NULL },
+    { "structure", NULL },
+    { "force_clean_graph", NULL },
+    { "mapping_func", "G_mapping" },
+};
 
 static const struct expected STYLEGAN1_OPTIONS[] = {
-    COMMON_OPTIONS,
     { "use_styles", "True" },
     { "const_input_layer", "True" },
     { "use_wscale", "True" },
@@ -49,7 +69,6 @@ static const struct expected STYLEGAN1_OPTIONS[] = {
 };
 
 static const struct expected STYLEGAN2_OPTIONS[] = {
-    COMMON_OPTIONS,
     { "label_fmaps", NULL },
     { "fmap_min", "1" },
     { "architecture", "skip" },
@@ -62,25 +81,22 @@ static const struct expected STYLEGAN2_OPTIONS[] = {
     { "synthesis_func", "G_synthesis_stylegan2|G_synthesis" },
 };
 
-static const struct note_row STYLEGAN1_NOTES[] = {
+static const struct note_row COMMON_NOTES[] = {
     { "z_dim", OF_MAPPING, "latent_size", NOTE_WHOLE, "512" },
     { "c_dim", OF_MAPPING, "label_size", NOTE_WHOLE, "0" },
     { "w_dim", OF_MAPPING, "dlatent_size", NOTE_WHOLE, "512" },
     { "mapping_layers", OF_MAPPING, "mapping_layers", NOTE_WHOLE, "8" },
-    { "mapping_fmaps", OF_MAPPING, "mapping_fmaps", NOTE_WHOLE, "512" },
     { "img_resolution", OF_SYNTHESIS, "resolution", NOTE_WHOLE, "1024" },
     { "img_channels", OF_SYNTHESIS, "num_channels", NOTE_WHOLE, "3" },
+};
+
+static const struct note_row STYLEGAN1_NOTES[] = {
+    { "mapping_fmaps", OF_MAPPING, "mapping_fmaps", NOTE_WHOLE, "512" },
     { "fmap_base", OF_SYNTHESIS, "fmap_base", NOTE_WHOLE, "8192" },
     { "fmap_max", OF_SYNTHESIS, "fmap_max", NOTE_WHOLE, "512" },
 };
 
 static const struct note_row STYLEGAN2_NOTES[] = {
-    { "z_dim", OF_MAPPING, "latent_size", NOTE_WHOLE, "512" },
-    { "c_dim", OF_MAPPING, "label_size", NOTE_WHOLE, "0" },
-    { "w_dim", OF_MAPPING, "dlatent_size", NOTE_WHOLE, "512" },
-    { "mapping_layers", OF_MAPPING, "mapping_layers", NOTE_WHOLE, "8" },
-    { "img_resolution", OF_SYNTHESIS, "resolution", NOTE_WHOLE, "1024" },
-    { "img_channels", OF_SYNTHESIS, "num_channels", NOTE_WHOLE, "3" },
     { "channel_base", OF_SYNTHESIS, "fmap_base", NOTE_TWICE, "32768" },
     { "channel_max", OF_SYNTHESIS, "fmap_max", NOTE_WHOLE, "512" },
     { "num_fp16_res", OF_SYNTHESIS, "num_fp16_res", NOTE_WHOLE, "0" },
@@ -161,24 +177,33 @@ static enum err_code add_variables(struct checkpoint *file, const struct network
     return ERR_OK;
 }
 
-/* An option that is not known could change the picture, so it is refused, as the official converter
- * does. */
+static const struct expected *find_option(const struct expected *table, size_t rows,
+                                          const struct pickle_value *key)
+{
+    for (size_t i = 0; i < rows; i++)
+        if (pickle_is_text(key, table[i].key))
+            return &table[i];
+    return NULL;
+}
+
+/* table[0..rows) are the options of the architecture. One that is not known could change the
+ * picture, so it is refused, as the official converter does. */
 static enum err_code check_options(const struct network *net, const struct expected *table,
                                    size_t rows, struct err *e)
 {
     for (size_t i = 0; i < net->options->count; i += 2) {
         const struct pickle_value *key = net->options->item[i];
+        const struct pickle_value *value = net->options->item[i + 1];
+        const struct expected *row = find_option(table, rows, key);
         char shown[2][VALUE_SHOWN_MAX];
-        size_t row = 0;
         enum err_code rc;
 
-        while (row < rows && !pickle_is_text(key, table[row].key))
-            row++;
-        if (row == rows)
+        if (!row)
+            row = find_option(COMMON_OPTIONS, COUNT(COMMON_OPTIONS), key);
+        if (!row)
             return err_set(e, ERR_UNSUPPORTED, "%s %s is not supported: the option is not known",
-                           value_show(key, shown[0]),
-                           value_show(net->options->item[i + 1], shown[1]));
-        rc = expected_check(&table[row], net->options->item[i + 1], e);
+                           value_show(key, shown[0]), value_show(value, shown[1]));
+        rc = expected_check(row, value, e);
         if (rc)
             return rc;
     }
@@ -250,6 +275,8 @@ static enum err_code read_stylegan1(struct checkpoint *file, const struct networ
     int resolution, layers;
     enum err_code rc = notes_add(file->notes, "arch", "stylegan1", e);
 
+    if (!rc)
+        rc = notes_from_scopes(file, COMMON_NOTES, COUNT(COMMON_NOTES), scopes, e);
     if (!rc)
         rc = notes_from_scopes(file, STYLEGAN1_NOTES, COUNT(STYLEGAN1_NOTES), scopes, e);
     if (!rc)
@@ -474,6 +501,8 @@ static enum err_code read_stylegan2(struct checkpoint *file, const struct networ
         rc = notes_add(file->notes, "architecture", "skip", e);
     if (!rc)
         rc = notes_add(file->notes, "resample_filter", "1,3,3,1", e);
+    if (!rc)
+        rc = notes_from_scopes(file, COMMON_NOTES, COUNT(COMMON_NOTES), scopes, e);
     if (!rc)
         rc = notes_from_scopes(file, STYLEGAN2_NOTES, COUNT(STYLEGAN2_NOTES), scopes, e);
     if (!rc)

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
 enum { MODULES_MAX = 4096, MODULE_DEPTH_MAX = 6, PERSISTENCE_VERSION = 6 };
 
 struct module {
@@ -52,19 +54,19 @@ static const struct expected SYNTHESIS_KWARGS[] = {
 
 enum { OF_GENERATOR, OF_MAPPING, OF_SYNTHESIS, OF_LAYER, SCOPES };
 
-#define COMMON_NOTES                                                                               \
-    { "z_dim", OF_GENERATOR, "z_dim", NOTE_WHOLE, NULL },                                          \
-    { "c_dim", OF_GENERATOR, "c_dim", NOTE_WHOLE, NULL },                                          \
-    { "w_dim", OF_GENERATOR, "w_dim", NOTE_WHOLE, NULL },                                          \
-    { "img_resolution", OF_GENERATOR, "img_resolution", NOTE_WHOLE, NULL },                        \
-    { "img_channels", OF_GENERATOR, "img_channels", NOTE_WHOLE, NULL },                            \
-    { "num_ws", OF_GENERATOR, "num_ws", NOTE_WHOLE, NULL },                                        \
-    { "channel_base", OF_SYNTHESIS, "channel_base", NOTE_WHOLE, "32768" },                         \
-    { "channel_max", OF_SYNTHESIS, "channel_max", NOTE_WHOLE, "512" }
+static const struct note_row COMMON_NOTES[] = {
+    { "z_dim", OF_GENERATOR, "z_dim", NOTE_WHOLE, NULL },
+    { "c_dim", OF_GENERATOR, "c_dim", NOTE_WHOLE, NULL },
+    { "w_dim", OF_GENERATOR, "w_dim", NOTE_WHOLE, NULL },
+    { "img_resolution", OF_GENERATOR, "img_resolution", NOTE_WHOLE, NULL },
+    { "img_channels", OF_GENERATOR, "img_channels", NOTE_WHOLE, NULL },
+    { "num_ws", OF_GENERATOR, "num_ws", NOTE_WHOLE, NULL },
+    { "channel_base", OF_SYNTHESIS, "channel_base", NOTE_WHOLE, "32768" },
+    { "channel_max", OF_SYNTHESIS, "channel_max", NOTE_WHOLE, "512" },
+};
 
 /* StyleGAN 2 as its own repository writes it. */
 static const struct note_row STYLEGAN2_NOTES[] = {
-    COMMON_NOTES,
     { "mapping_layers", OF_MAPPING, "num_layers", NOTE_WHOLE, "8" },
     { "num_fp16_res", OF_SYNTHESIS, "num_fp16_res", NOTE_WHOLE, "0" },
     { "conv_clamp", OF_LAYER, "conv_clamp", NOTE_CLAMP, "none" },
@@ -72,14 +74,12 @@ static const struct note_row STYLEGAN2_NOTES[] = {
 
 /* StyleGAN 2 as the repository of StyleGAN 3 writes it: the arguments are flat. */
 static const struct note_row FLAT_STYLEGAN2_NOTES[] = {
-    COMMON_NOTES,
     { "mapping_layers", OF_MAPPING, "num_layers", NOTE_WHOLE, "8" },
     { "num_fp16_res", OF_SYNTHESIS, "num_fp16_res", NOTE_WHOLE, "4" },
     { "conv_clamp", OF_LAYER, "conv_clamp", NOTE_CLAMP, "256" },
 };
 
 static const struct note_row STYLEGAN3_NOTES[] = {
-    COMMON_NOTES,
     { "mapping_layers", OF_MAPPING, "num_layers", NOTE_WHOLE, "2" },
     { "num_layers", OF_SYNTHESIS, "num_layers", NOTE_WHOLE, "14" },
     { "num_critical", OF_SYNTHESIS, "num_critical", NOTE_WHOLE, "2" },
@@ -95,8 +95,6 @@ static const struct note_row STYLEGAN3_NOTES[] = {
     { "lrelu_upsampling", OF_SYNTHESIS, "lrelu_upsampling", NOTE_WHOLE, "2" },
     { "conv_clamp", OF_LAYER, "conv_clamp", NOTE_CLAMP, "256" },
 };
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* name without its last dot, for messages. */
 static const char *module_name(const struct walk *self, char out[CHECKPOINT_NAME_MAX + 1])
@@ -335,6 +333,8 @@ static enum err_code add_notes(struct walk *self, const struct pickle_value *g_e
     scopes[OF_LAYER] =
         (struct scope){ { self->clamped, synthesis.kwargs, synthesis_kwargs, net.kwargs } };
     rc = check_options(MAPPING_KWARGS, COUNT(MAPPING_KWARGS), &scopes[OF_MAPPING], e);
+    if (!rc)
+        rc = notes_from_scopes(file, COMMON_NOTES, COUNT(COMMON_NOTES), scopes, e);
     if (rc)
         return rc;
     if (checkpoint_find(file, "synthesis.b4.const"))
