@@ -6,18 +6,40 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char SUFFIX[] = ".safetensors";
+static const char *const SUFFIXES[] = { ".safetensors", ".pkl" };
+
+/* Bytes of file's name before a suffix that models have; 0: it is no model's. */
+static size_t name_len(const char *file)
+{
+    size_t len = strlen(file);
+
+    for (size_t i = 0; i < sizeof SUFFIXES / sizeof SUFFIXES[0]; i++) {
+        size_t tail = strlen(SUFFIXES[i]);
+
+        if (len > tail && strcmp(file + len - tail, SUFFIXES[i]) == 0)
+            return len - tail;
+    }
+    return 0;
+}
 
 static int is_model_file(const struct dirent *entry)
 {
-    size_t len = strlen(entry->d_name), tail = strlen(SUFFIX);
+    size_t len = name_len(entry->d_name);
 
-    return len > tail && strcmp(entry->d_name + len - tail, SUFFIX) == 0 &&
-           recipe_name_is_valid(entry->d_name, len - tail);
+    return len > 0 && recipe_name_is_valid(entry->d_name, len);
+}
+
+static bool has_name(const struct library *self, const char *name)
+{
+    for (size_t i = 0; i < self->count; i++)
+        if (strcmp(self->models[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 int64_t model_cost_us(const struct loaded_model *self)
@@ -64,12 +86,14 @@ static enum err_code load(struct library *self, const char *dir, const char *fil
         return err_set(e, ERR_RANGE, "at most %d models are served", MESSAGE_MODELS_MAX);
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
         return err_set(e, ERR_FILE, "path \"%.80s/...\" is too long", dir);
-    snprintf(m.name, sizeof m.name, "%.*s", (int)(strlen(file) - strlen(SUFFIX)), file);
+    snprintf(m.name, sizeof m.name, "%.*s", (int)name_len(file), file);
     if ((rc = model_open(path, &m.model, e)))
         return rc;
     m.facts = model_facts(m.model);
     if (library_find(self, &m.facts->digest))
         rc = err_set(e, ERR_CONFLICT, "another file holds the same model");
+    else if (has_name(self, m.name))
+        rc = err_set(e, ERR_CONFLICT, "another file has the name \"%s\"", m.name);
     if (!rc)
         rc = self->backend->load(self->engine, m.model, batch_max, &m.net, e);
     if (!rc && (rc = warm_up(self, &m, e)))
@@ -109,7 +133,7 @@ enum err_code library_open(const char *dir, const struct backend *backend, struc
     free(entries);
     if (out->count == 0) {
         library_close(out);
-        return err_set(e, ERR_FILE, "no usable model (*.safetensors) in folder \"%.120s\"", dir);
+        return err_set(e, ERR_FILE, "no usable model (*.safetensors, *.pkl) in folder \"%.120s\"", dir);
     }
     return ERR_OK;
 }

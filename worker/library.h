@@ -1,5 +1,5 @@
-/* library -- the models that a worker has: every .safetensors of one folder, loaded into the
- * engine, checked and warmed up before anybody is told of them. A model is named after its file. */
+/* library -- the models that a worker has: every .safetensors and .pkl of one folder, loaded into
+ * the engine, checked and warmed up before anybody is told of them. A model is named after its file. */
 #ifndef WORKER_LIBRARY_H
 #define WORKER_LIBRARY_H
 

@@ -78,7 +78,8 @@ static void name_worker(char *out, size_t cap)
 
 static enum err_code open_engine(const struct settings *s, struct worker_parts *w, struct err *e)
 {
-    struct backend_options options = { .device = (int)settings_int(s, DEVICE),
+    struct backend_options options = { .drop_values = true,
+                                       .device = (int)settings_int(s, DEVICE),
                                        .threads = (int)settings_int(s, THREADS) };
     enum err_code rc = backend_find(settings_text(s, BACKEND), &w->backend, e);
 
