@@ -44,6 +44,9 @@ $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
 $(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
+$B/tests/bench/engine: LIBS += -lopenblas
+$B/tests/bench/conv_peers: LIBS += -lopenblas -ldnnl -fopenmp
+$B/tests/bench/conv_peers.o: override CFLAGS += -fopenmp
 # Without libFuzzer a target is a program that replays the files it is given.
 $(FUZZERS): $B/%: $B/%.o $B/tests/replay.o $(PARTS)
 $(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):

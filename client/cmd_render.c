@@ -201,7 +201,7 @@ static enum err_code take_memory(struct run *run, struct err *e)
 static enum err_code open_run(struct run *run, struct err *e)
 {
     const struct options *options = run->options;
-    struct backend_options open_options = { .threads = options->threads };
+    struct backend_options open_options = { .threads = options->threads, .drop_values = true };
     const char *warning;
     struct recipe recipe;
     enum err_code rc = model_open(options->model_file, &run->model, e);

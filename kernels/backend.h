@@ -12,9 +12,10 @@
 #include "proto/err.h"
 #include "proto/recipe.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum { BACKEND_ABI = 1, BACKEND_NAME_MAX = 64 };
+enum { BACKEND_ABI = 2, BACKEND_NAME_MAX = 64 };
 
 struct model;                       /* kernels/model.h */
 struct engine;                      /* an open device */
@@ -23,6 +24,8 @@ struct net;                         /* a model prepared for it */
 struct backend_options {
     int device;                     /* ordinal; 0 on the CPU */
     int threads;                    /* CPU: threads of one render; 0 = one a core */
+    bool drop_values;               /* load frees a model's values as soon as it has its own copy:
+                                       half the memory, but the model can be loaded once only */
 };
 
 /* One picture to be made. */
@@ -58,14 +61,15 @@ struct backend {
                           struct err *e);
     void (*close)(struct engine **self);
 
-    /* "cpu-fp32-1": the arithmetic that makes the pixels; recorded with every picture. */
+    /* "cpu-fp32-fma-1": the arithmetic that makes the pixels; recorded with every picture. */
     const char *(*numerics_class)(const struct engine *self);
     /* For people: "Intel(R) Xeon(R) Processor, 2 threads". */
     const char *(*device)(const struct engine *self);
 
     /* Prepares a model; takes its memory now, for the largest batch. The model is borrowed and must
-     * outlive the net. ERR_UNSUPPORTED names what the engine does not do; ERR_NOMEM the bytes. */
-    enum err_code (*load)(struct engine *self, const struct model *model, int max_batch,
+     * outlive the net. ERR_UNSUPPORTED names what the engine does not do; ERR_NOMEM the bytes;
+     * ERR_BUG when the model's values have been dropped. */
+    enum err_code (*load)(struct engine *self, struct model *model, int max_batch,
                           struct net **out, struct err *e);
     void (*unload)(struct net **self);
 

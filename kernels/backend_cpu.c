@@ -1,10 +1,12 @@
 #include "kernels/backend.h"
 
 #include "kernels/model.h"
+#include "kernels/network.h"
+#include "kernels/plan.h"
 #include "kernels/pool.h"
-#include "kernels/stylegan2.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +15,14 @@ enum { DEVICE_TEXT_MAX = 128, BATCH_MAX = 4096 };
 
 struct engine {
     struct pool *pool;
+    bool drop_values;
     char device[DEVICE_TEXT_MAX];
 };
 
 struct net {
     const struct model *model;
     int max_batch;
-    struct stylegan2 *stylegan2;
+    struct network *network;
 };
 
 /* "Intel(R) Xeon(R) Processor @ 2.50GHz", or "CPU" where the system does not say. */
@@ -63,6 +66,7 @@ static enum err_code cpu_open(const struct backend_options *options, struct engi
         free(self);
         return rc;
     }
+    self->drop_values = options->drop_values;
     read_cpu_name(name);
     snprintf(self->device, sizeof self->device, "%s, %d thread%s", name, pool_threads(self->pool),
              pool_threads(self->pool) == 1 ? "" : "s");
@@ -79,11 +83,12 @@ static void cpu_close(struct engine **self)
     *self = NULL;
 }
 
-/* One class for every x86 and every other machine with IEEE 754 floats: kernels/README.md. */
+/* Backend, precision, what the sums are made of (fused multiply-add, whatever the vectors' width), and
+ * a version that changes with the pictures: kernels/README.md. */
 static const char *cpu_numerics_class(const struct engine *self)
 {
     (void)self;
-    return "cpu-fp32-1";
+    return "cpu-fp32-fma-1";
 }
 
 static const char *cpu_device(const struct engine *self)
@@ -95,29 +100,35 @@ static void cpu_unload(struct net **self)
 {
     if (!*self)
         return;
-    stylegan2_destroy(&(*self)->stylegan2);
+    network_destroy(&(*self)->network);
     free(*self);
     *self = NULL;
 }
 
-static enum err_code cpu_load(struct engine *self, const struct model *model, int max_batch,
+static enum err_code cpu_load(struct engine *self, struct model *model, int max_batch,
                               struct net **out, struct err *e)
 {
+    struct plan plan;
     struct net *net;
     enum err_code rc;
 
     *out = NULL;
     if (max_batch < 1 || max_batch > BATCH_MAX)
         return err_set(e, ERR_RANGE, "a batch of %d; 1 to %d are possible", max_batch, BATCH_MAX);
-    if (model_arch(model) != MODEL_STYLEGAN2)
-        return err_set(e, ERR_UNSUPPORTED, "backend cpu does not do \"%s\" yet",
-                       model_arch_word(model));
+    if (model_tensor_count(model) > 0 && !model_tensor_at(model, 0)->data)
+        return err_set(e, ERR_BUG, "the model's values have been dropped: it was loaded before");
     net = calloc(1, sizeof *net);
     if (!net)
         return err_set(e, ERR_NOMEM, "no memory for a net");
     net->model = model;
     net->max_batch = max_batch;
-    rc = stylegan2_create(model, self->pool, max_batch, &net->stylegan2, e);
+    rc = plan_create(model, &plan, e);
+    if (!rc)
+        rc = network_create(&plan, self->pool, max_batch, &net->network, e);
+    if (!rc && self->drop_values)
+        model_drop_values(model);
+    if (!rc)
+        rc = network_reserve(net->network, e);
     if (rc) {
         cpu_unload(&net);
         return rc;
@@ -159,7 +170,7 @@ static enum err_code cpu_render(struct net *self, const struct sample *samples, 
         if (rc)
             return rc;
     }
-    return stylegan2_render(self->stylegan2, samples, count, rgb, capture, e);
+    return network_render(self->network, samples, count, rgb, capture, e);
 }
 
 const struct backend backend_cpu = {

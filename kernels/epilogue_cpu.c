@@ -7,39 +7,55 @@
 #include <math.h>
 
 /* The end of one value; counts in *broken when it is not finite. */
-static inline __attribute__((always_inline)) float finish(float v, float limit, int *broken)
+SIMD_INLINE float finish(float v, float gain, float limit, int *broken)
 {
-    v = lrelu(v);
+    v = lrelu(v, gain);
     *broken += !(fabsf(v) <= FLT_MAX);
     v = v > limit ? limit : v;
     return v < -limit ? -limit : v;
 }
 
-/* How many of a row's values are not finite. */
-SIMD_CLONES
-static int finish_row(float *out, const float *x, const float *noise, int width,
-                      const struct epilogue *p)
+SIMD_ANY finish_row_any(float *out, const float *x, const float *noise, int width,
+                        const struct epilogue *p, int *broken)
 {
-    float demod = p->demod, strength = p->strength, bias = p->bias;
+    float demod = p->demod, strength = p->strength, bias = p->bias, gain = p->gain;
     float limit = p->clamp > 0.0f ? p->clamp : INFINITY;
-    int broken = 0;
+    int count = 0;
 
     if (noise)
         for (int i = 0; i < width; i++)
-            out[i] = finish(x[i] * demod + noise[i] * strength + bias, limit, &broken);
+            out[i] = finish(fmaf(x[i], demod, fmaf(noise[i], strength, bias)), gain, limit, &count);
     else
         for (int i = 0; i < width; i++)
-            out[i] = finish(x[i] * demod + bias, limit, &broken);
-    return broken;
+            out[i] = finish(fmaf(x[i], demod, bias), gain, limit, &count);
+    *broken += count;
 }
+SIMD_VERSIONS(finish_row, (float *out, const float *x, const float *noise, int width,
+                           const struct epilogue *p, int *broken),
+              (out, x, noise, width, p, broken))
 
-bool epilogue_cpu(float *out, const float *x, size_t pitch, int height, int width,
+bool epilogue_cpu(float *out, const float *x, size_t pitch, int rows, int width,
                   const struct epilogue *p)
 {
     int broken = 0;
 
-    for (int y = 0; y < height; y++)
-        broken |= finish_row(out + (size_t)y * width, x + (size_t)y * pitch,
-                             p->noise ? p->noise + (size_t)y * width : NULL, width, p);
+    for (int y = 0; y < rows; y++)
+        finish_row(out + (size_t)y * (size_t)width, x + (size_t)y * pitch,
+                   p->noise ? p->noise + (size_t)y * (size_t)width : NULL, width, p, &broken);
     return broken == 0;
+}
+
+SIMD_ANY scale_row_any(float *out, const float *x, int width, float demod, float bias)
+{
+    for (int i = 0; i < width; i++)
+        out[i] = fmaf(x[i], demod, bias);
+}
+SIMD_VERSIONS(scale_row, (float *out, const float *x, int width, float demod, float bias),
+              (out, x, width, demod, bias))
+
+void epilogue_scale_cpu(float *out, const float *x, size_t pitch, int rows, int width, float demod,
+                        float bias)
+{
+    for (int y = 0; y < rows; y++)
+        scale_row(out + (size_t)y * (size_t)width, x + (size_t)y * pitch, width, demod, bias);
 }

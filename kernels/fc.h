@@ -1,5 +1,5 @@
 /* fc -- a fully connected layer on the CPU.
- *     y[o] = (sum over i, ascending, of x[i] * weight[i,o]) + bias[o]
+ *     y[o] = (sum over i, ascending, of x[i] * weight[i,o], fused) + bias[o]
  * Source: StyleGAN2-ADA FullyConnectedLayer; the equalised scale is multiplied into the weights
  * once, when the layer is prepared, as that code does on every call.
  * The weights are kept transposed, so that vectors run over outputs and no sum is split. */
@@ -8,16 +8,26 @@
 
 #include "proto/err.h"
 
+#include <stdbool.h>
+
+/* Where a model has a layer's numbers: weight(o,i) * weight_gain, bias[o] * bias_gain. */
+struct fc_weights {
+    int in, out;
+    const float *weight;            /* [out,in], or [in,out] when transposed */
+    bool transposed;
+    float weight_gain;
+    const float *bias;              /* [out]; NULL: all 1 */
+    float bias_gain;
+};
+
 struct fc {
     int in, out;
-    float *weight;                  /* [in, out], scaled */
+    float *weight;                  /* [in,out], scaled */
     float *bias;                    /* [out], scaled */
 };
 
-/* weight [out, in] and bias [out] as a model stores them; both are copied. bias NULL: all
- * bias_scale. ERR_NOMEM. */
-enum err_code fc_init(struct fc *self, int in, int out, const float *weight, float weight_scale,
-                      const float *bias, float bias_scale, struct err *e);
+/* Nothing of *weights is needed afterwards. ERR_NOMEM. */
+enum err_code fc_init(struct fc *self, const struct fc_weights *weights, struct err *e);
 void fc_release(struct fc *self);
 
 /* x [in], y [out]; they do not overlap. */

@@ -1,11 +1,11 @@
-/* lrelu -- the activation of all StyleGAN 2 layers: a leaky rectifier with slope 0.2, times sqrt 2
- * so that it keeps the variance of a normal input. NaN stays NaN. */
+/* lrelu -- the activation of all StyleGANs: a leaky rectifier with slope 0.2, times gain (sqrt 2
+ * keeps the variance of a normal input; StyleGAN 1 has 1). NaN stays NaN. */
 #ifndef KERNELS_LRELU_H
 #define KERNELS_LRELU_H
 
-static inline float lrelu(float v)
+static inline float lrelu(float v, float gain)
 {
-    return (v >= 0.0f ? v : v * 0.2f) * 1.41421356f;
+    return (v >= 0.0f ? v : v * 0.2f) * gain;
 }
 
 #endif

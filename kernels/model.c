@@ -96,7 +96,7 @@ static struct model_facts facts_of(int resolution, int num_ws, int z_dim, int w_
                                  .z_dim = z_dim,
                                  .w_dim = w_dim,
                                  .c_dim = c_dim,
-                                 .noise_modes = 1u << RECIPE_NOISE_NONE };
+                                 .noise_modes = (1u << RECIPE_NOISE_COUNT) - 1 };
 }
 
 /* All facts but the digest. */
@@ -109,14 +109,14 @@ static void fill_facts(struct model *self)
     switch (self->arch) {
     case MODEL_STYLEGAN1:
         self->facts = facts_of(a1->resolution, a1->num_ws, a1->z_dim, a1->w_dim, a1->c_dim);
-        self->facts.noise_modes |= 1u << RECIPE_NOISE_CONST;
         break;
     case MODEL_STYLEGAN2:
         self->facts = facts_of(a2->resolution, a2->num_ws, a2->z_dim, a2->w_dim, a2->c_dim);
-        self->facts.noise_modes |= 1u << RECIPE_NOISE_CONST;
         break;
     case MODEL_STYLEGAN3:
         self->facts = facts_of(a3->resolution, a3->num_ws, a3->z_dim, a3->w_dim, a3->c_dim);
+        self->facts.noise_modes = 1u << RECIPE_NOISE_NONE;
+        self->facts.has_transform = true;
         break;
     }
 }
