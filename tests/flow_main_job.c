@@ -318,7 +318,7 @@ static void a_required_class_that_did_not_make_it_is_a_conflict(void **state)
     m.generate.require_class = text_of("cuda-sm90-fp16-1");
     struct answer got = ask(&m);
 
-    expect_error(&got, ERR_CLASS_CONFLICT, "cpu-fp32-1");
+    expect_error(&got, ERR_CLASS_CONFLICT, "cpu-fp32-fma-1");
 }
 
 static void a_class_for_an_unconditional_model_is_a_warning(void **state)
@@ -365,7 +365,7 @@ static void lookup_finds_it_by_key_file_core_and_seed(void **state)
         assert_true(digest_equal(&r->recipe_key, &got.m.image.recipe_key));
         assert_true(digest_equal(&r->sha256, &got.m.image.sha256));
         assert_true(text_is(r->model, "avatars64"));
-        assert_true(text_is(r->numerics_class, "cpu-fp32-1"));
+        assert_true(text_is(r->numerics_class, "cpu-fp32-fma-1"));
         assert_true(r->worker.len > 0 && r->device.len > 0 && r->created.len > 0);
         assert_true(r->kept);
         drop(&row);

@@ -11,7 +11,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS = 12, LINE_MAX_BYTES = 1024, PATH_BYTES = 256 };
+enum { COLUMNS_MAX = 16, LINE_MAX_BYTES = 1024, PATH_BYTES = 256 };
+
+/* The value of a case's column, "-" when the file has no such column. */
+struct row {
+    char *name[COLUMNS_MAX], *value[COLUMNS_MAX];
+    int columns;
+};
+
+static int split(char *line, char *out[COLUMNS_MAX])
+{
+    int count = 0;
+
+    for (char *rest = line, *field; (field = strsep(&rest, "\t\n")) && count < COLUMNS_MAX;)
+        if (*field)
+            out[count++] = field;
+    return count;
+}
+
+static const char *column(const struct row *row, const char *name)
+{
+    for (int i = 0; i < row->columns; i++)
+        if (strcmp(row->name[i], name) == 0)
+            return row->value[i];
+    return "-";
+}
 
 static int64_t read_number(const char *text, int64_t absent)
 {
@@ -22,55 +46,73 @@ static int64_t read_number(const char *text, int64_t absent)
     return v;
 }
 
-static enum recipe_noise read_noise(const char *text)
+static struct recipe_transform read_transform(const char *text)
 {
-    if (strcmp(text, "none") == 0)
+    struct recipe_transform t = { .kind = RECIPE_TRANSFORM_NONE };
+    char *rest = NULL;
+
+    if (strcmp(text, "-") == 0)
+        return t;
+    t.kind = RECIPE_TRANSFORM_MATRIX;
+    for (int i = 0; i < 9; i++, text = rest + 1) {
+        t.m[i] = (float)strtod(text, &rest);
+        assert_int_equal(*rest, i < 8 ? ',' : '\0');
+    }
+    return t;
+}
+
+/* Noise as a request would come out for a model that has none. */
+static enum recipe_noise read_noise(const char *text, const struct model_facts *facts)
+{
+    if (!(facts->noise_modes >> RECIPE_NOISE_CONST & 1) || strcmp(text, "none") == 0)
         return RECIPE_NOISE_NONE;
-    assert_string_equal(text, "const");
+    assert_true(strcmp(text, "const") == 0 || strcmp(text, "-") == 0);
     return RECIPE_NOISE_CONST;
 }
 
-/* id seed psi cutoff class noise_mode transform z w ws img u8 ... */
-static struct golden_case read_case(char *line, int num_ws)
+static struct golden_case read_case(const struct row *row, const struct model_facts *facts)
 {
-    char *column[COLUMNS], *rest = line;
+    const char *psi_text = column(row, "psi");
     struct golden_case c = { 0 };
     int64_t psi;
 
-    for (int i = 0; i < COLUMNS; i++) {
-        column[i] = strsep(&rest, "\t\n");
-        assert_non_null(column[i]);
-    }
-    assert_true(number_parse_millionths(column[2], strlen(column[2]), &psi));
-    snprintf(c.id, sizeof c.id, "%s", column[0]);
+    assert_true(number_parse_millionths(psi_text, strlen(psi_text), &psi));
     c.sample = (struct sample){
-        .seed = (uint32_t)read_number(column[1], 0),
+        .seed = (uint32_t)read_number(column(row, "seed"), 0),
         .psi = recipe_psi_float((int32_t)psi),
-        .cutoff = (int)read_number(column[3], num_ws),
-        .class_index = (int)read_number(column[4], -1),
-        .noise = read_noise(column[5]),
+        .cutoff = (int)read_number(column(row, "cutoff"), facts->num_ws),
+        .class_index = (int)read_number(column(row, "class"), -1),
+        .noise = read_noise(column(row, "noise_mode"), facts),
+        .transform = read_transform(column(row, "transform3x3")),
     };
-    snprintf(c.z, sizeof c.z, "%s", column[7]);
-    snprintf(c.w, sizeof c.w, "%s", column[8]);
-    snprintf(c.ws, sizeof c.ws, "%s", column[9]);
-    snprintf(c.image, sizeof c.image, "%s", column[10]);
-    snprintf(c.rgb, sizeof c.rgb, "%s", column[11]);
+    if (c.sample.cutoff > facts->num_ws)    /* as a request would come out */
+        c.sample.cutoff = facts->num_ws;
+    snprintf(c.id, sizeof c.id, "%s", column(row, "id"));
+    snprintf(c.z, sizeof c.z, "%s", column(row, "z"));
+    snprintf(c.w, sizeof c.w, "%s", column(row, "w"));
+    snprintf(c.ws, sizeof c.ws, "%s", column(row, "ws"));
+    snprintf(c.image, sizeof c.image, "%s", column(row, "img"));
+    snprintf(c.rgb, sizeof c.rgb, "%s", column(row, "u8"));
     return c;
 }
 
-int golden_cases(const char *folder, int num_ws, struct golden_case out[GOLDEN_CASES_MAX])
+int golden_cases(const char *folder, const char *table, const struct model_facts *facts,
+                 struct golden_case out[GOLDEN_CASES_MAX])
 {
-    char path[PATH_BYTES], line[LINE_MAX_BYTES];
+    char path[PATH_BYTES], names[LINE_MAX_BYTES], line[LINE_MAX_BYTES];
+    struct row row;
     int count = 0;
 
-    snprintf(path, sizeof path, "tests/golden/%s/cases.tsv", folder);
+    snprintf(path, sizeof path, "tests/golden/%s/%s", folder, table);
     FILE *file = fopen(path, "r");
 
     assert_non_null(file);
-    assert_non_null(fgets(line, sizeof line, file));   /* the columns' names */
+    assert_non_null(fgets(names, sizeof names, file));
+    row.columns = split(names, row.name);
     while (fgets(line, sizeof line, file)) {
         assert_true(count < GOLDEN_CASES_MAX);
-        out[count++] = read_case(line, num_ws);
+        assert_int_equal(split(line, row.value), row.columns);
+        out[count++] = read_case(&row, facts);
     }
     fclose(file);
     assert_true(count > 0);

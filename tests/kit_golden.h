@@ -18,8 +18,10 @@ struct golden_case {
         rgb[GOLDEN_FILE_MAX];
 };
 
-/* Rows of tests/golden/<folder>/cases.tsv; "-" becomes num_ws for a cutoff, -1 for a class. */
-int golden_cases(const char *folder, int num_ws, struct golden_case out[GOLDEN_CASES_MAX]);
+/* Rows of tests/golden/<folder>/<table>, whose first line names the columns. What a row leaves open
+ * is all rows of w, no class, the model's own noise, no transform, and "-" for a file. */
+int golden_cases(const char *folder, const char *table, const struct model_facts *facts,
+                 struct golden_case out[GOLDEN_CASES_MAX]);
 
 /* tests/golden/<folder>/<file>; the caller releases it. */
 struct npy golden_array(const char *folder, const char *file);

@@ -85,7 +85,7 @@ static size_t add_stylegan2(struct text *t, const struct kit_model_options *opti
     return stylegan2_arch_tensors(&a, need);
 }
 
-/* Three layers and ToRGB, with filters of two taps. */
+/* Three layers and ToRGB. */
 static size_t add_stylegan3(struct text *t, const struct kit_model_options *options,
                             struct tensor_need *need)
 {
@@ -104,7 +104,7 @@ static size_t add_stylegan3(struct text *t, const struct kit_model_options *opti
         .output_scale = 0.25,
         .conv_kernel = options->radial ? 1 : 3,
         .use_radial_filters = options->radial,
-        .filter_size = 1,
+        .filter_size = 6,
         .lrelu_upsampling = 2,
         .conv_clamp = 256,
     };
@@ -122,7 +122,7 @@ static size_t add_stylegan3(struct text *t, const struct kit_model_options *opti
         "\"num_critical\":\"1\",\"first_cutoff\":\"1\",\"first_stopband\":\"1.5\","
         "\"last_stopband_rel\":\"1.25\",\"margin_size\":\"2\",\"output_scale\":\"0.25\","
         "\"num_fp16_res\":\"4\",\"conv_kernel\":\"%d\",\"use_radial_filters\":\"%s\","
-        "\"filter_size\":\"1\",\"lrelu_upsampling\":\"2\",\"conv_clamp\":\"256\"",
+        "\"filter_size\":\"6\",\"lrelu_upsampling\":\"2\",\"conv_clamp\":\"256\"",
         a.channel_base, a.channel_max, a.conv_kernel, options->radial ? "true" : "false");
     return stylegan3_arch_tensors(&a, need);
 }
@@ -163,16 +163,17 @@ static size_t add_tensor(struct text *t, const struct tensor_need *need, size_t 
 }
 
 /* Multiples of 1/8 from -1 to 1, which float32 and float16 both hold exactly. Depends on the name
- * and not on the order of the file. */
+ * and not on the order of the file. What a network needs above 0 or symmetric is 1/8. */
 static void fill(uint8_t *out, const char *name, size_t count, bool half, float scale)
 {
+    bool flat = strstr(name, "_filter") || strstr(name, "magnitude_ema");
     uint32_t state = 1;
 
     for (const char *p = name; *p; p++)
         state = state * 31 + (uint8_t)*p;
     for (size_t i = 0; i < count; i++) {
         state = state * 1664525u + 1013904223u;
-        int eighths = (int)(state >> 24) % 17 - 8;
+        int eighths = flat ? 1 : (int)(state >> 24) % 17 - 8;
 
         if (half) {
             static const uint16_t EIGHTHS[] = { 0x0000, 0x3000, 0x3400, 0x3600, 0x3800,

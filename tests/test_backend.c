@@ -106,7 +106,7 @@ static void engine_says_what_it_is(void **state)
 
     (void)state;
     rig_open(&r, &(struct kit_model_options){ 0 });
-    assert_string_equal(backend_cpu.numerics_class(r.engine), "cpu-fp32-1");
+    assert_string_equal(backend_cpu.numerics_class(r.engine), "cpu-fp32-fma-1");
     assert_non_null(strstr(backend_cpu.device(r.engine), ", 2 threads"));
     rig_close(&r);
 }
@@ -165,8 +165,6 @@ static void samples_that_the_model_cannot_do_are_refused(void **state)
     s.cutoff = -1;
     check_refused(&PLAIN, s, ERR_RANGE, "cutoff -1");
     s = good_sample();
-    s.noise = RECIPE_NOISE_RANDOM;
-    check_refused(&PLAIN, s, ERR_UNSUPPORTED, "noise");
     s.noise = RECIPE_NOISE_COUNT;
     check_refused(&PLAIN, s, ERR_UNSUPPORTED, "noise");
     s = good_sample();
@@ -176,6 +174,47 @@ static void samples_that_the_model_cannot_do_are_refused(void **state)
     check_refused(&CLASSES, s, ERR_CLASS_REQUIRED, "class");
     s.class_index = 3;
     check_refused(&CLASSES, s, ERR_RANGE, "class 3");
+}
+
+static void noise_for_a_model_without_noise_is_refused(void **state)
+{
+    struct sample sample = good_sample();
+    struct rig r;
+    struct err e;
+
+    (void)state;
+    rig_open(&r, &(struct kit_model_options){ .arch = "stylegan3", .resolution = 16 });
+    sample.noise = RECIPE_NOISE_RANDOM;
+    assert_int_equal(backend_cpu.render(r.net, &sample, 1, r.rgb, NULL, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "noise"));
+    rig_close(&r);
+}
+
+/* Half the memory for whoever loads a model once. */
+static void engine_that_drops_values_renders_the_same_and_loads_once(void **state)
+{
+    struct backend_options options = { .threads = 2, .drop_values = true };
+    struct sample sample = good_sample();
+    uint8_t rgb[8 * 8 * 3];
+    struct engine *engine;
+    struct net *net, *second;
+    struct rig r;
+    struct err e;
+
+    (void)state;
+    rig_open(&r, &(struct kit_model_options){ 0 });
+    assert_int_equal(backend_cpu.render(r.net, &sample, 1, r.rgb, NULL, &e), ERR_OK);
+    assert_int_equal(backend_cpu.open(&options, &engine, &e), ERR_OK);
+    assert_int_equal(backend_cpu.load(engine, r.model, 1, &net, &e), ERR_OK);
+    assert_null(model_tensor_at(r.model, 0)->data);
+    assert_int_equal(backend_cpu.render(net, &sample, 1, rgb, NULL, &e), ERR_OK);
+    assert_memory_equal(rgb, r.rgb, sizeof rgb);
+    assert_int_equal(backend_cpu.render(r.net, &sample, 1, rgb, NULL, &e), ERR_OK);
+    assert_memory_equal(rgb, r.rgb, sizeof rgb);
+    assert_int_equal(backend_cpu.load(engine, r.model, 1, &second, &e), ERR_BUG);
+    backend_cpu.unload(&net);
+    backend_cpu.close(&engine);
+    rig_close(&r);
 }
 
 static void class_is_ignored_by_a_model_without_classes(void **state)
@@ -264,6 +303,8 @@ int main(void)
         cmocka_unit_test(options_out_of_bounds_are_refused),
         cmocka_unit_test(batch_beyond_the_nets_is_refused),
         cmocka_unit_test(samples_that_the_model_cannot_do_are_refused),
+        cmocka_unit_test(noise_for_a_model_without_noise_is_refused),
+        cmocka_unit_test(engine_that_drops_values_renders_the_same_and_loads_once),
         cmocka_unit_test(class_is_ignored_by_a_model_without_classes),
         cmocka_unit_test(value_that_is_not_finite_names_layer_and_sample),
         cmocka_unit_test(layer_that_overflows_is_named),

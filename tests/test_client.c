@@ -183,7 +183,7 @@ static void take_shot_of(struct shot *shot, int64_t id, const struct recipe *rec
         .recipe_key = recipe_key(recipe), .sha256 = digest_of(shot->file, strlen(shot->file)),
         .core_sha256 = digest_of("core", 4),
         .recipe = { shot->recipe.text, shot->recipe.len },
-        .numerics_class = text_of("cpu-fp32-1"), .encoder = text_of("libjpeg-turbo-2.1.5"),
+        .numerics_class = text_of("cpu-fp32-fma-1"), .encoder = text_of("libjpeg-turbo-2.1.5"),
         .run = 3, .bytes = (int64_t)strlen(shot->file), .source = MESSAGE_SOURCE_LEDGER,
         .queue_ms = 1, .render_ms = 20, .encode_ms = 3, .store_ms = 4, .batch = 8,
     };
@@ -364,7 +364,7 @@ static void picture_arrives_whole(void **state)
     assert_string_equal(event.image.sha256, digest_hex(&shot.m.image.sha256).text);
     assert_string_equal(event.image.core_sha256, digest_hex(&shot.m.image.core_sha256).text);
     assert_string_equal(event.image.model, digest_hex(&shot.m.image.model).text);
-    assert_string_equal(event.image.numerics_class, "cpu-fp32-1");
+    assert_string_equal(event.image.numerics_class, "cpu-fp32-fma-1");
     assert_string_equal(event.image.encoder, "libjpeg-turbo-2.1.5");
     assert_true(event.image.psi == 0.7);
     assert_int_equal(event.image.source, SEEDPRESS_SOURCE_LEDGER);

@@ -1,5 +1,5 @@
 /* The grid of pictures in README.md is what the shipped model makes: seeds 0-15 at psi 0.7, eight
- * in a row. */
+ * in a row; another numerics class may round a value to the next level. */
 #include "kernels/backend.h"
 #include "kernels/model.h"
 
@@ -43,8 +43,10 @@ static void the_grid_shows_seeds_0_to_15_of_the_shipped_model(void **state)
         for (int y = 0; y < SIDE; y++) {
             size_t row = (size_t)(i / COLUMNS * SIDE + y) * WIDTH + (size_t)(i % COLUMNS) * SIDE;
 
-            assert_memory_equal(grid + row * 3, rgb + ((size_t)i * SIDE + (size_t)y) * SIDE * 3,
-                                SIDE * 3);
+            const uint8_t *made = rgb + ((size_t)i * SIDE + (size_t)y) * SIDE * 3;
+
+            for (size_t x = 0; x < SIDE * 3; x++)
+                assert_true(abs(grid[row * 3 + x] - made[x]) <= 1);
         }
     backend_cpu.unload(&net);
     model_destroy(&model);
