@@ -3,7 +3,7 @@
 #   make demo       sets a fresh machine up, starts a whole seedpress, renders 16 pictures
 #   make demo-stop  ends what demo started, and nothing else
 #   make test       sets a fresh machine up, runs every test that needs no GPU
-#   make bench      prints figures of the whole path as ratios
+#   make bench      prints figures of the engine and of the whole path as ratios
 #   make install DESTDIR= PREFIX=/usr/local
 B       ?= build
 PREFIX  ?= /usr/local
@@ -90,7 +90,7 @@ demo-stop:
 	@deploy/demo.sh stop $B
 
 bench:
-	deploy/packages.sh test
+	deploy/packages.sh bench
 	tests/bench/run.sh $B
 
 install: all

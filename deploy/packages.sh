@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian or Ubuntu packages that a goal needs and that are not there yet:
-#     deploy/packages.sh build|demo|test
+#     deploy/packages.sh build|demo|test|bench
 # Shows the line that it runs. As root it runs it, else through sudo; where there is neither, it says
 # what is missing and stops. Plain `make` never calls this.
 set -eu
@@ -19,11 +19,14 @@ build="gcc libc6-dev make pkg-config libzmq3-dev libpq-dev libssl-dev libjpeg62-
 demo="$build postgresql"
 test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack"
 
+bench="$test libopenblas-dev libdnnl-dev"
+
 case ${1:-} in
 build) wanted=$build ;;
 demo) wanted=$demo ;;
 test) wanted=$test ;;
-*) fail "usage: deploy/packages.sh build|demo|test" ;;
+bench) wanted=$bench ;;
+*) fail "usage: deploy/packages.sh build|demo|test|bench" ;;
 esac
 
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||

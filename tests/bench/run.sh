@@ -4,5 +4,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 build=${1:-build}
-make -s -j"$(nproc)" B="$build" all "$build/tests/bench/whole_path"
+make -s -j"$(nproc)" B="$build" all "$build/tests/bench/whole_path" "$build/tests/bench/engine" \
+    "$build/tests/bench/conv_peers"
 SEEDPRESS_BUILD=$build "$build/tests/bench/whole_path"
+"$build/tests/bench/engine"
+"$build/tests/bench/conv_peers"
