@@ -103,7 +103,7 @@ install: all
 	install -m 644 $B/libseedpress.a $(DESTDIR)$(PREFIX)/lib/
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@MSGPACK@|$(MSGPACK)|' \
 	    client/seedpress.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/seedpress.pc
-	install -m 644 deploy/models/*.safetensors deploy/models/*.md \
+	install -m 644 deploy/models/*.safetensors deploy/models/*.md deploy/models/*.png \
 	    $(DESTDIR)$(PREFIX)/share/seedpress/models/
 
 clean: demo-stop
