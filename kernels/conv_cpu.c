@@ -17,7 +17,8 @@ enum {
     COLUMNS_MIN = 256,          /* of a tile, where the picture has as many */
     SUMS_MAX = 3 << 16,         /* floats: the tile's sums stay in a second-level cache of 1 MiB */
     PANEL_MAX = 48 << 10,       /* floats, likewise */
-    CHUNK_MAX = 32,             /* input channels of a panel: a run of columns fits a first cache */
+    CHUNK_ROWS = 96,            /* input channels of a panel times rows that the taps reach: a run of
+                                   columns fits a first-level cache */
     OUTS_MIN = 32,              /* below, framing the input would cost more than sharing it gains */
     ITEMS_PER_THREAD = 3,
 };
@@ -215,7 +216,8 @@ struct conv_tiling conv_tile(const struct conv *self, int samples, int threads)
 
     size_t plane = panel_plane(self, t.samples, t.rows);
 
-    t.chunk = smaller(smaller(CHUNK_MAX, self->shape.in), larger(4, (int)(PANEL_MAX / plane)));
+    t.chunk = smaller(smaller(CHUNK_ROWS / self->reach, self->shape.in),
+                      larger(4, (int)(PANEL_MAX / plane)));
     t.panel_floats = (size_t)t.chunk * plane;
     t.scratch_floats = t.panel_floats + sums * (size_t)t.outs;
     return t;
