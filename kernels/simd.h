@@ -46,7 +46,11 @@ const char *simd_word(enum simd_level level);
  *     SIMD_VERSIONS(scale, (float *x, float by, int count), (x, by, count)) */
 #if defined(__x86_64__)
 #define SIMD_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#if defined(__clang__)
+#define SIMD_TARGET_AVX512 __attribute__((target("avx512f"), min_vector_width(512)))
+#else
 #define SIMD_TARGET_AVX512 __attribute__((target("avx512f,prefer-vector-width=512")))
+#endif
 #define SIMD_VERSIONS(name, params, args)                                                          \
     SIMD_TARGET_AVX512 SIMD_UNCHECKED static void name##_avx512 params { name##_any args; }        \
     SIMD_TARGET_AVX2 SIMD_UNCHECKED static void name##_avx2 params { name##_any args; }            \
