@@ -75,9 +75,9 @@ bool value_whole(const struct pickle_value *value, int64_t *out);
 bool value_real(const struct pickle_value *value, double *out);
 /* value for comparing and for messages, as Python would print it, but 1.0 as 1 and lists without
  * spaces: "True", "None", "0.01", "[1,3,3,1]", "lrelu". */
-const char *value_show(const struct pickle_value *value, char out[VALUE_SHOWN_MAX]);
+const char *value_show(const struct pickle_value *value, char out[static VALUE_SHOWN_MAX]);
 /* The shortest decimal that reads back as the same double. */
-const char *real_show(double value, char out[VALUE_SHOWN_MAX]);
+const char *real_show(double value, char out[static VALUE_SHOWN_MAX]);
 
 /* A torch tensor or parameter; a numpy array or scalar. Name is not set. */
 enum err_code value_torch_tensor(struct checkpoint *file, const struct pickle_value *value,

@@ -137,24 +137,25 @@ bool value_whole(const struct pickle_value *value, int64_t *out)
     return true;
 }
 
-const char *real_show(double value, char out[VALUE_SHOWN_MAX])
+const char *real_show(double value, char out[static VALUE_SHOWN_MAX])
 {
-    char *comma;
+    char text[VALUE_SHOWN_MAX] = "", *comma;
     double back;
 
     for (int digits = 1; digits <= 17; digits++) {
-        snprintf(out, VALUE_SHOWN_MAX, "%.*g", digits, value);
-        comma = strchr(out, ',');   /* the program's locale may have one */
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        comma = strchr(text, ',');  /* the program's locale may have one */
         if (comma)
             *comma = '.';
-        if (number_parse_double(out, strlen(out), &back) && back == value)
+        if (number_parse_double(text, strlen(text), &back) && back == value)
             break;
     }
+    memcpy(out, text, sizeof text);
     return out;
 }
 
 /* The text of value, which is no container. */
-static const char *show_one(const struct pickle_value *value, char out[VALUE_SHOWN_MAX])
+static const char *show_one(const struct pickle_value *value, char out[static VALUE_SHOWN_MAX])
 {
     double real;
 
@@ -178,7 +179,7 @@ static const char *show_one(const struct pickle_value *value, char out[VALUE_SHO
     return out;
 }
 
-const char *value_show(const struct pickle_value *value, char out[VALUE_SHOWN_MAX])
+const char *value_show(const struct pickle_value *value, char out[static VALUE_SHOWN_MAX])
 {
     char one[VALUE_SHOWN_MAX];
     size_t at = 1;
