@@ -4,11 +4,21 @@
 #include "kernels/safetensors.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct container {
     struct safetensors *safetensors;    /* one of the two is NULL */
     struct checkpoint *checkpoint;
 };
+
+/* What people take for a model file and is none. */
+static enum err_code check_kind(const void *data, size_t len, struct err *e)
+{
+    if (len >= 4 && memcmp(data, "PK\3\4", 4) == 0)
+        return err_set(e, ERR_UNSUPPORTED, "this is a zip file, as torch.save writes it; official "
+                       "networks are plain pickles, and ours .safetensors");
+    return ERR_OK;
+}
 
 enum err_code container_parse(const void *data, size_t len, struct container **out,
                               struct err *e)
@@ -19,8 +29,10 @@ enum err_code container_parse(const void *data, size_t len, struct container **o
     *out = NULL;
     if (!self)
         return err_set(e, ERR_NOMEM, "no memory for a model file");
-    rc = checkpoint_recognises(data, len) ? checkpoint_parse(data, len, &self->checkpoint, e)
-                                          : safetensors_parse(data, len, &self->safetensors, e);
+    rc = check_kind(data, len, e);
+    if (!rc)
+        rc = checkpoint_recognises(data, len) ? checkpoint_parse(data, len, &self->checkpoint, e)
+                                              : safetensors_parse(data, len, &self->safetensors, e);
     if (rc)
         container_destroy(&self);
     *out = self;

@@ -975,9 +975,19 @@ static void values_of_a_pkl_that_are_not_finite_are_refused(void **state)
     }
 }
 
+static void a_zip_of_torch_is_called_one(void **state)
+{
+    struct file f = make(&TINY);
+
+    (void)state;
+    memcpy(f.bytes, "PK\3\4", 4);
+    check_refused(f, ERR_UNSUPPORTED, "this is a zip file, as torch.save writes it");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_zip_of_torch_is_called_one),
         cmocka_unit_test(shipped_model_gives_its_facts),
         cmocka_unit_test(digests_are_those_recorded),
         cmocka_unit_test(digest_is_that_of_the_network_not_of_the_file),
