@@ -38,12 +38,20 @@ struct filtered_lrelu {
     float half_tap[FILTERED_LRELU_DOWN_TAPS][FILTERED_LRELU_DOWN_TAPS / 2];     /* radial */
 };
 
+/* What a model asks for. */
+struct filtered_lrelu_shape {
+    int in, out;                    /* pixels a side of x and y */
+    int up, down, up_taps, down_taps, pad_lo;
+    bool radial;
+    float gain, clamp;              /* clamp 0: none */
+};
+
 /* Fills *self; up_filter [6 up], down_filter [12] or [12,12] are not needed afterwards.
- * ERR_UNSUPPORTED for other factors or taps, and for a radial filter that is not symmetric. */
-enum err_code filtered_lrelu_init(struct filtered_lrelu *self, int in, int out, int up, int down,
-                                  int up_taps, int down_taps, int pad_lo, bool radial, float gain,
-                                  float clamp, const float *up_filter, const float *down_filter,
-                                  struct err *e);
+ * ERR_UNSUPPORTED for other factors or taps, before it looks at a filter, and for a radial filter
+ * that is not symmetric. */
+enum err_code filtered_lrelu_init(struct filtered_lrelu *self,
+                                  const struct filtered_lrelu_shape *shape, const float *up_filter,
+                                  const float *down_filter, struct err *e);
 
 /* Floats of scratch, aligned to 64 bytes. */
 size_t filtered_lrelu_scratch_count(const struct filtered_lrelu *self);

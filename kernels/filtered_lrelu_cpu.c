@@ -52,29 +52,31 @@ static enum err_code read_radial(struct filtered_lrelu *self, const float *filte
     return ERR_OK;
 }
 
-enum err_code filtered_lrelu_init(struct filtered_lrelu *self, int in, int out, int up, int down,
-                                  int up_taps, int down_taps, int pad_lo, bool radial, float gain,
-                                  float clamp, const float *up_filter, const float *down_filter,
-                                  struct err *e)
+enum err_code filtered_lrelu_init(struct filtered_lrelu *self,
+                                  const struct filtered_lrelu_shape *shape, const float *up_filter,
+                                  const float *down_filter, struct err *e)
 {
-    if ((up != 2 && up != 4) || down != FILTERED_LRELU_DOWN)
+    int up = shape->up, taps = TAPS * shape->up;
+
+    if ((up != 2 && up != 4) || shape->down != FILTERED_LRELU_DOWN)
         return err_set(e, ERR_UNSUPPORTED,
                        "up by %d and down by %d is not supported; up by 2 or 4 and down by 2 are",
-                       up, down);
-    if (up_taps != TAPS * up || down_taps != DOWN_TAPS)
+                       up, shape->down);
+    if (shape->up_taps != taps || shape->down_taps != DOWN_TAPS)
         return err_set(e, ERR_UNSUPPORTED, "filters of %d and %d taps are not supported; %d and "
-                       "%d are", up_taps, down_taps, TAPS * up, DOWN_TAPS);
-    *self = (struct filtered_lrelu){ .in = in, .out = out, .up = up, .pad_lo = pad_lo,
-                                     .radial = radial, .gain = gain, .clamp = clamp };
+                       "%d are", shape->up_taps, shape->down_taps, taps, DOWN_TAPS);
+    *self = (struct filtered_lrelu){ .in = shape->in, .out = shape->out, .up = up,
+                                     .pad_lo = shape->pad_lo, .radial = shape->radial,
+                                     .gain = shape->gain, .clamp = shape->clamp };
     for (int p = 0; p < up; p++) {
-        self->start[p] = divide_up(p - pad_lo, up);
+        self->start[p] = divide_up(p - shape->pad_lo, up);
         for (int t = 0; t < TAPS; t++) {
-            int k = (self->start[p] + t) * up + pad_lo - p;
+            int k = (self->start[p] + t) * up + shape->pad_lo - p;
 
-            self->up_tap[p][t] = (float)up * up_filter[up_taps - 1 - k];
+            self->up_tap[p][t] = (float)up * up_filter[taps - 1 - k];
         }
     }
-    if (radial)
+    if (shape->radial)
         return read_radial(self, down_filter, e);
     for (int t = 0; t < DOWN_TAPS; t++)
         self->down_tap[t] = down_filter[DOWN_TAPS - 1 - t];

@@ -58,9 +58,13 @@ static enum err_code prepare(const struct bench *b, struct filtered_lrelu *out, 
 {
     const struct trial *t = &b->t;
 
-    return filtered_lrelu_init(out, t->in, t->out, t->up, DOWN, FILTERED_LRELU_TAPS * t->up,
-                               DOWN_TAPS, t->pad_lo, t->radial, t->gain, t->clamp, b->up_filter,
-                               b->down_filter, e);
+    const struct filtered_lrelu_shape shape = {
+        .in = t->in, .out = t->out, .up = t->up, .down = DOWN,
+        .up_taps = FILTERED_LRELU_TAPS * t->up, .down_taps = DOWN_TAPS, .pad_lo = t->pad_lo,
+        .radial = t->radial, .gain = t->gain, .clamp = t->clamp,
+    };
+
+    return filtered_lrelu_init(out, &shape, b->up_filter, b->down_filter, e);
 }
 
 /* What pad_lo the official code takes where nothing was cut by hand (reference: section 5). */
@@ -370,8 +374,13 @@ static void refuse(int up, int down, int up_taps, int down_taps, const char *wor
     struct filtered_lrelu f;
     struct err e;
 
-    assert_int_equal(filtered_lrelu_init(&f, 8, 8, up, down, up_taps, down_taps, 5, false, 1.0f,
-                                         0.0f, b.up_filter, b.down_filter, &e), ERR_UNSUPPORTED);
+    const struct filtered_lrelu_shape shape = {
+        .in = 8, .out = 8, .up = up, .down = down, .up_taps = up_taps, .down_taps = down_taps,
+        .pad_lo = 5, .gain = 1.0f,
+    };
+
+    assert_int_equal(filtered_lrelu_init(&f, &shape, b.up_filter, b.down_filter, &e),
+                     ERR_UNSUPPORTED);
     if (!strstr(e.msg, words))
         fail_msg("\"%s\" does not say \"%s\"", e.msg, words);
     guarded_release(b.x);
