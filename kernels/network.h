@@ -14,6 +14,7 @@
 #include "kernels/pool.h"
 #include "proto/err.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct network;
@@ -22,8 +23,11 @@ struct network;
  * and its model nothing is needed afterwards. ERR_NOMEM says how many bytes. */
 enum err_code network_create(const struct plan *plan, struct pool *pool, int max_batch,
                              struct network **out, struct err *e);
-/* Takes all the memory that rendering needs; once, before the first render. ERR_NOMEM. */
+/* Takes all the memory that rendering needs; once, before the first render. ERR_NOMEM says how many
+ * bytes, and none of them has been touched. */
 enum err_code network_reserve(struct network *self, struct err *e);
+/* How much that is; what network_create took, the weights, is not in it. */
+size_t network_reserve_bytes(const struct network *self);
 void network_destroy(struct network **self);
 
 /* backend.h, render: the samples have been checked against the model's facts, count against

@@ -23,7 +23,7 @@ enum {
     RGB_RUN = 4096,             /* pixels of a torgb step */
     FIR_ROWS = 32,              /* rows of a FIR step, at least */
     FIR_PIXELS = 16384,         /* and pixels */
-    STYLE_MAX = 4,              /* numbers of the waves' style */
+    ALIGN_FLOATS = 16,          /* where a sample's or a thread's part begins */
 };
 
 static const float DEMOD_EPSILON = 1e-8f;
@@ -41,11 +41,14 @@ struct layer {
     size_t noise_at;            /* in a sample's own noise planes */
 };
 
-/* Memory of the samples of a group; a sample's part is `each` floats behind the one before. */
+/* Memory of the samples of a group (or of the threads); a sample's part is `each` floats behind the
+ * one before. */
 struct planes {
     float *data;
     size_t each;
 };
+
+enum { PARTS = 10 };            /* struct planes of a network */
 
 struct network {
     struct pool *pool;
@@ -62,13 +65,15 @@ struct network {
     int kept_count;
 
     int group;                  /* samples of a group */
+    float *memory;              /* where all these lie */
+    size_t memory_floats;
     struct planes ws;           /* [num_ws, w_dim] */
     struct planes coefficients;
     struct planes noise;        /* planes that a sample brings itself, all layers' */
     struct planes waved;        /* struct fourier_wave [channels] */
-    struct planes x[2];         /* activations; layers take turns */
+    struct planes x[2];         /* activations; layers take turns. A torgb's output, [3,size,size],
+                                   lies in the one that is not its input */
     struct planes moments;      /* struct moments [channels, rows] */
-    struct planes rgb;          /* a torgb's output [3, size, size] */
     struct planes image[2];     /* the picture so far [3, size, size]; blocks take turns */
     struct planes scratch;      /* of a thread */
 
@@ -186,7 +191,7 @@ static enum err_code prepare_energy(struct layer *layer, const float *gain, stru
     return rc;
 }
 
-static enum err_code prepare_weights(struct network *self, struct layer *layer, struct err *e)
+static enum err_code prepare_weights(struct layer *layer, struct err *e)
 {
     struct plan_layer *plan = &layer->plan;
     size_t in = (size_t)plan->conv.in, out = (size_t)plan->conv.out;
@@ -210,7 +215,6 @@ static enum err_code prepare_weights(struct network *self, struct layer *layer, 
         rc = prepare_energy(layer, gain, e);
     plan->weights.data = NULL;
     free(gain);
-    (void)self;
     return rc;
 }
 
@@ -232,7 +236,7 @@ static enum err_code add_layer(struct network *self, const struct plan_layer *pl
 
     layer->plan = *plan;
     self->accumulates |= plan->adds;
-    rc = keep(self, &own->constant, (size_t)(plan->conv.in ? in : out) * 16, e);
+    rc = keep(self, &own->constant, (size_t)(in > 0 ? in : out) * pixels_of(plan->size), e);
     if (!rc)
         rc = keep(self, &own->bias, (size_t)out, e);
     if (!rc)
@@ -240,7 +244,7 @@ static enum err_code add_layer(struct network *self, const struct plan_layer *pl
     if (!rc)
         rc = keep(self, &own->noise_weight, (size_t)plan->noise_weights, e);
     if (!rc && in > 0)
-        rc = prepare_weights(self, layer, e);
+        rc = prepare_weights(layer, e);
     if (!rc && plan->affine.out > 0)
         rc = fc_init(&layer->affine, &plan->affine, e);
     layer->style_at = place(self, plan->affine.out);
@@ -267,49 +271,71 @@ static int fir_rows(const struct layer *layer)
     return rows > FIR_ROWS ? rows : FIR_ROWS;
 }
 
+static void need(size_t *each, size_t floats)
+{
+    *each = larger(*each, floats);
+}
+
+/* What a layer needs of each part of the memory; turn and picture as in a render. */
+static void measure_layer(struct network *self, const struct layer *layer, int *turn, int *picture)
+{
+    const struct plan_layer *plan = &layer->plan;
+    size_t pixels = pixels_of(plan->size), out = (size_t)plan->conv.out * pixels;
+
+    if (plan->finish == PLAN_PICTURE) {
+        *picture = !*picture;
+        need(&self->x[!*turn].each, TORGB_CHANNELS * pixels);
+        need(&self->image[*picture].each, TORGB_CHANNELS * pixels);
+        need(&self->scratch.each, fir_scratch_count(plan->size / 2));
+        return;
+    }
+    if (plan->source == PLAN_WAVES)
+        need(&self->x[*turn].each, (size_t)plan->conv.in * pixels_of(plan->conv.size));
+    need(&self->x[!*turn].each, plan->conv.in > 0 ? conv_count(layer) : out);
+    need(&self->scratch.each, (size_t)plan->conv.in);
+    if (goes_up(layer))
+        need(&self->scratch.each, fir_scratch_count(plan->size / 2));
+    if (plan->finish == PLAN_FILTER)
+        need(&self->scratch.each, filtered_lrelu_scratch_count(&plan->filter));
+    if (goes_up(layer) || plan->finish == PLAN_FILTER)
+        need(&self->x[*turn].each, out);
+    else
+        *turn = !*turn;
+    if (plan->normalize)
+        need(&self->moments.each, (size_t)plan->conv.out * (size_t)plan->size *
+                                      sizeof(struct moments) / sizeof(float));
+}
+
+struct memory_part {
+    struct planes *planes;
+    int count;                  /* samples or threads */
+};
+
+static void list_parts(struct network *self, struct memory_part out[PARTS])
+{
+    struct planes *const SAMPLES[PARTS - 1] = {
+        &self->ws, &self->coefficients, &self->noise, &self->waved, &self->x[0], &self->x[1],
+        &self->moments, &self->image[0], &self->image[1],
+    };
+
+    for (int i = 0; i < PARTS - 1; i++)
+        out[i] = (struct memory_part){ SAMPLES[i], self->group };
+    out[PARTS - 1] = (struct memory_part){ &self->scratch, pool_threads(self->pool) };
+}
+
 /* How much each part of the memory must hold. Sizes are products of numbers that the architectures
- * bound (4096^3 at most): none overflows. */
+ * bound (4 * 4608^2 * 4096 floats at most, a few hundred times): none overflows. */
 static void measure(struct network *self, int max_batch)
 {
-    int threads = pool_threads(self->pool), turn = 0;
+    int threads = pool_threads(self->pool), turn = 0, picture = 0;
+    struct memory_part parts[PARTS];
     size_t activations;
 
     self->ws.each = (size_t)self->num_ws * (size_t)self->w_dim;
     self->scratch.each = mapping_scratch_count(&self->mapping) + (size_t)self->z_dim;
     self->waved.each = (size_t)self->waves.channels * sizeof(struct fourier_wave) / sizeof(float);
-    for (int i = 0; i < self->layers; i++) {
-        const struct layer *layer = &self->layer[i];
-        const struct plan_layer *plan = &layer->plan;
-        size_t out = (size_t)plan->conv.out * pixels_of(plan->size);
-
-        if (plan->finish == PLAN_PICTURE) {
-            self->scratch.each = larger(self->scratch.each, fir_scratch_count(plan->size / 2 + 1));
-            continue;
-        }
-        if (plan->source == PLAN_WAVES)
-            self->x[turn].each = larger(self->x[turn].each, (size_t)plan->conv.in *
-                                                                pixels_of(plan->conv.size));
-        if (plan->conv.in > 0)
-            self->x[!turn].each = larger(self->x[!turn].each, conv_count(layer));
-        self->scratch.each = larger(self->scratch.each, (size_t)plan->conv.in);
-        if (goes_up(layer) || plan->finish == PLAN_FILTER)
-            self->x[turn].each = larger(self->x[turn].each, out);
-        else
-            turn = !turn;
-        if (plan->conv.in == 0)
-            self->x[turn].each = larger(self->x[turn].each, out);
-        if (goes_up(layer))
-            self->scratch.each = larger(self->scratch.each, fir_scratch_count(plan->size / 2));
-        if (plan->finish == PLAN_FILTER)
-            self->scratch.each = larger(self->scratch.each,
-                                        filtered_lrelu_scratch_count(&plan->filter));
-        if (plan->normalize)
-            self->moments.each = larger(self->moments.each,
-                                        (size_t)plan->conv.out * (size_t)plan->size *
-                                            sizeof(struct moments) / sizeof(float));
-    }
-    self->rgb.each = self->image[0].each = self->image[1].each =
-        TORGB_CHANNELS * pixels_of(self->resolution);
+    for (int i = 0; i < self->layers; i++)
+        measure_layer(self, &self->layer[i], &turn, &picture);
 
     /* Many small samples side by side keep all threads busy in the first layers; large ones do so by
      * themselves. */
@@ -320,26 +346,38 @@ static void measure(struct network *self, int max_batch)
         self->group++;
     for (int i = 0; i < self->layers; i++)
         if (self->layer[i].conv.packed)
-            self->scratch.each = larger(self->scratch.each,
-                                        conv_scratch_count(&self->layer[i].conv, self->group,
-                                                           threads));
-    self->scratch.each = (self->scratch.each + 15) / 16 * 16;
+            need(&self->scratch.each,
+                 conv_scratch_count(&self->layer[i].conv, self->group, threads));
+
+    list_parts(self, parts);
+    for (int i = 0; i < PARTS; i++) {
+        size_t *each = &parts[i].planes->each;
+
+        *each = (*each + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+        self->memory_floats += *each * (size_t)parts[i].count;
+    }
 }
 
+size_t network_reserve_bytes(const struct network *self)
+{
+    return self->memory_floats * sizeof *self->memory;
+}
+
+/* In one piece: a size that cannot be had is refused before a page is touched. */
 enum err_code network_reserve(struct network *self, struct err *e)
 {
-    struct planes *const ALL[] = {
-        &self->ws, &self->coefficients, &self->noise, &self->waved, &self->x[0], &self->x[1],
-        &self->moments, &self->rgb, &self->image[0], &self->image[1],
-    };
-    enum err_code rc = floats_create(self->scratch.each, (size_t)pool_threads(self->pool), 1,
-                                     &self->scratch.data, e);
+    struct memory_part parts[PARTS];
+    enum err_code rc = floats_create(self->memory_floats, 1, 1, &self->memory, e);
+    float *at = self->memory;
 
-    for (size_t i = 0; !rc && i < sizeof ALL / sizeof ALL[0]; i++) {
-        ALL[i]->each = (ALL[i]->each + 15) / 16 * 16;
-        rc = floats_create(ALL[i]->each, (size_t)self->group, 1, &ALL[i]->data, e);
+    if (rc)
+        return rc;
+    list_parts(self, parts);
+    for (int i = 0; i < PARTS; i++) {
+        parts[i].planes->data = at;
+        at += parts[i].planes->each * (size_t)parts[i].count;
     }
-    return rc;
+    return ERR_OK;
 }
 
 enum err_code network_create(const struct plan *plan, struct pool *pool, int max_batch,
@@ -396,17 +434,7 @@ void network_destroy(struct network **self)
     for (int i = 0; i < s->kept_count; i++)
         free(s->kept[i]);
     mapping_release(&s->mapping);
-    free(s->ws.data);
-    free(s->coefficients.data);
-    free(s->noise.data);
-    free(s->waved.data);
-    free(s->x[0].data);
-    free(s->x[1].data);
-    free(s->moments.data);
-    free(s->rgb.data);
-    free(s->image[0].data);
-    free(s->image[1].data);
-    free(s->scratch.data);
+    free(s->memory);
     free(s);
     *self = NULL;
 }
@@ -786,7 +814,7 @@ static void make_rgb(void *arg, size_t index, int worker)
     };
 
     (void)worker;
-    if (!torgb_cpu(part(&self->rgb, sample), part(&self->x[self->turn], sample), first,
+    if (!torgb_cpu(part(&self->x[!self->turn], sample), part(&self->x[self->turn], sample), first,
                    pixels - first < RGB_RUN ? pixels - first : RGB_RUN, &p))
         report_broken(self, sample, 1 + self->at);
 }
@@ -798,7 +826,7 @@ static void add_rgb(void *arg, size_t index, int worker)
     const struct layer *layer = &self->layer[self->at];
     int sample = (int)(index / TORGB_CHANNELS), before = layer->plan.size / 2;
     size_t pixels = pixels_of(layer->plan.size), colour = index % TORGB_CHANNELS;
-    const float *rgb = part(&self->rgb, sample) + colour * pixels;
+    const float *rgb = part(&self->x[!self->turn], sample) + colour * pixels;
     const float *old = part(&self->image[!self->picture], sample) + colour * pixels_of(before);
     float *image = part(&self->image[self->picture], sample) + colour * pixels;
 
@@ -881,7 +909,7 @@ static void trace_layer(const struct network *self)
                      plan->size);
         return;
     }
-    trace_planes(self, plan->name, &self->rgb, NULL, TORGB_CHANNELS, plan->size);
+    trace_planes(self, plan->name, &self->x[!self->turn], NULL, TORGB_CHANNELS, plan->size);
     if (!self->accumulates)
         return;
     snprintf(name, sizeof name, "b%d.x", plan->size);
@@ -918,7 +946,7 @@ enum err_code network_render(struct network *self, const struct sample *samples,
         self->first = first;
         self->count = count - first < self->group ? count - first : self->group;
         self->pixels = rgb ? rgb + (size_t)first * bytes : NULL;
-        self->turn = 0;
+        self->turn = self->picture = 0;
         for (int i = 0; i < self->count; i++)
             atomic_store(&self->broken[i], 0);
         pool_run(self->pool, (size_t)self->count, make_ws, self);
