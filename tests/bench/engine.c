@@ -1,13 +1,13 @@
 /* engine -- how fast the CPU engine is beside the machine's own limit: its arithmetic rate as a ratio
  * to cblas_sgemm (n = 2048, as many threads) in the same run.
  *
- *     engine [ROUNDS] [THREADS] [NETWORK]
+ *     engine [ROUNDS] [THREADS] [NETWORK|all] [avx2]
  *
  * Networks have random weights: what they compute is noise, how long it takes is not. Operations are
  * counted as the reference does, two for each multiplication of a convolution by the definition of
  * its family (StyleGAN 3: and of the FIRs, polyphase), whatever this engine really does.
- * Prints images/s, GFLOP/s, sgemm's GFLOP/s and the ratio (median, lowest, highest), and how much
- * memory the process took for each network beside weights and activations. */
+ * Prints images/s, GFLOP/s, the ratio to sgemm (median, lowest, highest), and the memory that model
+ * and net take, everything included. */
 #include "base/clock.h"
 #include "kernels/backend.h"
 #include "kernels/model.h"
@@ -250,13 +250,13 @@ static void measure(const struct network_row *row, int rounds, int threads, floa
     static struct plan plan;
     double ratio[ROUNDS_MAX], images[ROUNDS_MAX], rate[ROUNDS_MAX], operations;
     struct sample sample = { .psi = 0.7f, .class_index = -1, .seed = 1 };
+    int repeat = row->notes ? 1 : 200;
+    long before = memory_kb("VmRSS");
     struct model *model = open_model(row);
     struct engine *engine;
     struct net *net;
     uint8_t *rgb;
     struct err e;
-    int repeat = row->notes ? 1 : 200;
-    long before = memory_kb("VmRSS");
 
     if (plan_create(model, &plan, &e) ||
         backend_cpu.open(&(struct backend_options){ .threads = threads,
@@ -287,7 +287,7 @@ static void measure(const struct network_row *row, int rounds, int threads, floa
     qsort(images, (size_t)rounds, sizeof *images, by_value);
     qsort(rate, (size_t)rounds, sizeof *rate, by_value);
     printf("%-18s %8.1f GFLOP %8.3f images/s %7.1f GFLOP/s  ratio to sgemm %.2f (%.2f to %.2f)"
-           "  net %ld MB\n",
+           "  memory %ld MB\n",
            row->name, operations / 1e9, images[rounds / 2], rate[rounds / 2], ratio[rounds / 2],
            ratio[0], ratio[rounds - 1], (memory_kb("VmRSS") - before) / 1024);
     fflush(stdout);
@@ -304,7 +304,9 @@ int main(int argc, char **argv)
     float *gemm[3];
 
     if (rounds < 1 || rounds > ROUNDS_MAX || threads < 1)
-        die("usage: engine [ROUNDS] [THREADS] [NETWORK]");
+        die("usage: engine [ROUNDS] [THREADS] [NETWORK|all] [avx2]");
+    if (argc > 4 && strcmp(argv[4], "avx2") == 0)   /* and OPENBLAS_CORETYPE=Haswell beside it */
+        simd_limit(SIMD_AVX2);
     openblas_set_num_threads(threads);
     for (int i = 0; i < 3; i++) {
         gemm[i] = malloc((size_t)N * N * sizeof(float));
@@ -313,7 +315,8 @@ int main(int argc, char **argv)
     }
     printf("%d threads, %s, %d rounds\n", threads, simd_word(simd_level()), rounds);
     for (size_t i = 0; i < sizeof NETWORKS / sizeof NETWORKS[0]; i++)
-        if (argc < 4 || strcmp(argv[3], NETWORKS[i].name) == 0)
+        if (argc < 4 || strcmp(argv[3], "all") == 0 ||
+            strcmp(argv[3], NETWORKS[i].name) == 0)
             measure(&NETWORKS[i], rounds, threads, gemm);
     for (int i = 0; i < 3; i++)
         free(gemm[i]);
