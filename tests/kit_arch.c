@@ -256,15 +256,16 @@ static void fill_tensor(float *out, const struct tensor_need *need, size_t count
     if (has(name, "synthesis") && has(name, "weight") && !has(name, "affine") &&
         !has(name, "StyleMod"))
         size *= (double)scale;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         out[i] = (float)kit_random_real(random, middle - size, middle + size);
-        if (has(name, "transform"))
-            out[i] = out[i] * 0.2f + (i % 4 == 0 ? 1.0f : 0.0f);
-    }
     if (has(name, "input.affine.bias"))
         out[0] += 2.0f;                                 /* a rotation, well away from 0, 0 */
-    if (has(name, "transform"))
-        out[6] = out[7] = 0.0f, out[8] = 1.0f;
+    if (has(name, "input.transform")) {
+        for (size_t i = 0; i < 6; i++)
+            out[i] = out[i] * 0.2f + (i % 4 == 0 ? 1.0f : 0.0f);
+        out[6] = out[7] = 0.0f;
+        out[8] = 1.0f;
+    }
 }
 
 static size_t count_of(const struct tensor_need *need)
