@@ -29,9 +29,7 @@ static size_t name_len(const char *file)
 
 static int is_model_file(const struct dirent *entry)
 {
-    size_t len = name_len(entry->d_name);
-
-    return len > 0 && recipe_name_is_valid(entry->d_name, len);
+    return entry->d_name[0] != '.' && name_len(entry->d_name) > 0;
 }
 
 static bool has_name(const struct library *self, const char *name)
@@ -79,21 +77,25 @@ static enum err_code load(struct library *self, const char *dir, const char *fil
                           struct err *e)
 {
     struct loaded_model m = { .cost_us = 0 };
+    const struct loaded_model *twin;
     char path[4096];
     enum err_code rc;
 
     if (self->count == MESSAGE_MODELS_MAX)
         return err_set(e, ERR_RANGE, "at most %d models are served", MESSAGE_MODELS_MAX);
+    if (!recipe_name_is_valid(file, name_len(file)))
+        return err_set(e, ERR_INVALID, "a model's name is 1..%d of A-Z a-z 0-9 . _ -; rename the "
+                       "file", RECIPE_NAME_MAX);
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
         return err_set(e, ERR_FILE, "path \"%.80s/...\" is too long", dir);
     snprintf(m.name, sizeof m.name, "%.*s", (int)name_len(file), file);
     if ((rc = model_open(path, &m.model, e)))
         return rc;
     m.facts = model_facts(m.model);
-    if (library_find(self, &m.facts->digest))
-        rc = err_set(e, ERR_CONFLICT, "another file holds the same model");
+    if ((twin = library_find(self, &m.facts->digest)))
+        rc = err_set(e, ERR_CONFLICT, "the same model is served as \"%s\"", twin->name);
     else if (has_name(self, m.name))
-        rc = err_set(e, ERR_CONFLICT, "another file has the name \"%s\"", m.name);
+        rc = err_set(e, ERR_CONFLICT, "another model has the name \"%s\"", m.name);
     if (!rc)
         rc = self->backend->load(self->engine, m.model, batch_max, &m.net, e);
     if (!rc && (rc = warm_up(self, &m, e)))
@@ -133,7 +135,8 @@ enum err_code library_open(const char *dir, const struct backend *backend, struc
     free(entries);
     if (out->count == 0) {
         library_close(out);
-        return err_set(e, ERR_FILE, "no usable model (*.safetensors, *.pkl) in folder \"%.120s\"", dir);
+        return err_set(e, ERR_FILE, "no usable model (*.safetensors, *.pkl) in folder \"%.120s\"",
+                       dir);
     }
     return ERR_OK;
 }

@@ -29,7 +29,7 @@ static const struct setting SETTINGS[] = {
     [LEDGER] = { "ledger", SETTING_SECRET, 0, 1000, 0, "dbname=seedpress",
                  "PostgreSQL, as libpq's connection string" },
     [MODELS] = { "models_dir", SETTING_TEXT, 0, 2000, 0, "models",
-                 "folder whose *.safetensors are served, each named after its file" },
+                 "folder whose *.safetensors and *.pkl are served, each named after its file" },
     [BACKEND] = { "backend", SETTING_TEXT, 0, 16, 0, "auto", "auto, cpu or cuda" },
     [DEVICE] = { "device", SETTING_INT, 0, 63, 0, "", "which GPU" },
     [THREADS] = { "threads", SETTING_INT, 0, 1024, 0, "",
