@@ -177,7 +177,7 @@ struct seedpress_image {
     char numerics_class[64];        /* the arithmetic that made the pixels */
     char encoder[64];
     int64_t run;                    /* the worker's start in the ledger */
-    int source;                     /* enum seedpress_source; LEDGER: it was there already */
+    int source;                     /* enum seedpress_source; LEDGER: read, and nothing rendered */
     int64_t queue_ms, render_ms, encode_ms, store_ms;
     int batch;                      /* pictures rendered together */
     char warning[161];              /* "" when there is none */

@@ -131,7 +131,7 @@ static const struct field IMAGE[] = {
     { "bytes", FIELD_INT, .min = 0, .max = MESSAGE_IMAGE_MAX, AT(message_image, bytes),
       .help = "length of the file" },
     { "source", FIELD_WORD, .required = true, .max = 1, .words = SOURCE_WORDS,
-      AT(message_image, source), .help = "`ledger`: it was there already" },
+      AT(message_image, source), .help = "`ledger`: read, and nothing rendered" },
     { "queue_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, queue_ms),
       .help = "from arrival to dispatch" },
     { "render_ms", FIELD_INT, .min = 0, .max = BIG, AT(message_image, render_ms),

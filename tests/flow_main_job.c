@@ -609,9 +609,11 @@ static int start(void **state)
 {
     /* Batches as long as they like, or a slow machine would make them of one. */
     static const char *const flags[] = { "--batch-max", "32", "--batch-ms", "600000", NULL };
+    /* It would render what is stored once more, too. */
+    static const char *const patient[] = { "--lookup-ms", "10000", NULL };
 
     (void)state;
-    stack_start(&stack, NULL);
+    stack_start(&stack, patient);
     stack_start_worker(&stack, 0, flags);
     return 0;
 }
