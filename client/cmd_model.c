@@ -27,14 +27,16 @@ const char cmd_model_help[] =
     "                 DIGEST (4 hex digits or more)\n"
     "  inspect FILE   checks a model file (.safetensors, or an official .pkl of StyleGAN 1, 2,\n"
     "                 2-ADA or 3) and prints its digest, by which recipes name it, its\n"
-    "                 architecture, and what it says of its licence. A .pkl is read, never run\n"
-    "  convert IN OUT writes the generator of IN (either kind of file) as a .safetensors file,\n"
-    "                 which workers serve: the same model, by the same digest\n"
+    "                 architecture, the options it has, and what it says of its licence. A\n"
+    "                 .pkl is read, never run\n"
+    "  convert IN OUT writes the generator of IN (either kind of file) as a .safetensors file:\n"
+    "                 the same model, by the same digest. Workers and render take both kinds;\n"
+    "                 this one holds the generator alone, and other programs know it\n"
     "\n"
     "examples:\n"
     "  seedpress model list\n"
     "  seedpress model use cats@1a2b3c4d\n"
-    "  seedpress model inspect avatars64.safetensors\n"
+    "  seedpress model inspect stylegan3-t-ffhq-1024x1024.pkl\n"
     "  seedpress --json model inspect avatars64.safetensors\n"
     "  seedpress model convert stylegan3-t-ffhq-1024x1024.pkl ffhq.safetensors\n";
 
@@ -56,12 +58,9 @@ static int take_files(const struct command_context *ctx, int argc, char **argv, 
     return EXIT_OK;
 }
 
-/* To the engine a malformed or strange file is invalid input; here it is the file that is bad, not
- * the command line. */
 static int fail_file(const struct command_context *ctx, struct err *e)
 {
-    if (e->code == ERR_INVALID || e->code == ERR_RANGE || e->code == ERR_UNSUPPORTED)
-        e->code = ERR_FILE;
+    command_blame_file(e);
     return command_fail(ctx, e);
 }
 
@@ -129,7 +128,8 @@ static void print_text(const struct model *model)
             printf("%s%s", between, NOISE_WORDS[k]);
             between = ", ";
         }
-    printf("\n%-14s%zu, %" PRIu64 " parameters\n", "tensors", model_tensor_count(model),
+    printf("\n%-14s%s\n", "transform", f->has_transform ? "yes" : "none");
+    printf("%-14s%zu, %" PRIu64 " parameters\n", "tensors", model_tensor_count(model),
            count_parameters(model));
 }
 
@@ -167,6 +167,7 @@ static void print_json(const struct model *model)
     for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
         if (f->noise_modes & 1u << k)
             cJSON_AddItemToArray(modes, cJSON_CreateString(NOISE_WORDS[k]));
+    cJSON_AddBoolToObject(root, "has_transform", f->has_transform);
     cJSON_AddNumberToObject(root, "tensors", (double)model_tensor_count(model));
     cJSON_AddNumberToObject(root, "parameters", (double)count_parameters(model));
     command_print(root);
@@ -292,6 +293,7 @@ static void print_listed_json(const struct seedpress_model *m)
     for (int k = 0; k < RECIPE_NOISE_COUNT; k++)
         if (m->noise_modes & 1u << k)
             cJSON_AddItemToArray(modes, cJSON_CreateString(NOISE_WORDS[k]));
+    cJSON_AddBoolToObject(line, "has_transform", m->has_transform);
     command_print(line);
 }
 

@@ -206,8 +206,8 @@ static enum err_code open_run(struct run *run, struct err *e)
     struct recipe recipe;
     enum err_code rc = model_open(options->model_file, &run->model, e);
 
-    if (rc == ERR_INVALID)
-        rc = e->code = ERR_FILE;     /* malformed is the file, not the command line */
+    if (rc)
+        rc = command_blame_file(e);
     if (!rc)
         rc = resolve(run, run->seeds.ranges[0].first, &recipe, &warning, e);
     if (!rc && warning)

@@ -34,6 +34,13 @@ int command_fail(const struct command_context *ctx, const struct err *e)
     return err_info(e->code)->exit_code;
 }
 
+enum err_code command_blame_file(struct err *e)
+{
+    if (e->code == ERR_INVALID || e->code == ERR_RANGE || e->code == ERR_UNSUPPORTED)
+        e->code = ERR_FILE;
+    return e->code;
+}
+
 int command_usage(const struct command_context *ctx, const char *command, const char *fmt, ...)
 {
     struct err e = { .code = ERR_INVALID };

@@ -78,13 +78,13 @@ static void inspect_tells_each_architecture(void **state)
     EXPECT_WORDS(SEEDPRESS("model", "inspect", SG1 ".safetensors"),
                  "architecture  stylegan1", "format        safetensors",
                  "size          16 x 16 pixels", "z_dim 48, w_dim 40, num_ws 6",
-                 "classes       0..5", "noise modes   none, const",
+                 "classes       0..5", "noise modes   none, const", "transform     none",
                  "licence       not stated in the file");
     EXPECT_WORDS(SEEDPRESS("model", "inspect", SG2 ".safetensors"),
                  "architecture  stylegan2", "conv_clamp    1.5", "classes       none");
     EXPECT_WORDS(SEEDPRESS("model", "inspect", SG3 ".safetensors"),
                  "architecture  stylegan3", "digest        " DIGEST3, "conv_clamp    256",
-                 "tensors       58, 37251 parameters");
+                 "transform     yes", "tensors       58, 37251 parameters");
 }
 
 static void inspect_tells_a_pkl_and_whose_it_may_be(void **state)
@@ -105,6 +105,7 @@ static void inspect_with_json_is_an_object(void **state)
     assert_string_equal(word_of(object, "format"), "safetensors");
     assert_true(number_of(object, "conv_clamp") == 1.5);
     assert_true(number_of(object, "num_ws") == 10);
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "has_transform")));
     cJSON_Delete(object);
     ran_release(&ran);
     ran = SEEDPRESS("--json", "model", "inspect", SG1 ".safetensors");

@@ -647,6 +647,12 @@ static void folder_of_broken_files_alone_ends_the_worker_in_words(void **state)
     program_wait_for(&worker, "file=only.pkl reason=", NULL, 0);
     program_wait_for(&worker, "no usable model (*.safetensors, *.pkl) in folder", NULL, 0);
     assert_int_equal(program_wait(&worker), 7);
+
+    struct ran ran = seedpress(WORDS("render", "--model-file", file.text, "--seed", "1"), NULL);
+
+    assert_int_equal(ran.exit_code, 7);
+    assert_non_null(strstr(ran.err, "only.pkl\": refused: global os.system at offset 2\n"));
+    ran_release(&ran);
 }
 
 /* ---- the official pictures ---- */
