@@ -5,6 +5,7 @@
 #include "kernels/model.h"
 #include "tests/kit_arch.h"
 #include "tests/kit_model.h"
+#include "tests/kit_reference.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BATCH_MAX = 19, ROUNDS = 100, PIXELS = 64 };
+enum { BATCH_MAX = 19, ROUNDS = 80, PIXELS = 64 };
 
 /* Address sanitizer's own limit, where the system's would end the sanitizer. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -242,6 +243,122 @@ static void random_stylegan3_renders_the_same_alone_and_beside_others_or_is_refu
     check_family(MODEL_STYLEGAN3, 3);
 }
 
+/* ---- The whole network, a second time ---- */
+
+/* Of the picture's range: the engine is float32, the reference double. */
+static const double REFERENCE_TOLERANCE = 2e-5;
+
+static double error_of(const float *got, const double *expect, size_t count)
+{
+    double low = INFINITY, high = -INFINITY, most = 0.0, error = 0.0;
+
+    for (size_t i = 0; i < count; i++) {
+        low = fmin(low, expect[i]);
+        high = fmax(high, expect[i]);
+        most = fmax(most, fabs(expect[i]));
+        error = fmax(error, fabs((double)got[i] - expect[i]));
+    }
+    return error / fmax(high - low, most);
+}
+
+static double reference_error(struct engine *engine, struct model *model,
+                              const struct kit_arch *arch, struct kit_random *random)
+{
+    struct sample samples[2];
+    size_t values = values_of(model);
+    double worst = 0.0;
+
+    for (int i = 0; i < 2; i++)
+        samples[i] = random_sample(model_facts(model), random);
+    struct result r = render(engine, model, samples, 2);
+
+    if (r.rc)
+        fail_msg("%s: {%s}", r.e.msg, arch->notes);
+    for (int i = 0; i < 2; i++) {
+        double *expect = kit_reference_image(model, &samples[i]);
+        double error = error_of(r.image + (size_t)i * values, expect, values);
+
+        if (!(error <= REFERENCE_TOLERANCE))
+            fail_msg("off by %g of the range: {%s}, psi %g, cutoff %d, noise %d, transform %d",
+                     error, arch->notes, (double)samples[i].psi, samples[i].cutoff,
+                     (int)samples[i].noise, (int)samples[i].transform.kind);
+        worst = fmax(worst, error);
+        free(expect);
+    }
+    release(&r);
+    return worst;
+}
+
+/* What the architectures had to offer. */
+struct seen {
+    int conditional, radial, up_by_4;
+};
+
+static void look(struct seen *seen, const struct model *model)
+{
+    const struct stylegan3_arch *a = model_stylegan3(model);
+
+    seen->conditional += model_facts(model)->c_dim > 0;
+    for (int i = 0; a && i < a->num_layers; i++) {
+        seen->radial += a->layer[i].radial;
+        seen->up_by_4 += a->layer[i].up == 4;
+    }
+}
+
+/* Architectures of least to most pixels. */
+static struct seen check_reference(enum model_arch family, int least, int most, int rounds,
+                                   uint64_t seed)
+{
+    struct engine *engine = engine_of(2);
+    struct kit_random random = { .state = seed };
+    static struct kit_arch arch;
+    struct seen seen = { 0 };
+    double worst = 0.0;
+
+    for (int done = 0; done < rounds;) {
+        kit_arch_random(&arch, family, most, true, &random);
+        struct model *model = parse(&arch, &(struct kit_weights){ .scale = 1.0f,
+                                                                  .seed = (uint32_t)done });
+
+        if (model_facts(model)->width >= least) {
+            worst = fmax(worst, reference_error(engine, model, &arch, &random));
+            look(&seen, model);
+            done++;
+        }
+        model_destroy(&model);
+    }
+    print_message("worst: %.1e of the picture's range\n", worst);
+    backend_cpu.close(&engine);
+    return seen;
+}
+
+static void random_stylegan1_is_what_its_formulas_say(void **state)
+{
+    (void)state;
+    assert_true(check_reference(MODEL_STYLEGAN1, 4, 32, 20, 11).conditional > 1);
+}
+
+/* From 128 pixels on StyleGAN 1's kernels are mirrored. */
+static void larger_stylegan1_is_what_its_formulas_say(void **state)
+{
+    (void)state;
+    check_reference(MODEL_STYLEGAN1, 128, 256, 2, 14);
+}
+
+static void random_stylegan2_is_what_its_formulas_say(void **state)
+{
+    (void)state;
+    assert_true(check_reference(MODEL_STYLEGAN2, 4, 32, 20, 12).conditional > 1);
+}
+
+static void random_stylegan3_is_what_its_formulas_say(void **state)
+{
+    (void)state;
+    struct seen seen = check_reference(MODEL_STYLEGAN3, 4, 32, 20, 13);
+
+    assert_true(seen.conditional > 1 && seen.radial > 1 && seen.up_by_4 > 1);
+}
+
 /* ---- What is refused ---- */
 
 static struct stylegan3_arch small_stylegan3(void)
@@ -410,6 +527,10 @@ int main(void)
         cmocka_unit_test(random_stylegan1_renders_the_same_alone_and_beside_others),
         cmocka_unit_test(random_stylegan2_renders_the_same_alone_and_beside_others),
         cmocka_unit_test(random_stylegan3_renders_the_same_alone_and_beside_others_or_is_refused),
+        cmocka_unit_test(random_stylegan1_is_what_its_formulas_say),
+        cmocka_unit_test(larger_stylegan1_is_what_its_formulas_say),
+        cmocka_unit_test(random_stylegan2_is_what_its_formulas_say),
+        cmocka_unit_test(random_stylegan3_is_what_its_formulas_say),
         cmocka_unit_test(layers_that_resample_by_nothing_are_refused),
         cmocka_unit_test(factors_and_filters_of_other_sizes_are_refused),
         cmocka_unit_test(magnitude_that_has_no_root_is_refused),
