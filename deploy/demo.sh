@@ -1,6 +1,8 @@
 #!/bin/sh
-# A whole seedpress on this machine: a private PostgreSQL, a broker, a worker with the shipped model.
-#     deploy/demo.sh start BUILD     starts what does not run yet, renders 16 pictures, leaves it running
+# A whole seedpress on this machine: a private PostgreSQL, a broker, a worker with the shipped model
+# and those that the user puts into BUILD/demo/models.
+#     deploy/demo.sh start BUILD     starts what does not run yet, renders 16 pictures, leaves it running;
+#                                    starts the worker anew when the models are not those it has read
 #     deploy/demo.sh stop BUILD      ends what start began, and nothing else
 # Everything lies under BUILD/demo. `make demo` and `make demo-stop` call this.
 set -eu
@@ -80,8 +82,32 @@ start_broker() {
     fi
 }
 
+# What the worker would read now. A link stands for the shipped model, so that it is always the newest.
+list_models() {
+    ls -lL --time-style=full-iso "$demo/models" 2>/dev/null || :
+}
+
+link_shipped_models() {
+    mkdir -p "$demo/models"
+    for model in "$PWD"/deploy/models/*.safetensors; do
+        ln -sf "$model" "$demo/models/"
+    done
+}
+
+start_worker() {
+    say "starting a worker with the models of ${demo#"$PWD"/}/models"
+    list_models >"$demo/models.read"
+    start_program seedpress-worker --ledger "$ledger" --brokers "$(endpoint_of workers)" \
+        --models-dir "$demo/models"
+    wait_for seedpress-worker broker_joined ||
+        fail "the worker did not start: $(tail -n 1 "$demo/seedpress-worker.log")"
+    sed -n 's/.* model_refused file=\(.*\) reason="\(.*\)"$/demo: not served: \1: \2/p' \
+        "$demo/seedpress-worker.log" >&2
+}
+
 start() {
     mkdir -p "$demo"
+    link_shipped_models
     say "starting a private PostgreSQL under ${demo#"$PWD"/}/pg (no TCP port)"
     deploy/postgres.sh start "$demo/pg"
     ledger=$(deploy/postgres.sh conninfo "$demo/pg")
@@ -95,14 +121,14 @@ start() {
         start_broker
     fi
     broker=$(endpoint_of clients)
+    if is_running seedpress-worker && [ "$(list_models)" != "$(cat "$demo/models.read" 2>&1)" ]; then
+        say "the models have changed"
+        stop_program seedpress-worker
+    fi
     if is_running seedpress-worker; then
         say "the worker runs already"
     else
-        say "starting a worker with the models of deploy/models"
-        start_program seedpress-worker --ledger "$ledger" --brokers "$(endpoint_of workers)" \
-            --models-dir "$PWD/deploy/models"
-        wait_for seedpress-worker broker_joined ||
-            fail "the worker did not start: $(tail -n 1 "$demo/seedpress-worker.log")"
+        start_worker
     fi
     cat >"$demo/env" <<END
 export PATH='$build':"\$PATH"
@@ -122,7 +148,8 @@ seedpress is running. Go on with:
     seedpress generate --model $MODEL --seeds 42 -o 42.jpg
     seedpress provenance 42.jpg
     seedpress status
-    make demo-stop          # ends it; the pictures and the ledger stay
+    cp YOURS.pkl ${demo#"$PWD"/}/models/ && make demo     # your own StyleGAN, as model YOURS
+    make demo-stop          # ends it; pictures, models and the ledger stay
 END
 }
 
@@ -133,7 +160,7 @@ stop() {
     stop_program seedpress-worker
     stop_program seedpress-broker
     [ ! -d "$demo/pg" ] || deploy/postgres.sh stop "$demo/pg"
-    say "stopped; pictures and ledger stay in ${demo#"$PWD"/}"
+    say "stopped; pictures, models and ledger stay in ${demo#"$PWD"/}"
 }
 
 case $1 in
