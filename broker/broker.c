@@ -156,6 +156,7 @@ static void check_models(struct broker *b, int64_t now_ms)
 {
     struct render *r, *next;
     bool unserved = false;
+    struct err e;
 
     for (struct model_entry *m = b->models.by_digest; m; m = m->hh.next)
         if (roster_has_model(&b->roster, &m->digest))
@@ -167,9 +168,10 @@ static void check_models(struct broker *b, int64_t now_ms)
     HASH_ITER(hh, b->renders.by_key, r, next) {
         const struct model_entry *m = models_find(&b->models, &r->recipe.model);
 
-        if (r->state == RENDER_QUEUED && now_ms >= m->served_ms + b->options.grace_ms)
-            render_fail(b, r, ERR_NO_WORKER, "no live worker has model \"%.64s\"",
-                        models_name_of(&b->models, &r->recipe.model));
+        if (r->state == RENDER_QUEUED && now_ms >= m->served_ms + b->options.grace_ms) {
+            models_no_worker(models_name_of(&b->models, &m->digest), &m->digest, &e);
+            render_fail(b, r, e.code, "%s", e.msg);
+        }
     }
 }
 

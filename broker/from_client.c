@@ -102,8 +102,8 @@ static enum err_code find_model(struct broker *b, const struct call *c,
 
     if (!rc && !roster_has_model(&b->roster, &(*model)->digest) &&
         c->now_ms >= (*model)->served_ms + b->options.grace_ms)
-        return err_set(e, ERR_NO_WORKER, "no live worker has model \"%.64s\"",
-                       models_name_of(&b->models, &(*model)->digest));
+        return models_no_worker(models_name_of(&b->models, &(*model)->digest), &(*model)->digest,
+                                e);
     return rc;
 }
 

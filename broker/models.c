@@ -145,6 +145,12 @@ enum err_code models_find_prefix(const struct models *self, struct text prefix,
                           prefix.len > 64 ? 64 : (int)prefix.len, prefix.data);
 }
 
+enum err_code models_no_worker(const char *name, const struct digest *digest, struct err *e)
+{
+    return err_set(e, ERR_NO_WORKER, "no live worker has model %.64s@%.8s", name,
+                   digest_hex(digest).text);
+}
+
 enum err_code models_resolve(const struct models *self, struct text spec,
                              const struct model_entry **out, struct err *e)
 {
@@ -166,8 +172,7 @@ enum err_code models_resolve(const struct models *self, struct text spec,
         return ERR_OK;
     for (size_t i = 0; i < self->name_count; i++)
         if (text_is(name, self->names[i].name))
-            return err_set(e, ERR_NO_WORKER, "no live worker has model \"%s\"",
-                           self->names[i].name);
+            return models_no_worker(self->names[i].name, &self->names[i].digest, e);
     list_known(self, known, sizeof known);
     return err_set(e, ERR_UNKNOWN_MODEL, "unknown model \"%.*s\"; known: %s",
                    spec.len > 64 ? 64 : (int)spec.len, spec.data, known);

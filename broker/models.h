@@ -42,6 +42,9 @@ enum err_code models_digest_of(const struct models *self, struct text spec, stru
 /* The one known model whose digest begins with prefix (hex). ERR_UNKNOWN_MODEL, ERR_CONFLICT. */
 enum err_code models_find_prefix(const struct models *self, struct text prefix,
                                  const struct model_entry **out, struct err *e);
+/* Says that no worker has the model: name ("" is fine) and digest, since a name may be bound to
+ * another model than the user thinks. Gives ERR_NO_WORKER. */
+enum err_code models_no_worker(const char *name, const struct digest *digest, struct err *e);
 const struct model_entry *models_find(const struct models *self, const struct digest *digest);
 /* A name that the ledger binds to the digest, else the one its file proposed, else "". */
 const char *models_name_of(const struct models *self, const struct digest *digest);

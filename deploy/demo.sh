@@ -101,7 +101,8 @@ start_worker() {
         --models-dir "$demo/models"
     wait_for seedpress-worker broker_joined ||
         fail "the worker did not start: $(tail -n 1 "$demo/seedpress-worker.log")"
-    sed -n 's/.* model_refused file=\(.*\) reason="\(.*\)"$/demo: not served: \1: \2/p' \
+    sed -n -e 's/.* model_refused file=\(.*\) reason="\(.*\)"$/demo: not served: \1: \2/p' \
+        -e 's/.* name_is_taken name=\([^ ]*\) .* hint="\(.*\)"$/demo: \1 is still another model: \2/p' \
         "$demo/seedpress-worker.log" >&2
 }
 

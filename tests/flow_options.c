@@ -655,6 +655,25 @@ static void folder_of_broken_files_alone_ends_the_worker_in_words(void **state)
     ran_release(&ran);
 }
 
+/* A name stays with the model that had it first. */
+static void other_model_under_a_bound_name_is_told_with_what_to_do(void **state)
+{
+    struct temp_path folder = temp_path(&temp, "other"), file;
+    const char *const flags[] = { "--models-dir", folder.text, NULL };
+    char line[1024];
+
+    (void)state;
+    assert_int_equal(mkdir(folder.text, 0700), 0);
+    file = temp_path(&temp, "other/sg3t.safetensors");
+    copy(GOLDEN "sg2_flat_32/sg2_flat_32.safetensors", file.text);
+    stack_start_worker(&stack, 1, flags);
+    stack.worker[1].seen = 0;
+    program_wait_for(&stack.worker[1], " warn name_is_taken ", line, sizeof line);
+    assert_non_null(strstr(line, "name=sg3t bound_to=88883dcc here="));
+    assert_non_null(strstr(line, "hint=\"seedpress model use sg3t@"));
+    program_kill(&stack.worker[1]);
+}
+
 /* ---- the official pictures ---- */
 
 /* `render --dump-u8` in the words of one recorded case. */
@@ -785,6 +804,7 @@ int main(void)
         cmocka_unit_test(library_is_told_the_same),
         cmocka_unit_test(refused_files_are_told_and_the_others_serve),
         cmocka_unit_test(folder_of_broken_files_alone_ends_the_worker_in_words),
+        cmocka_unit_test(other_model_under_a_bound_name_is_told_with_what_to_do),
         cmocka_unit_test(render_makes_the_official_pictures),
     };
 

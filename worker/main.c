@@ -115,6 +115,29 @@ static enum err_code register_run(struct worker_parts *w, struct err *e)
     return rc;
 }
 
+/* A name stays with the model that had it first, also when another file has that name now. */
+static void warn_of_names(struct worker_parts *w)
+{
+    struct ledger_name *names = calloc(LEDGER_ROWS_MAX, sizeof *names);
+    size_t count = 0;
+    struct err e;
+
+    if (names && ledger_names(w->ledger, names, LEDGER_ROWS_MAX, &count, &e))
+        count = 0;                   /* the ledger has gone away again: this is only a hint */
+    for (size_t i = 0; i < w->library.count; i++)
+        for (size_t k = 0; k < count; k++) {
+            const struct loaded_model *m = &w->library.models[i];
+
+            if (strcmp(names[k].name, m->name) == 0 &&
+                !digest_equal(&names[k].digest, &m->facts->digest))
+                log_event(LOG_WARN, "name_is_taken", "name=%s bound_to=%.8s here=%.8s "
+                          "hint=\"seedpress model use %s@%.8s\"", m->name,
+                          digest_hex(&names[k].digest).text, digest_hex(&m->facts->digest).text,
+                          m->name, digest_hex(&m->facts->digest).text);
+        }
+    free(names);
+}
+
 /* No picture without provenance: a worker that the ledger does not know does not start. It waits
  * for a ledger that is away, but not for one whose schema does not fit. */
 static enum err_code join_ledger(const struct settings *s, struct worker_parts *w, struct err *e)
@@ -135,6 +158,8 @@ static enum err_code join_ledger(const struct settings *s, struct worker_parts *
         rc = w->ledger ? register_run(w, e)
                        : ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
     }
+    if (!rc)
+        warn_of_names(w);
     return rc;
 }
 
