@@ -83,8 +83,8 @@ static void cpu_close(struct engine **self)
     *self = NULL;
 }
 
-/* Backend, precision, what the sums are made of (fused multiply-add, whatever the vectors' width), and
- * a version that changes with the pictures: kernels/README.md. */
+/* Backend, precision, what the sums are made of (fused multiply-add, whatever the vectors' width),
+ * and a version that changes with the pictures: kernels/README.md. */
 static const char *cpu_numerics_class(const struct engine *self)
 {
     (void)self;

@@ -57,6 +57,7 @@ enum err_code filtered_lrelu_init(struct filtered_lrelu *self,
 size_t filtered_lrelu_scratch_count(const struct filtered_lrelu *self);
 
 /* x [in,in], y [out,out]. False when a value was not finite before the clamp. */
-bool filtered_lrelu_cpu(const struct filtered_lrelu *self, float *y, const float *x, float *scratch);
+bool filtered_lrelu_cpu(const struct filtered_lrelu *self, float *y, const float *x,
+                        float *scratch);
 
 #endif

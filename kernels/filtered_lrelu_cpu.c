@@ -134,7 +134,8 @@ static float *ring_row(const struct work *work, int v)
 
 /* ---- Up, and the activation ---- */
 
-SIMD_ANY filter_y_any(float *restrict out, const float *const row[TAPS], const float *tap, int count)
+SIMD_ANY filter_y_any(float *restrict out, const float *const row[TAPS], const float *tap,
+                      int count)
 {
     for (int i = 0; i < count; i++) {
         float sum = tap[0] * row[0][i];
@@ -176,9 +177,11 @@ static void make_row(struct work *work, int v, float *out)
     int p = v % f->up, first = v / f->up + f->start[p];
     const float *row[TAPS];
 
-    for (int t = 0; t < TAPS; t++)
-        row[t] = first + t < 0 || first + t >= f->in ? work->zero
-                                                      : work->x + (size_t)(first + t) * (size_t)f->in;
+    for (int t = 0; t < TAPS; t++) {
+        bool inside = first + t >= 0 && first + t < f->in;
+
+        row[t] = inside ? work->x + (size_t)(first + t) * (size_t)f->in : work->zero;
+    }
     filter_y(work->line + guard(f), row, f->up_tap[p], f->in);
     for (int q = 0; q < f->up; q++)
         filter_x(out + (size_t)q * work->row, work->line + guard(f) + f->start[q], f->up_tap[q],

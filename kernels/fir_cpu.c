@@ -49,7 +49,8 @@ static const float *y_row(const struct fir_phases *y, int row, int parity, const
 {
     if (row < 0 || row >= y->size)
         return zero;
-    return y->data + (size_t)(row % 2 * 2 + parity) * y->plane + (size_t)(row / 2) * (size_t)y->rows;
+    return y->data + (size_t)(row % 2 * 2 + parity) * y->plane +
+           (size_t)(row / 2) * (size_t)y->rows;
 }
 
 void fir_join_cpu(float *out, const struct fir_phases *y, const float f[4], int first, int count,

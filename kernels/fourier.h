@@ -25,9 +25,9 @@ struct fourier_wave {
     float fx, fy, phase, amplitude;
 };
 
-/* The matrix that a sample asks for: its own, or what translating by (tx, ty) and rotating by degrees
- * comes to (the inverse of that transform, as the official generate tool stores it), or stored.
- * All [3,3], row-major. */
+/* The matrix that a sample asks for: its own, or what translating by (tx, ty) and rotating by
+ * degrees comes to (the inverse of that transform, as the official generate tool stores it), or
+ * stored. All [3,3], row-major. */
 void fourier_transform(float out[9], const struct recipe_transform *asked, const float stored[9]);
 
 /* wave [channels]; style [4]. */

@@ -1,11 +1,11 @@
 /* network -- a plan prepared for the CPU, and the order of its steps.
  *
- * Samples go through the network in groups of a few, each step shared out between the pool's threads.
- * Every element is made by one thread, in an order that the model alone decides: neither the group,
- * nor the place in it, nor the threads can change a bit.
+ * Samples go through the network in groups of a few, each step shared out between the pool's
+ * threads. Every element is made by one thread, in an order that the model alone decides: neither
+ * the group, nor the place in it, nor the threads can change a bit.
  *
- * Memory: the weights, packed, and for each sample of a group two activations, which the layers take
- * turns in. */
+ * Memory: the weights, packed, and for each sample of a group two activations, which the layers
+ * take turns in. */
 #ifndef KERNELS_NETWORK_H
 #define KERNELS_NETWORK_H
 
@@ -19,8 +19,8 @@
 
 struct network;
 
-/* Prepares plan for up to max_batch samples a call. pool is borrowed and must outlive it; of the plan
- * and its model nothing is needed afterwards. ERR_NOMEM says how many bytes. */
+/* Prepares plan for up to max_batch samples a call. pool is borrowed and must outlive it; of the
+ * plan and its model nothing is needed afterwards. ERR_NOMEM says how many bytes. */
 enum err_code network_create(const struct plan *plan, struct pool *pool, int max_batch,
                              struct network **out, struct err *e);
 /* Takes all the memory that rendering needs; once, before the first render. ERR_NOMEM says how many

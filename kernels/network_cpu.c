@@ -50,6 +50,9 @@ struct planes {
 
 enum { PARTS = 10 };            /* struct planes of a network */
 
+/* An offset that there is not. */
+static const size_t NOWHERE = SIZE_MAX;
+
 struct network {
     struct pool *pool;
     int resolution, num_ws, z_dim, w_dim;
@@ -248,7 +251,7 @@ static enum err_code add_layer(struct network *self, const struct plan_layer *pl
     if (!rc && plan->affine.out > 0)
         rc = fc_init(&layer->affine, &plan->affine, e);
     layer->style_at = place(self, plan->affine.out);
-    layer->demod_at = place(self, plan->finish == PLAN_PICTURE ? 3 * in + 3 : out);
+    layer->demod_at = place(self, plan->finish == PLAN_PICTURE ? TORGB_CHANNELS * (in + 1) : out);
     layer->scale_at = place(self, plan->normalize ? out : 0);
     layer->shift_at = place(self, plan->normalize ? out : 0);
     layer->noise_at = self->noise.each;
@@ -337,8 +340,8 @@ static void measure(struct network *self, int max_batch)
     for (int i = 0; i < self->layers; i++)
         measure_layer(self, &self->layer[i], &turn, &picture);
 
-    /* Many small samples side by side keep all threads busy in the first layers; large ones do so by
-     * themselves. */
+    /* Many small samples side by side keep all threads busy in the first layers; large ones do so
+     * by themselves. */
     activations = self->x[0].each + self->x[1].each;
     self->group = 1;
     while (self->group < GROUP_MAX && self->group < max_batch &&
@@ -710,27 +713,33 @@ static void fold_moments(void *arg, size_t index, int worker)
                       style[channels + c]);
 }
 
-/* How the layer at work scales and shifts its input's channels; false: not at all. */
-static bool input_scale(const struct network *self, size_t *scale_at, size_t *shift_at)
+/* How the layer at work scales and shifts its input's channels: where in each sample's
+ * coefficients; NOWHERE: not at all. */
+struct input_scale {
+    size_t scale_at, shift_at;
+};
+
+static struct input_scale input_scale(const struct network *self)
 {
     const struct layer *layer = &self->layer[self->at];
 
-    *shift_at = SIZE_MAX;
-    if (layer->plan.modulate) {
-        *scale_at = layer->style_at;
-        return true;
-    }
-    if (self->at == 0 || !layer[-1].plan.normalize)
-        return false;
-    *scale_at = layer[-1].scale_at;
-    *shift_at = layer[-1].shift_at;
-    return true;
+    if (layer->plan.modulate)
+        return (struct input_scale){ layer->style_at, NOWHERE };
+    if (self->at > 0 && layer[-1].plan.normalize)
+        return (struct input_scale){ layer[-1].scale_at, layer[-1].shift_at };
+    return (struct input_scale){ NOWHERE, NOWHERE };
+}
+
+/* NULL for NOWHERE. */
+static const float *coefficients_at(const struct network *self, int sample, size_t at)
+{
+    return at == NOWHERE ? NULL : part(&self->coefficients, sample) + at;
 }
 
 static void run_conv(struct network *self)
 {
     const struct layer *layer = &self->layer[self->at];
-    size_t scale_at, shift_at;
+    struct input_scale in = input_scale(self);
     bool constant = layer->plan.source == PLAN_CONSTANT;
 
     self->job = (struct conv_job){
@@ -738,14 +747,12 @@ static void run_conv(struct network *self)
         .samples = self->count,
         .x = constant ? layer->plan.constant : self->x[self->turn].data,
         .x_each = constant ? 0 : self->x[self->turn].each,
+        .scale = coefficients_at(self, 0, in.scale_at),
+        .shift = coefficients_at(self, 0, in.shift_at),
         .scale_each = self->coefficients.each,
         .store = store,
         .arg = self,
     };
-    if (input_scale(self, &scale_at, &shift_at)) {
-        self->job.scale = self->coefficients.data + scale_at;
-        self->job.shift = shift_at == SIZE_MAX ? NULL : self->coefficients.data + shift_at;
-    }
     self->tiling = conv_tile(&layer->conv, self->count, pool_threads(self->pool));
     pool_run(self->pool, self->tiling.items, convolve, self);
 }
@@ -787,14 +794,13 @@ static void fold_rgb(void *arg, size_t index, int worker)
     struct network *self = arg;
     const struct layer *layer = &self->layer[self->at];
     const struct plan_layer *plan = &layer->plan;
-    float *coefficients = part(&self->coefficients, (int)index);
-    float *weight = coefficients + layer->demod_at, *bias = weight + 3 * plan->conv.in;
-    size_t scale_at, shift_at;
+    struct input_scale in = input_scale(self);
+    float *weight = part(&self->coefficients, (int)index) + layer->demod_at;
 
     (void)worker;
-    if (input_scale(self, &scale_at, &shift_at))
-        torgb_fold_cpu(weight, bias, layer->rgb_weight, plan->bias, coefficients + scale_at,
-                       shift_at == SIZE_MAX ? NULL : coefficients + shift_at, plan->conv.in);
+    torgb_fold_cpu(weight, weight + TORGB_CHANNELS * plan->conv.in, layer->rgb_weight, plan->bias,
+                   coefficients_at(self, (int)index, in.scale_at),
+                   coefficients_at(self, (int)index, in.shift_at), plan->conv.in);
 }
 
 /* Runs of pixels of each sample. */
@@ -809,7 +815,7 @@ static void make_rgb(void *arg, size_t index, int worker)
         .channels = layer->plan.conv.in,
         .pixels = pixels,
         .weight = weight,
-        .bias = weight + 3 * layer->plan.conv.in,
+        .bias = weight + TORGB_CHANNELS * layer->plan.conv.in,
         .clamp = layer->plan.clamp,
     };
 

@@ -16,7 +16,8 @@ struct moments {
 /* Of one row: value i is added to lane i % 8, the lanes from 0 to 7. */
 struct moments moments_cpu(const float *x, int width);
 
-/* row [rows]: the moments of a plane's rows, taken from the first to the last; pixels of the plane. */
+/* row [rows]: the moments of a plane's rows, taken from the first to the last; pixels: of the
+ * plane. */
 void normalize_cpu(float *scale, float *shift, const struct moments *row, int rows, size_t pixels,
                    float style_scale, float style_shift);
 

@@ -4,6 +4,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* Two layers a block and a ToRGB; three layers a block; the input, the layers and ToRGB. */
+_Static_assert(2 * STYLEGAN1_BLOCKS_MAX + 1 <= PLAN_LAYERS_MAX &&
+               3 * STYLEGAN2_BLOCKS_MAX <= PLAN_LAYERS_MAX &&
+               1 + STYLEGAN3_LAYERS_MAX <= PLAN_LAYERS_MAX, "a plan holds every architecture");
+
 const float *plan_tensor(const struct model *model, const char *name, ...)
 {
     char full[64];
@@ -23,9 +28,14 @@ enum err_code plan_create(const struct model *model, struct plan *out, struct er
         .picture_gain = 1.0f,
     };
     switch (model_arch(model)) {
-    case MODEL_STYLEGAN1: return stylegan1_describe(model, out, e);
-    case MODEL_STYLEGAN2: return stylegan2_describe(model, out, e);
-    case MODEL_STYLEGAN3: return stylegan3_describe(model, out, e);
+    case MODEL_STYLEGAN1:
+        stylegan1_describe(model, out);
+        return ERR_OK;
+    case MODEL_STYLEGAN2:
+        stylegan2_describe(model, out);
+        return ERR_OK;
+    case MODEL_STYLEGAN3:
+        return stylegan3_describe(model, out, e);
     }
     return err_set(e, ERR_UNSUPPORTED, "architecture \"%s\" is not supported",
                    model_arch_word(model));

@@ -1,11 +1,13 @@
 /* plan -- what a generator computes: where its w comes from, and its layers in order of execution,
- * described over a few operations, with every tensor found. stylegan1.c, stylegan2.c and stylegan3.c
- * each describe one family; a backend prepares a plan and runs it (network.h on the CPU).
+ * described over a few operations, with every tensor found. stylegan1.c, stylegan2.c and
+ * stylegan3.c each describe one family; a backend prepares a plan and runs it (network.h on the
+ * CPU).
  *
  * A plan borrows from the model that it was made of. */
 #ifndef KERNELS_PLAN_H
 #define KERNELS_PLAN_H
 
+#include "kernels/arch.h"
 #include "kernels/conv.h"
 #include "kernels/fc.h"
 #include "kernels/filtered_lrelu.h"
@@ -15,7 +17,7 @@
 
 #include <stdbool.h>
 
-enum { PLAN_LAYERS_MAX = 64, PLAN_MAPPING_MAX = 32, PLAN_NAME_MAX = 32 };
+enum { PLAN_LAYERS_MAX = 64, PLAN_MAPPING_MAX = ARCH_MAPPING_MAX, PLAN_NAME_MAX = 32 };
 
 /* The gain of most activations. */
 #define PLAN_SQRT2 1.41421356f
@@ -36,14 +38,14 @@ struct plan_mapping {
 enum plan_source {
     PLAN_LAST,                  /* the output of the layer before */
     PLAN_CONSTANT,              /* a learned constant, [out,size,size] */
-    PLAN_WAVES,                 /* StyleGAN 3's waves; the style turns and shifts them (fourier.h) */
+    PLAN_WAVES,                 /* StyleGAN 3's; the style turns and shifts them (fourier.h) */
 };
 
 /* What follows the convolution. */
 enum plan_finish {
     PLAN_NOTHING,               /* only the scale of the outputs */
-    PLAN_ACTIVATE,              /* noise, bias, lrelu, clamp (epilogue.h); after an up-convolution the
-                                   FIR before them */
+    PLAN_ACTIVATE,              /* noise, bias, lrelu, clamp (epilogue.h); after an up-convolution
+                                   the FIR before them */
     PLAN_FILTER,                /* bias, then the filtered lrelu (filtered_lrelu.h) */
     PLAN_PICTURE,               /* bias, clamp: a layer's part of the picture (torgb.h) */
 };
@@ -63,8 +65,8 @@ struct plan_layer {
     bool modulate, demodulate;
     struct fc_weights affine;   /* ws row -> style [in]; normalize: [2 out]; WAVES: [4] */
     bool unit_style;            /* the style is divided by the root of its mean square first */
-    /* or of the output's, behind the activation (StyleGAN 1): each channel to mean 0 and variance 1,
-     * then times style[c] + 1, plus style[out + c]. */
+    /* or of the output's, behind the activation (StyleGAN 1): each channel to mean 0 and variance
+     * 1, then times style[c] + 1, plus style[out + c]. */
     bool normalize;
 
     enum plan_finish finish;
@@ -90,12 +92,13 @@ struct plan {
     float picture_gain;         /* of the finished picture */
 };
 
-/* Describes model, whatever its family. ERR_UNSUPPORTED names what no operation here does. */
+/* Describes model, whatever its family. ERR_UNSUPPORTED names what no operation here does,
+ * ERR_INVALID a tensor of which nothing can come. */
 enum err_code plan_create(const struct model *model, struct plan *out, struct err *e);
 
 /* What it calls for each family. */
-enum err_code stylegan1_describe(const struct model *model, struct plan *out, struct err *e);
-enum err_code stylegan2_describe(const struct model *model, struct plan *out, struct err *e);
+void stylegan1_describe(const struct model *model, struct plan *out);
+void stylegan2_describe(const struct model *model, struct plan *out);
 enum err_code stylegan3_describe(const struct model *model, struct plan *out, struct err *e);
 
 /* The data of a tensor that the model is known to have; name as for printf. */

@@ -1,4 +1,5 @@
-/* StyleGAN 1 as a plan. Source: Karras et al. 2019, figure 1; the official G_mapping, G_synthesis. */
+/* StyleGAN 1 as a plan. Source: Karras et al. 2019, figure 1; the official G_mapping and
+ * G_synthesis. */
 #include "kernels/plan.h"
 
 #include <math.h>
@@ -120,13 +121,12 @@ static void add_up(struct plan *plan, const struct model *model, int size, int i
     }
 }
 
-enum err_code stylegan1_describe(const struct model *model, struct plan *out, struct err *e)
+void stylegan1_describe(const struct model *model, struct plan *out)
 {
     const struct stylegan1_arch *arch = model_stylegan1(model);
     int channels = stylegan1_arch_channels(arch, 4);
     struct plan_layer *layer;
 
-    (void)e;
     describe_mapping(&out->mapping, model);
     layer = add_layer(out, model, 4, "Const", channels);
     layer->source = PLAN_CONSTANT;
@@ -150,5 +150,4 @@ enum err_code stylegan1_describe(const struct model *model, struct plan *out, st
         .out_gain = 1.0f,
         .bias = plan_tensor(model, "synthesis/ToRGB_lod0/bias"),
     };
-    return ERR_OK;
 }

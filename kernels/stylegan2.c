@@ -69,13 +69,12 @@ static void add_torgb(struct plan *plan, const struct model *model, int size, in
 }
 
 /* A block's torgb and the next one's conv0 share a row of ws. */
-enum err_code stylegan2_describe(const struct model *model, struct plan *out, struct err *e)
+void stylegan2_describe(const struct model *model, struct plan *out)
 {
     const struct stylegan2_arch *arch = model_stylegan2(model);
     int channels = stylegan2_arch_channels(arch, 4), row = 1;
     struct plan_layer *first;
 
-    (void)e;
     plan_mapping_pytorch(&out->mapping, model, arch->mapping_layers);
     first = add_conv(out, model, 4, "conv1", 0, channels, channels);
     first->source = PLAN_CONSTANT;
@@ -89,5 +88,4 @@ enum err_code stylegan2_describe(const struct model *model, struct plan *out, st
         add_conv(out, model, size, "conv1", row + 1, channels, channels);
         add_torgb(out, model, size, row + 2, channels);
     }
-    return ERR_OK;
 }

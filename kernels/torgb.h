@@ -20,7 +20,7 @@ struct torgb {
 };
 
 /* weight[c,i] = model_weight[c,i] * scale[i]; bias[c] = model_bias[c] + sum_i model_weight[c,i]
- * shift[i]. scale, shift [channels]; shift NULL: 0. */
+ * shift[i]. scale, shift [channels]; NULL: 1 and 0. */
 void torgb_fold_cpu(float *weight, float *bias, const float *model_weight, const float *model_bias,
                     const float *scale, const float *shift, int channels);
 

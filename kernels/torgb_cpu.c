@@ -13,7 +13,7 @@ void torgb_fold_cpu(float *weight, float *bias, const float *model_weight, const
         float sum = model_bias[c];
 
         for (int i = 0; i < channels; i++) {
-            weight[c * channels + i] = from[i] * scale[i];
+            weight[c * channels + i] = scale ? from[i] * scale[i] : from[i];
             if (shift)
                 sum = fmaf(from[i], shift[i], sum);
         }

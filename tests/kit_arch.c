@@ -277,7 +277,8 @@ static size_t count_of(const struct tensor_need *need)
     return count;
 }
 
-uint8_t *kit_arch_bytes(const struct kit_arch *self, const struct kit_weights *weights, size_t *len)
+uint8_t *kit_arch_bytes(const struct kit_arch *self, const struct kit_weights *weights,
+                        size_t *len)
 {
     struct kit_random random = { .state = weights->seed };
     size_t room = strlen(self->notes) + ENTRY_ROOM * (self->tensors + 1), floats = 0, at;

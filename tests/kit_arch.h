@@ -41,11 +41,12 @@ void kit_arch_random(struct kit_arch *out, enum model_arch family, int pixels, b
 
 /* What the tensors are filled with. */
 struct kit_weights {
-    float scale;                    /* of all weights of the synthesis network; 1: nothing explodes */
+    float scale;                    /* of the synthesis network's weights; 1: nothing explodes */
     uint32_t seed;
 };
 
 /* The file; free() it. Aborts the test when there is no memory. */
-uint8_t *kit_arch_bytes(const struct kit_arch *self, const struct kit_weights *weights, size_t *len);
+uint8_t *kit_arch_bytes(const struct kit_arch *self, const struct kit_weights *weights,
+                        size_t *len);
 
 #endif

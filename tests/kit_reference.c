@@ -434,7 +434,8 @@ static double *image_stylegan1(struct source *s)
             finish_stylegan1(s, &m, scope, layer++);
             free(w.at);
         }
-        snprintf(scope, sizeof scope, "synthesis/%dx%d/%s", size, size, size > 4 ? "Conv1" : "Conv");
+        snprintf(scope, sizeof scope, "synthesis/%dx%d/%s", size, size,
+                 size > 4 ? "Conv1" : "Conv");
         w = kernel_stylegan1(s, scope, channels, channels);
         replace(&m, correlate(&m, &w, 1));
         finish_stylegan1(s, &m, scope, layer++);

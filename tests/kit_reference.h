@@ -1,5 +1,5 @@
 /* kit_reference -- all three generators from their description (the formulas in the headers of
- * kernels/, and the papers'), in double and in plain loops: nothing is folded, shared out or sliced.
+ * kernels/, and in the papers), in double and in plain loops: nothing is folded or shared out.
  * Of the engine it uses the model's tensors and the numbers of a seed. */
 #ifndef TESTS_KIT_REFERENCE_H
 #define TESTS_KIT_REFERENCE_H

@@ -57,8 +57,8 @@ static void add_map(size_t largest[2], size_t bytes)
     }
 }
 
-/* Bytes of the two largest maps of one sample: inputs, what convolutions make before it is filtered,
- * and what layers leave. */
+/* Bytes of the two largest maps of one sample: inputs, what convolutions make before it is
+ * filtered, and what layers leave. */
 static size_t activations_of(const struct plan *plan)
 {
     size_t largest[2] = { 0 };
