@@ -353,7 +353,7 @@ enum err_code checkpoint_torch_read(struct checkpoint *file, const struct pickle
     enum err_code rc;
 
     if (!g_ema)
-        return err_set(e, ERR_INVALID, "G_ema is missing");
+        return err_set(e, ERR_INVALID, "no network of StyleGAN 2-ADA or 3: G_ema is missing");
     rc = walk_module(&walk, g_ema, 0, e);
     if (!rc)
         rc = checkpoint_sort(file, e);

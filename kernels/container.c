@@ -11,12 +11,29 @@ struct container {
     struct checkpoint *checkpoint;
 };
 
-/* What people take for a model file and is none. */
+/* What people take for a model file and is none, by its first bytes. As the length of a header, with
+ * which a .safetensors file begins, each of them is far too large. */
+static const struct stranger {
+    const char *begins;
+    const char *words;
+} STRANGERS[] = {
+    { "PK\3\4", "this is a zip file, as torch.save writes it; official networks are plain pickles, "
+                "and ours .safetensors" },
+    { "version https://git-lfs", "this is a pointer of Git LFS, not the file that it stands for; try: "
+                                 "git lfs pull" },
+    { "<!DOCTYPE", "this is a web page, not the file that it was downloaded for" },
+    { "<!doctype", "this is a web page, not the file that it was downloaded for" },
+    { "<html", "this is a web page, not the file that it was downloaded for" },
+};
+
 static enum err_code check_kind(const void *data, size_t len, struct err *e)
 {
-    if (len >= 4 && memcmp(data, "PK\3\4", 4) == 0)
-        return err_set(e, ERR_UNSUPPORTED, "this is a zip file, as torch.save writes it; official "
-                       "networks are plain pickles, and ours .safetensors");
+    for (size_t i = 0; i < sizeof STRANGERS / sizeof STRANGERS[0]; i++) {
+        size_t begins_len = strlen(STRANGERS[i].begins);
+
+        if (len >= begins_len && memcmp(data, STRANGERS[i].begins, begins_len) == 0)
+            return err_set(e, ERR_UNSUPPORTED, "%s", STRANGERS[i].words);
+    }
     return ERR_OK;
 }
 

@@ -236,11 +236,12 @@ enum err_code safetensors_parse(const void *data, size_t len, struct safetensors
 
     *out = NULL;
     if (len < LENGTH_BYTES)
-        return err_set(e, ERR_FILE, "%zu bytes are too few for a .safetensors file", len);
+        return err_set(e, ERR_FILE, "%zu bytes are too few for a model file", len);
     for (int i = LENGTH_BYTES; i-- > 0;)
         json_len = json_len << 8 | bytes[i];
     if (json_len < 2 || json_len > SAFETENSORS_HEADER_MAX)
-        return err_set(e, ERR_INVALID, "the header's length is %llu, not 2 to %d",
+        return err_set(e, ERR_INVALID, "neither a .safetensors file nor an official .pkl: the "
+                       "header's length is %llu, not 2 to %d",
                        (unsigned long long)json_len, SAFETENSORS_HEADER_MAX);
     if (json_len > len - LENGTH_BYTES)
         return err_set(e, ERR_FILE, "the file ends inside its header");

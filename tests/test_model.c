@@ -975,19 +975,31 @@ static void values_of_a_pkl_that_are_not_finite_are_refused(void **state)
     }
 }
 
-static void a_zip_of_torch_is_called_one(void **state)
+static void what_people_take_for_a_model_is_called_what_it_is(void **state)
 {
-    struct file f = make(&TINY);
+    static const struct {
+        const char *begins, *words;
+    } CASES[] = {
+        { "PK\3\4", "this is a zip file, as torch.save writes it" },
+        { "<!DOCTYPE html>\n", "this is a web page" },
+        { "<!doctype html>\n", "this is a web page" },
+        { "<html>", "this is a web page" },
+        { "version https://git-lfs.github.com/spec/v1\noid sha256:", "a pointer of Git LFS" },
+    };
 
     (void)state;
-    memcpy(f.bytes, "PK\3\4", 4);
-    check_refused(f, ERR_UNSUPPORTED, "this is a zip file, as torch.save writes it");
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct file f = make(&TINY);
+
+        memcpy(f.bytes, CASES[i].begins, strlen(CASES[i].begins));
+        check_refused(f, ERR_UNSUPPORTED, CASES[i].words);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_zip_of_torch_is_called_one),
+        cmocka_unit_test(what_people_take_for_a_model_is_called_what_it_is),
         cmocka_unit_test(shipped_model_gives_its_facts),
         cmocka_unit_test(digests_are_those_recorded),
         cmocka_unit_test(digest_is_that_of_the_network_not_of_the_file),
