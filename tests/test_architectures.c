@@ -3,6 +3,7 @@
  * of refused in words too. */
 #include "kernels/backend.h"
 #include "kernels/model.h"
+#include "kernels/simd.h"
 #include "tests/kit_arch.h"
 #include "tests/kit_model.h"
 #include "tests/kit_reference.h"
@@ -22,12 +23,20 @@
 
 enum { BATCH_MAX = 19, ROUNDS = 80, PIXELS = 64 };
 
-/* Address sanitizer's own limit, where the system's would end the sanitizer. */
-#if defined(__SANITIZE_ADDRESS__)
+/* A sanitizer's own limit of memory, where the system's would end the sanitizer. */
+#if defined(SIMD_SANITIZED)
+static const char SANITIZER_OPTIONS[] = "allocator_may_return_null=1:max_allocation_size_mb=4096";
+
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-    return "allocator_may_return_null=1:max_allocation_size_mb=4096";
+    return SANITIZER_OPTIONS;
+}
+
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return SANITIZER_OPTIONS;
 }
 #endif
 
@@ -499,7 +508,7 @@ static void network_that_no_memory_holds_is_refused_at_once(void **state)
         struct err e = { 0 };
         struct rusage used;
 
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(SIMD_SANITIZED)
         setrlimit(RLIMIT_AS, &limit);
 #endif
         (void)limit;
