@@ -36,11 +36,12 @@ extern const char cmd_generate_help[], cmd_ledger_help[], cmd_model_help[], cmd_
  * exit code: `return command_fail(ctx, &e);` */
 int command_fail(const struct command_context *ctx, const struct err *e);
 
-/* To the engine a malformed or strange model file is invalid input; to a command it is the file that
- * is bad, not the command line: such a code becomes ERR_FILE, in e too. e holds what failed. */
+/* To the engine a malformed or strange model file is invalid input; to a command it is the file
+ * that is bad, not the command line: such a code becomes ERR_FILE, in e too. e holds what failed. */
 enum err_code command_blame_file(struct err *e);
 
-/* The same as command_fail for a command line that cannot be meant so; points to the help of command. */
+/* The same as command_fail for a command line that cannot be meant so; points to the help of
+ * command. */
 int command_usage(const struct command_context *ctx, const char *command, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

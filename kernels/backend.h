@@ -69,7 +69,7 @@ struct backend {
     /* Prepares a model; takes its memory now, for the largest batch. The model is borrowed and must
      * outlive the net. ERR_UNSUPPORTED names what the engine does not do, ERR_INVALID a tensor of
      * which nothing can come; ERR_NOMEM the bytes; ERR_BUG when the model's values have been
-     * dropped. */
+     * dropped, which a load that failed may have done. */
     enum err_code (*load)(struct engine *self, struct model *model, int max_batch,
                           struct net **out, struct err *e);
     void (*unload)(struct net **self);

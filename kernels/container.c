@@ -11,16 +11,16 @@ struct container {
     struct checkpoint *checkpoint;
 };
 
-/* What people take for a model file and is none, by its first bytes. As the length of a header, with
- * which a .safetensors file begins, each of them is far too large. */
+/* What people take for a model file and is none, by its first bytes. As the length of a header,
+ * with which a .safetensors file begins, each of them is far too large. */
 static const struct stranger {
     const char *begins;
     const char *words;
 } STRANGERS[] = {
     { "PK\3\4", "this is a zip file, as torch.save writes it; official networks are plain pickles, "
                 "and ours .safetensors" },
-    { "version https://git-lfs", "this is a pointer of Git LFS, not the file that it stands for; try: "
-                                 "git lfs pull" },
+    { "version https://git-lfs",
+      "this is a pointer of Git LFS, not the file that it stands for; try: git lfs pull" },
     { "<!DOCTYPE", "this is a web page, not the file that it was downloaded for" },
     { "<!doctype", "this is a web page, not the file that it was downloaded for" },
     { "<html", "this is a web page, not the file that it was downloaded for" },

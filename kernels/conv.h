@@ -1,5 +1,5 @@
-/* conv -- the convolutions of all StyleGANs on the CPU: an implicit matrix product of packed weights
- * and panels of the input, in tiles that fit a core's caches.
+/* conv -- the convolutions of all StyleGANs on the CPU: an implicit matrix product of packed
+ * weights and panels of the input, in tiles that fit a core's caches.
  *
  * Modulation in the cheaper equal form: the input's channels are scaled, the weights stay as the
  * model has them, and the output channels are scaled afterwards (epilogue):
@@ -9,13 +9,13 @@
  * Kinds, for a kernel W[o,i,a,b] and an input of size x size pixels:
  *   PLAIN       y[o,m,n] = sum_{i,a,b} W[o,i,a,b] x[i,m+a-pad,n+b-pad], zeros outside;
  *               one phase of size + 2 pad + 1 - kernel rows and columns
- *   UP_SCATTER  the transposed convolution with stride 2, y[o,2m+a,2n+b] += sum_i W[o,i,a,b] x[i,m,n]
- *               of 2 size + 1 rows and columns (StyleGAN 2)
+ *   UP_SCATTER  the transposed convolution with stride 2, of 2 size + 1 rows and columns,
+ *               y[o,2m+a,2n+b] += sum_i W[o,i,a,b] x[i,m,n] (StyleGAN 2)
  *   UP_NEAREST  PLAIN with pad 1 over the input with every pixel doubled, 2 size rows and columns
  *               (StyleGAN 1)
  * The last two come as four phases, the even and odd rows and columns of y: phase 2p+q holds
- * y[o,2m+p,2n+q], in size + 1 (SCATTER) or size (NEAREST) rows and columns. SCATTER has 4, 2, 2 and 1
- * of the nine taps in them (what falls beyond y is zero), NEAREST 4 in each, each the sum of one,
+ * y[o,2m+p,2n+q], in size + 1 (SCATTER) or size (NEAREST) rows and columns. SCATTER has 4, 2, 2 and
+ * 1 of the nine taps in them (what falls beyond y is zero), NEAREST 4 in each, each the sum of one,
  * two or four weights.
  *
  * Order of each output's sum: input channels ascending, in each the taps, rows before columns; one
@@ -80,8 +80,8 @@ struct conv_job {
      * The frame stays zero. */
     const float *scale, *shift;
     size_t scale_each;          /* floats from one sample's scale and shift to the next */
-    /* Takes rows first..first+rows-1 of a phase of an output channel: row r begins at y + r * pitch.
-     * Called once for each, from the threads that run the items. */
+    /* Takes rows first..first+rows-1 of a phase of an output channel: row r begins at y + r *
+     * pitch. Called once for each, from the threads that run the items. */
     void (*store)(void *arg, int sample, int channel, int phase, int first, int rows,
                   const float *y, size_t pitch);
     void *arg;

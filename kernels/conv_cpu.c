@@ -17,7 +17,7 @@ enum {
     COLUMNS_MIN = 256,          /* of a tile, where the picture has as many */
     SUMS_MAX = 3 << 16,         /* floats: the tile's sums stay in a second-level cache of 1 MiB */
     PANEL_MAX = 48 << 10,       /* floats, likewise */
-    CHUNK_ROWS = 48,            /* input channels of a panel times rows that the taps reach: a run of
+    CHUNK_ROWS = 48,            /* a panel's input channels times the rows that taps reach: a run of
                                    columns fits a first-level cache */
     OUTS_MIN = 32,              /* below, framing the input would cost more than sharing it gains */
     ITEMS_PER_THREAD = 3,

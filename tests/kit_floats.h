@@ -1,6 +1,6 @@
-/* kit_floats -- for tests of the engine's operations: numbers that are the same on every run, memory
- * that tells when it was left, and the levels of kernels/simd.h. Failures end the test through
- * cmocka. */
+/* kit_floats -- for tests of the engine's operations: numbers that are the same on every run,
+ * memory that tells when it was left, and the levels of kernels/simd.h. Failures end the test
+ * through cmocka. */
 #ifndef TESTS_KIT_FLOATS_H
 #define TESTS_KIT_FLOATS_H
 
@@ -12,8 +12,8 @@
 /* Between -1 and 1, evenly, the same for the same seed. */
 void fill_even(float *out, size_t count, uint32_t seed);
 
-/* count floats, aligned to 64 bytes, all of them NaN: what is never written must never matter. Marks
- * lie before and behind them. */
+/* count floats, aligned to 64 bytes, all of them NaN: what is never written must never matter.
+ * Marks lie before and behind them. */
 float *guarded_create(size_t count);
 /* The same, filled. */
 float *guarded_even(size_t count, uint32_t seed);

@@ -90,7 +90,8 @@ static float input_at(const struct bench *b, int sample, int i, int y, int x)
 
     if (y < 0 || x < 0 || y >= size || x >= size)
         return 0.0f;
-    return fmaf(plane[y * size + x], b->scale ? b->scale[at] : 1.0f, b->shift ? b->shift[at] : 0.0f);
+    return fmaf(plane[y * size + x], b->scale ? b->scale[at] : 1.0f,
+                b->shift ? b->shift[at] : 0.0f);
 }
 
 /* The same in double. */
@@ -239,7 +240,8 @@ static struct bench bench_create(const struct trial *trial)
     name_trial(&b);
     b.phases = b.shape.kind == CONV_PLAIN ? 1 : 4;
     b.rows = rows_of(&b.shape);
-    b.kernel = guarded_even((size_t)(b.shape.out * b.shape.in * b.shape.kernel * b.shape.kernel), 1);
+    b.kernel = guarded_even((size_t)(b.shape.out * b.shape.in * b.shape.kernel * b.shape.kernel),
+                            1);
     if (trial->with & WEIGHT_SCALE)
         b.weight_scale = guarded_even((size_t)b.shape.out, 2);
     b.x_each = trial->with & SHARED_X ? 0 : in * plane + apart;

@@ -93,7 +93,8 @@ static void check_bands(const struct bench *b, const float f[4], const float *ex
 
                 fir_join_cpu(out + first * width, &b->phases, f, first, count, width, scratch);
             }
-            assert_same_bits(out, expect, (size_t)(width * width), simd_word((enum simd_level)level));
+            assert_same_bits(out, expect, (size_t)(width * width),
+                             simd_word((enum simd_level)level));
             guarded_release(out);
             guarded_release(scratch);
         }

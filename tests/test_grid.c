@@ -1,6 +1,6 @@
 /* The sheets of pictures that people are shown are what the shipped model makes: seeds 0-15 at psi
- * 0.7, eight in a row, and four seeds over psi -0.7 to 1.3. Another numerics class may round a value
- * to the next level. */
+ * 0.7, eight in a row, and four seeds over psi -0.7 to 1.3. Another numerics class may round a
+ * value to the next level. */
 #include "kernels/backend.h"
 #include "kernels/model.h"
 

@@ -266,7 +266,8 @@ static void nets_of_one_engine_do_not_disturb_each_other(void **state)
 
 /* Digests of pictures' floats. gcc 12 and clang 14, -O0 and -O3, plain code, AVX2 and AVX-512 all
  * give these. Rows are never changed: a compiler, an option or a change that makes other bits makes
- * other pictures under a class that databases know. Raise the version in backend_cpu.c, and add rows. */
+ * other pictures under a class that databases know. Raise the version in backend_cpu.c, and add
+ * rows. */
 static void numerics_class_keeps_its_recorded_bits(void **state)
 {
     static const struct {

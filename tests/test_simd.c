@@ -1,5 +1,5 @@
-/* The levels of vectors: which a machine has, and that a limit holds. That every operation gives the
- * same bits at each is shown beside the operation: test_conv, test_fir, ... */
+/* The levels of vectors: which a machine has, and that a limit holds. That every operation gives
+ * the same bits at each is shown beside the operation: test_conv, test_fir, ... */
 #include "kernels/simd.h"
 #include "tests/kit_floats.h"
 

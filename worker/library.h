@@ -1,5 +1,6 @@
 /* library -- the models that a worker has: every .safetensors and .pkl of one folder, loaded into
- * the engine, checked and warmed up before anybody is told of them. A model is named after its file. */
+ * the engine, checked and warmed up before anybody is told of them. A model is named after its
+ * file. */
 #ifndef WORKER_LIBRARY_H
 #define WORKER_LIBRARY_H
 
@@ -28,9 +29,9 @@ struct library {
 };
 
 /* Loads dir's models for batches of batch_max, in the order of their files' names. A file that
- * cannot be used is logged and left out: malformed, of a name that no model may have, of a name or a
- * model that an earlier file has brought. ERR_FILE when the folder cannot be read or holds no usable
- * model at all. */
+ * cannot be used is logged and left out: malformed, of a name that no model may have, of a name or
+ * a model that an earlier file has brought. ERR_FILE when the folder cannot be read or holds no
+ * usable model at all. */
 enum err_code library_open(const char *dir, const struct backend *backend, struct engine *engine,
                            int batch_max, struct library *out, struct err *e);
 void library_close(struct library *self);

@@ -1,13 +1,13 @@
-/* engine -- how fast the CPU engine is beside the machine's own limit: its arithmetic rate as a ratio
- * to cblas_sgemm (n = 2048, as many threads) in the same run.
+/* engine -- how fast the CPU engine is beside the machine's own limit: its arithmetic rate as a
+ * ratio to cblas_sgemm (n = 2048, as many threads) in the same run.
  *
  *     engine [ROUNDS] [THREADS] [NETWORK|all] [avx2]
  *
- * Networks have random weights: what they compute is noise, how long it takes is not. Operations are
- * counted as the reference does, two for each multiplication of a convolution by the definition of
- * its family (StyleGAN 3: and of the FIRs, polyphase), whatever this engine really does.
- * Prints images/s, GFLOP/s, the ratio to sgemm (median, lowest, highest), and the memory that model
- * and net take, everything included. */
+ * Networks have random weights: what they compute is noise, how long it takes is not. Operations
+ * are counted as the reference does, two for each multiplication of a convolution by the definition
+ * of its family (StyleGAN 3: and of the FIRs, polyphase), whatever this engine really does. Prints
+ * images/s, GFLOP/s, the ratio to sgemm (median, lowest, highest), and the memory that model and
+ * net take, everything included. */
 #include "base/clock.h"
 #include "kernels/backend.h"
 #include "kernels/model.h"
