@@ -165,7 +165,7 @@ static int sample_step(const struct conv *self)
 }
 
 /* Columns of the product: from the first output of the tile to the last. A row of outputs may be
- * longer than the pitch (kernel 1 with a frame): its end, on the frame, is where the next begins. */
+ * longer than the pitch (kernel 1 with a frame): its end lies on the frame of the next. */
 static size_t tile_columns(const struct conv *self, int samples, int rows)
 {
     return ((size_t)(samples - 1) * (size_t)sample_step(self) + (size_t)rows - 1) *
@@ -339,7 +339,7 @@ struct product {
 
 typedef void product_step(const struct product *p, int block, int first, size_t column);
 
-/* A run of columns: all blocks take their turn while the panel's part of it is in the first cache. */
+/* A run of columns: all blocks take their turn while the panel's part is in the first cache. */
 static void run_blocks(const struct product *p, product_step *step, int outs, size_t column)
 {
     for (int block = 0; block < p->blocks; block++)
