@@ -180,7 +180,7 @@ static bool extend_path(struct walk *self, size_t len, const struct pickle_value
         key->len + strlen(end) > CHECKPOINT_NAME_MAX - len)
         return false;
     memcpy(self->path + len, key->data, key->len);
-    strcpy(self->path + len + key->len, end);
+    memcpy(self->path + len + key->len, end, strlen(end) + 1);
     return true;
 }
 

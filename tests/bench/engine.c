@@ -302,8 +302,8 @@ static void measure(const struct network_row *row, int rounds, int threads, floa
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 5;
-    int threads = argc > 2 ? atoi(argv[2]) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int rounds = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 5;
+    int threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     float *gemm[3];
 
     if (rounds < 1 || rounds > ROUNDS_MAX || threads < 1)
