@@ -45,6 +45,7 @@ $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
 $(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
 $B/tests/bench/engine: LIBS += -lopenblas
+$B/tests/bench/engine: $B/tests/kit_arch.o
 $B/tests/bench/conv_peers: LIBS += -lopenblas -ldnnl -fopenmp
 $B/tests/bench/conv_peers.o: override CFLAGS += -fopenmp
 # Without libFuzzer a target is a program that replays the files it is given.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, ENTRY_ROOM = 192 };
+enum { LENGTH_BYTES = 8, ENTRY_ROOM = 192, NOTES_ROOM = sizeof ((struct kit_arch *)0)->notes };
 
 /* ---- Random numbers ---- */
 
@@ -36,10 +36,11 @@ static bool chance(struct kit_random *self, int of)
 static int put_common(char *out, const char *arch, int z_dim, int c_dim, int w_dim, int resolution,
                       int num_ws, int mapping_layers)
 {
-    return sprintf(out, "\"arch\":\"%s\",\"z_dim\":\"%d\",\"c_dim\":\"%d\",\"w_dim\":\"%d\","
-                        "\"img_resolution\":\"%d\",\"img_channels\":\"3\",\"num_ws\":\"%d\","
-                        "\"mapping_layers\":\"%d\",",
-                   arch, z_dim, c_dim, w_dim, resolution, num_ws, mapping_layers);
+    return snprintf(out, NOTES_ROOM,
+                    "\"arch\":\"%s\",\"z_dim\":\"%d\",\"c_dim\":\"%d\",\"w_dim\":\"%d\","
+                    "\"img_resolution\":\"%d\",\"img_channels\":\"3\",\"num_ws\":\"%d\","
+                    "\"mapping_layers\":\"%d\",",
+                    arch, z_dim, c_dim, w_dim, resolution, num_ws, mapping_layers);
 }
 
 static const char *clamp_text(float clamp, char out[32])
@@ -57,9 +58,9 @@ void kit_arch_stylegan1(struct kit_arch *out, const struct stylegan1_arch *a)
     int len = put_common(out->notes, "stylegan1", a->z_dim, a->c_dim, a->w_dim, a->resolution,
                          a->num_ws, a->mapping_layers);
 
-    sprintf(out->notes + len,
-            "\"mapping_fmaps\":\"%d\",\"fmap_base\":\"%d\",\"fmap_max\":\"%d\"", a->mapping_fmaps,
-            a->fmap_base, a->fmap_max);
+    snprintf(out->notes + len, NOTES_ROOM - (size_t)len,
+             "\"mapping_fmaps\":\"%d\",\"fmap_base\":\"%d\",\"fmap_max\":\"%d\"", a->mapping_fmaps,
+             a->fmap_base, a->fmap_max);
     out->tensors = stylegan1_arch_tensors(a, out->need);
     out->supported = true;
 }
@@ -72,10 +73,10 @@ void kit_arch_stylegan2(struct kit_arch *out, const struct stylegan2_arch *a)
     int len = put_common(out->notes, "stylegan2", a->z_dim, a->c_dim, a->w_dim, a->resolution,
                          a->num_ws, a->mapping_layers);
 
-    sprintf(out->notes + len,
-            "\"channel_base\":\"%d\",\"channel_max\":\"%d\",\"architecture\":\"skip\","
-            "\"resample_filter\":\"1,3,3,1\",\"conv_clamp\":\"%s\",\"num_fp16_res\":\"0\"",
-            a->channel_base, a->channel_max, clamp_text(a->conv_clamp, clamp));
+    snprintf(out->notes + len, NOTES_ROOM - (size_t)len,
+             "\"channel_base\":\"%d\",\"channel_max\":\"%d\",\"architecture\":\"skip\","
+             "\"resample_filter\":\"1,3,3,1\",\"conv_clamp\":\"%s\",\"num_fp16_res\":\"0\"",
+             a->channel_base, a->channel_max, clamp_text(a->conv_clamp, clamp));
     out->tensors = stylegan2_arch_tensors(a, out->need);
     out->supported = true;
 }
@@ -89,16 +90,16 @@ void kit_arch_stylegan3(struct kit_arch *out, struct stylegan3_arch *a)
     int len = put_common(out->notes, "stylegan3", a->z_dim, a->c_dim, a->w_dim, a->resolution,
                          a->num_ws, a->mapping_layers);
 
-    sprintf(out->notes + len,
-            "\"channel_base\":\"%d\",\"channel_max\":\"%d\",\"num_layers\":\"%d\","
-            "\"num_critical\":\"%d\",\"first_cutoff\":\"%.17g\",\"first_stopband\":\"%.17g\","
-            "\"last_stopband_rel\":\"%.17g\",\"margin_size\":\"%d\",\"output_scale\":\"%.17g\","
-            "\"num_fp16_res\":\"4\",\"conv_kernel\":\"%d\",\"use_radial_filters\":\"%s\","
-            "\"filter_size\":\"%d\",\"lrelu_upsampling\":\"%d\",\"conv_clamp\":\"%s\"",
-            a->channel_base, a->channel_max, a->num_layers, a->num_critical, a->first_cutoff,
-            a->first_stopband, a->last_stopband_rel, a->margin_size, a->output_scale,
-            a->conv_kernel, a->use_radial_filters ? "true" : "false", a->filter_size,
-            a->lrelu_upsampling, clamp_text(a->conv_clamp, clamp));
+    snprintf(out->notes + len, NOTES_ROOM - (size_t)len,
+             "\"channel_base\":\"%d\",\"channel_max\":\"%d\",\"num_layers\":\"%d\","
+             "\"num_critical\":\"%d\",\"first_cutoff\":\"%.17g\",\"first_stopband\":\"%.17g\","
+             "\"last_stopband_rel\":\"%.17g\",\"margin_size\":\"%d\",\"output_scale\":\"%.17g\","
+             "\"num_fp16_res\":\"4\",\"conv_kernel\":\"%d\",\"use_radial_filters\":\"%s\","
+             "\"filter_size\":\"%d\",\"lrelu_upsampling\":\"%d\",\"conv_clamp\":\"%s\"",
+             a->channel_base, a->channel_max, a->num_layers, a->num_critical, a->first_cutoff,
+             a->first_stopband, a->last_stopband_rel, a->margin_size, a->output_scale,
+             a->conv_kernel, a->use_radial_filters ? "true" : "false", a->filter_size,
+             a->lrelu_upsampling, clamp_text(a->conv_clamp, clamp));
     out->tensors = 0;
     out->supported = false;
     if (stylegan3_arch_plan(a, &e))
@@ -290,16 +291,18 @@ uint8_t *kit_arch_bytes(const struct kit_arch *self, const struct kit_weights *w
 
     if (!bytes)
         abort();
-    at = (size_t)sprintf(header, "{\"__metadata__\":{%s}", self->notes);
+    at = (size_t)snprintf(header, room, "{\"__metadata__\":{%s}", self->notes);
     floats = 0;
     for (size_t i = 0; i < self->tensors; i++) {
         const struct tensor_need *need = &self->need[i];
         size_t end = floats + count_of(need);
 
-        at += (size_t)sprintf(header + at, ",\"%s\":{\"dtype\":\"F32\",\"shape\":[", need->name);
+        at += (size_t)snprintf(header + at, room - at, ",\"%s\":{\"dtype\":\"F32\",\"shape\":[",
+                               need->name);
         for (int d = 0; d < need->rank; d++)
-            at += (size_t)sprintf(header + at, "%s%d", d ? "," : "", need->shape[d]);
-        at += (size_t)sprintf(header + at, "],\"data_offsets\":[%zu,%zu]}", 4 * floats, 4 * end);
+            at += (size_t)snprintf(header + at, room - at, "%s%d", d ? "," : "", need->shape[d]);
+        at += (size_t)snprintf(header + at, room - at, "],\"data_offsets\":[%zu,%zu]}", 4 * floats,
+                               4 * end);
         floats = end;
     }
     header[at++] = '}';

@@ -13,6 +13,7 @@
 #include "kernels/model.h"
 #include "kernels/plan.h"
 #include "kernels/simd.h"
+#include "tests/kit_arch.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { N = 2048, ROUNDS_MAX = 99, SMALL_BATCH = 16, FILE_TEXT = 1 << 17 };
+enum { N = 2048, ROUNDS_MAX = 99, SMALL_BATCH = 16 };
 
 void openblas_set_num_threads(int threads);
 
@@ -34,130 +35,69 @@ static void die(const char *words)
 
 struct network_row {
     const char *name;
-    const char *notes;      /* of the file: architecture with no default open */
+    enum model_arch family;
+    int resolution;         /* 0: the shipped model */
+    int base, max;          /* of channels, as the family counts them */
+    bool radial;            /* StyleGAN 3-r and not -t */
 };
-
-#define SIZES(z, size, ws) "\"z_dim\":\"" z "\",\"c_dim\":\"0\",\"w_dim\":\"512\","                \
-    "\"img_resolution\":\"" size "\",\"img_channels\":\"3\",\"num_ws\":\"" ws "\","
-#define STYLEGAN1(size, ws) "\"arch\":\"stylegan1\"," SIZES("512", size, ws)                       \
-    "\"mapping_layers\":\"8\",\"mapping_fmaps\":\"512\",\"fmap_base\":\"8192\",\"fmap_max\":\"512\""
-#define STYLEGAN2(size, ws, base) "\"arch\":\"stylegan2\"," SIZES("512", size, ws)                 \
-    "\"mapping_layers\":\"8\",\"channel_base\":\"" base "\",\"channel_max\":\"512\","              \
-    "\"architecture\":\"skip\",\"resample_filter\":\"1,3,3,1\",\"conv_clamp\":\"none\","           \
-    "\"num_fp16_res\":\"4\""
-#define STYLEGAN3(base, max, kernel, radial) "\"arch\":\"stylegan3\"," SIZES("512", "1024", "16")  \
-    "\"mapping_layers\":\"2\",\"channel_base\":\"" base "\",\"channel_max\":\"" max "\","          \
-    "\"num_layers\":\"14\",\"num_critical\":\"2\",\"first_cutoff\":\"2\","                         \
-    "\"first_stopband\":\"4.2870938501451725\",\"last_stopband_rel\":\"1.2311444133449163\","      \
-    "\"margin_size\":\"10\",\"output_scale\":\"0.25\",\"num_fp16_res\":\"4\","                     \
-    "\"conv_kernel\":\"" kernel "\",\"use_radial_filters\":\"" radial "\","                        \
-    "\"filter_size\":\"6\",\"lrelu_upsampling\":\"2\",\"conv_clamp\":\"256\""
 
 static const struct network_row NETWORKS[] = {
-    { "avatars64", NULL },
-    { "stylegan2-256", STYLEGAN2("256", "14", "16384") },
-    { "stylegan2-1024", STYLEGAN2("1024", "18", "32768") },
-    { "stylegan1-256", STYLEGAN1("256", "14") },
-    { "stylegan1-1024", STYLEGAN1("1024", "18") },
-    { "stylegan3-t-1024", STYLEGAN3("32768", "512", "3", "false") },
-    { "stylegan3-r-1024", STYLEGAN3("65536", "1024", "1", "true") },
+    { "avatars64", MODEL_STYLEGAN2, 0, 0, 0, false },
+    { "stylegan2-256", MODEL_STYLEGAN2, 256, 16384, 512, false },
+    { "stylegan2-1024", MODEL_STYLEGAN2, 1024, 32768, 512, false },
+    { "stylegan1-256", MODEL_STYLEGAN1, 256, 8192, 512, false },
+    { "stylegan1-1024", MODEL_STYLEGAN1, 1024, 8192, 512, false },
+    { "stylegan3-t-1024", MODEL_STYLEGAN3, 1024, 32768, 512, false },
+    { "stylegan3-r-1024", MODEL_STYLEGAN3, 1024, 65536, 1024, true },
 };
 
-static bool ends_in(const char *name, const char *ending)
+/* The rest of a network as the official tools build it. */
+static void describe(const struct network_row *row, struct kit_arch *out)
 {
-    size_t n = strlen(name), m = strlen(ending);
+    int num_ws = 2 * arch_blocks(row->resolution);
+    struct stylegan1_arch a1 = { 512, 0, 512, row->resolution, num_ws, 8, 512, row->base,
+                                 row->max };
+    struct stylegan2_arch a2 = { 512, 0, 512, row->resolution, num_ws, 8, row->base, row->max, 0 };
+    struct stylegan3_arch a3 = {
+        .z_dim = 512,
+        .w_dim = 512,
+        .resolution = row->resolution,
+        .num_ws = 16,
+        .mapping_layers = 2,
+        .channel_base = row->base,
+        .channel_max = row->max,
+        .num_layers = 14,
+        .num_critical = 2,
+        .first_cutoff = 2,
+        .first_stopband = 4.2870938501451725,
+        .last_stopband_rel = 1.2311444133449163,
+        .margin_size = 10,
+        .output_scale = 0.25,
+        .conv_kernel = row->radial ? 1 : 3,
+        .use_radial_filters = row->radial,
+        .filter_size = 6,
+        .lrelu_upsampling = 2,
+        .conv_clamp = 256,
+    };
 
-    return n >= m && strcmp(name + n - m, ending) == 0;
-}
-
-/* Numbers of about unit variance; filters let half of the spectrum through and nothing explodes. */
-static void fill_tensor(float *out, const struct tensor_need *need, size_t count)
-{
-    static uint32_t state = 1;
-    bool flat = ends_in(need->name, "_filter");
-
-    for (size_t i = 0; i < count; i++) {
-        state = state * 1664525u + 1013904223u;
-        out[i] = flat ? 1.0f / (float)count : (float)(state >> 8) / 4843480.0f - 1.732f;
-        if (ends_in(need->name, "magnitude_ema"))
-            out[i] = 1.0f;
-        if (ends_in(need->name, "transform"))
-            out[i] = i % 4 == 0 ? 1.0f : 0.0f;
+    switch (row->family) {
+    case MODEL_STYLEGAN1: kit_arch_stylegan1(out, &a1); break;
+    case MODEL_STYLEGAN2: kit_arch_stylegan2(out, &a2); break;
+    case MODEL_STYLEGAN3: kit_arch_stylegan3(out, &a3); break;
     }
-}
-
-/* The architecture of notes, by a file that has nothing else. */
-static size_t list_tensors(const struct network_row *row, struct tensor_need *need)
-{
-    struct notes *notes = notes_create();
-    char copy[2048];
-    struct err e;
-    size_t count = 0;
-    struct stylegan1_arch a1;
-    struct stylegan2_arch a2;
-    static struct stylegan3_arch a3;
-
-    snprintf(copy, sizeof copy, "%s", row->notes);
-    for (char *rest = copy, *key; (key = strsep(&rest, "\"")) && (key = strsep(&rest, "\""));) {
-        strsep(&rest, "\"");
-        if (notes_add(notes, key, strsep(&rest, "\""), &e))
-            die(e.msg);
-    }
-    const char *arch = notes_find(notes, "arch");
-
-    if (ends_in(arch, "1") && !stylegan1_arch_read(notes, &a1, &e))
-        count = stylegan1_arch_tensors(&a1, need);
-    else if (ends_in(arch, "2") && !stylegan2_arch_read(notes, &a2, &e))
-        count = stylegan2_arch_tensors(&a2, need);
-    else if (ends_in(arch, "3") && !stylegan3_arch_read(notes, &a3, &e))
-        count = stylegan3_arch_tensors(&a3, need);
-    else
-        die(e.msg);
-    notes_destroy(&notes);
-    return count;
 }
 
 static struct model *make_model(const struct network_row *row)
 {
-    static struct tensor_need need[ARCH_TENSORS_MAX];
-    static char header[FILE_TEXT];
-    size_t tensors = list_tensors(row, need), at = 0, bytes = 0;
+    static struct kit_arch arch;
     struct model *model;
     struct err e;
+    size_t len;
 
-    at += (size_t)snprintf(header, sizeof header, "{\"__metadata__\":{%s}", row->notes);
-    for (size_t i = 0; i < tensors; i++) {
-        size_t count = 1;
+    describe(row, &arch);
+    uint8_t *file = kit_arch_bytes(&arch, &(struct kit_weights){ .scale = 1, .seed = 1 }, &len);
 
-        at += (size_t)snprintf(header + at, sizeof header - at, ",\"%s\":{\"dtype\":\"F32\","
-                               "\"shape\":[", need[i].name);
-        for (int d = 0; d < need[i].rank; d++) {
-            at += (size_t)snprintf(header + at, sizeof header - at, "%s%d", d ? "," : "",
-                                   need[i].shape[d]);
-            count *= (size_t)need[i].shape[d];
-        }
-        at += (size_t)snprintf(header + at, sizeof header - at, "],\"data_offsets\":[%zu,%zu]}",
-                               bytes, bytes + 4 * count);
-        bytes += 4 * count;
-    }
-    header[at++] = '}';
-    while (at % 8)
-        header[at++] = ' ';
-    uint8_t *file = malloc(8 + at + bytes);
-    float *data = (float *)(void *)(file + 8 + at);
-
-    for (int i = 0; i < 8; i++)
-        file[i] = (uint8_t)((uint64_t)at >> 8 * i);
-    memcpy(file + 8, header, at);
-    for (size_t i = 0; i < tensors; i++) {
-        size_t count = 1;
-
-        for (int d = 0; d < need[i].rank; d++)
-            count *= (size_t)need[i].shape[d];
-        fill_tensor(data, &need[i], count);
-        data += count;
-    }
-    if (model_parse(file, 8 + at + bytes, &model, &e))
+    if (model_parse(file, len, &model, &e))
         die(e.msg);
     free(file);
     return model;
@@ -168,7 +108,7 @@ static struct model *open_model(const struct network_row *row)
     struct model *model;
     struct err e;
 
-    if (row->notes)
+    if (row->resolution)
         return make_model(row);
     if (model_open("deploy/models/avatars64.safetensors", &model, &e))
         die(e.msg);
@@ -250,7 +190,7 @@ static void measure(const struct network_row *row, int rounds, int threads, floa
     static struct plan plan;
     double ratio[ROUNDS_MAX], images[ROUNDS_MAX], rate[ROUNDS_MAX], operations;
     struct sample sample = { .psi = 0.7f, .class_index = -1, .seed = 1 }, samples[SMALL_BATCH];
-    int batch = row->notes ? 1 : SMALL_BATCH, repeat = row->notes ? 1 : 20;
+    int batch = row->resolution ? 1 : SMALL_BATCH, repeat = row->resolution ? 1 : 20;
     long before = memory_kb("VmRSS");
     struct model *model = open_model(row);
     struct engine *engine;
