@@ -242,6 +242,7 @@ static void without_any_worker_left_the_answer_is_no_worker(void **state)
     text_copy(m.error.code, code, sizeof code);
     assert_string_equal(code, "no_worker");
     message_release(&m);
+    parcel_release(&parcel);
     asker_close(&a);
 }
 
