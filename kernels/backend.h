@@ -5,7 +5,8 @@
  * Promise of every backend: the bits of one sample's result depend on the model, the sample and the
  * numerics class, never on the batch size, the place in the batch or the number of threads.
  *
- * One thread renders on an engine at a time; nets of one engine may be loaded beside each other. */
+ * One thread renders on an engine at a time; nets of one engine may be loaded beside each other.
+ * Engines know nothing of each other: each may have its thread. */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
@@ -13,16 +14,27 @@
 #include "proto/recipe.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-enum { BACKEND_ABI = 2, BACKEND_NAME_MAX = 64 };
+enum { BACKEND_ABI = 3, BACKEND_NAME_MAX = 64 };
+
+/* What multiplies: a part of the numerics class. */
+enum precision {
+    PRECISION_AUTO,                 /* the backend's choice: fp32 on the CPU, fp16 on a GPU */
+    PRECISION_FP16,                 /* half-precision factors, float32 sums */
+    PRECISION_TF32,                 /* factors of float32's range with fp16's mantissa */
+    PRECISION_FP32,                 /* float32 throughout: on a GPU, to check the others */
+    PRECISION_COUNT
+};
 
 struct model;                       /* kernels/model.h */
 struct engine;                      /* an open device */
 struct net;                         /* a model prepared for it */
 
 struct backend_options {
-    int device;                     /* ordinal; 0 on the CPU */
+    int device;                     /* 0..device_count() - 1 */
+    enum precision precision;
     int threads;                    /* CPU: threads of one render; 0 = one a core */
     bool drop_values;               /* load frees a model's values as soon as it has its own copy:
                                        half the memory, but the model can be loaded once only */
@@ -57,6 +69,12 @@ struct backend {
     int abi;                        /* BACKEND_ABI */
     const char *name;               /* "cpu" */
 
+    /* How many devices there are now; the CPU is one. 0: none, or no driver that works. May start
+     * the driver, which then does not survive a fork: ask in a process that does not fork later. */
+    int (*device_count)(void);
+
+    /* ERR_DEVICE: no such device, or it does not answer; ERR_UNSUPPORTED: it does not do this
+     * precision; ERR_RANGE, ERR_NOMEM. */
     enum err_code (*open)(const struct backend_options *options, struct engine **out,
                           struct err *e);
     void (*close)(struct engine **self);
@@ -65,10 +83,13 @@ struct backend {
     const char *(*numerics_class)(const struct engine *self);
     /* For people: "Intel(R) Xeon(R) Processor, 2 threads". */
     const char *(*device)(const struct engine *self);
+    /* The driver and the libraries that it computes with, recorded with every run: "driver 580.65,
+     * CUDA 13.0"; "" where there are none. */
+    const char *(*driver)(const struct engine *self);
 
-    /* Prepares a model; takes its memory now, for the largest batch. The model is borrowed and must
+    /* Prepares a model; takes its memory now, for the largest batch and every kind of render. The model is borrowed and must
      * outlive the net. ERR_UNSUPPORTED names what the engine does not do, ERR_INVALID a tensor of
-     * which nothing can come; ERR_NOMEM the bytes; ERR_BUG when the model's values have been
+     * which nothing can come; ERR_NOMEM the bytes that it needs and that are free; ERR_BUG when the model's values have been
      * dropped, which a load that failed may have done. */
     enum err_code (*load)(struct engine *self, struct model *model, int max_batch,
                           struct net **out, struct err *e);
@@ -79,12 +100,35 @@ struct backend {
      * nothing of rgb is then to be used. */
     enum err_code (*render)(struct net *self, const struct sample *samples, int count,
                             uint8_t *rgb, const struct capture *capture, struct err *e);
+
+    /* The next three are there together, or all are NULL: then there are pixels only. */
+
+    /* Renders like render, and turns the pixels into JPEG coefficients on the device: those that
+     * jpeg_coefficients (kernels/jpeg_transform.h) makes of render's pixels, to the last bit.
+     *   qualities     [count] 1..100, one a sample; another is ERR_RANGE
+     *   coefficients  [count, jpeg_coefficients_layout(W, H).count]: the caller's, from pin
+     * The call returns when all of them are there, and nothing writes into them later: while other
+     * threads read them, the next batch may be rendered into other memory. On failure nothing of
+     * coefficients is to be used. */
+    enum err_code (*render_coefficients)(struct net *self, const struct sample *samples,
+                                         const int *qualities, int count, int16_t *coefficients,
+                                         struct err *e);
+
+    /* Host memory that the device writes into at full speed (page-locked), aligned to 64 bytes at
+     * least. Whoever has it gives it back with unpin, before the engine is closed and not while a
+     * render fills it; unpin sets *memory NULL, and NULL is fine. ERR_NOMEM. */
+    enum err_code (*pin)(struct engine *self, size_t bytes, void **memory, struct err *e);
+    void (*unpin)(struct engine *self, void **memory);
 };
 
 /* The backend called name: "cpu", "cuda", or "auto" (the first of cuda, cpu that opens). Shared
  * objects are looked for beside the program, then in its ../lib/seedpress. The table is static.
  * ERR_UNSUPPORTED says what is missing and what to do. */
 enum err_code backend_find(const char *name, const struct backend **out, struct err *e);
+
+/* The precision that a word names ("auto", "fp16", "tf32", "fp32"); ERR_INVALID. And its word. */
+enum err_code precision_of(const char *word, enum precision *out, struct err *e);
+const char *precision_word(enum precision precision);
 
 /* The sample that a recipe asks for. */
 struct sample sample_of_recipe(const struct recipe *recipe);

@@ -47,6 +47,11 @@ static void read_cpu_name(char out[static 96])
     fclose(file);
 }
 
+static int cpu_device_count(void)
+{
+    return 1;
+}
+
 static enum err_code cpu_open(const struct backend_options *options, struct engine **out,
                               struct err *e)
 {
@@ -58,6 +63,9 @@ static enum err_code cpu_open(const struct backend_options *options, struct engi
     if (options->device != 0)
         return err_set(e, ERR_DEVICE, "backend cpu has no device %d, only device 0",
                        options->device);
+    if (options->precision != PRECISION_AUTO && options->precision != PRECISION_FP32)
+        return err_set(e, ERR_UNSUPPORTED, "backend cpu computes in fp32, not in %s",
+                       precision_word(options->precision));
     self = calloc(1, sizeof *self);
     if (!self)
         return err_set(e, ERR_NOMEM, "no memory for an engine");
@@ -94,6 +102,12 @@ static const char *cpu_numerics_class(const struct engine *self)
 static const char *cpu_device(const struct engine *self)
 {
     return self->device;
+}
+
+static const char *cpu_driver(const struct engine *self)
+{
+    (void)self;
+    return "";
 }
 
 static void cpu_unload(struct net **self)
@@ -176,10 +190,12 @@ static enum err_code cpu_render(struct net *self, const struct sample *samples, 
 const struct backend backend_cpu = {
     .abi = BACKEND_ABI,
     .name = "cpu",
+    .device_count = cpu_device_count,
     .open = cpu_open,
     .close = cpu_close,
     .numerics_class = cpu_numerics_class,
     .device = cpu_device,
+    .driver = cpu_driver,
     .load = cpu_load,
     .unload = cpu_unload,
     .render = cpu_render,

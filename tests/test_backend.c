@@ -108,6 +108,8 @@ static void engine_says_what_it_is(void **state)
     rig_open(&r, &(struct kit_model_options){ 0 });
     assert_string_equal(backend_cpu.numerics_class(r.engine), "cpu-fp32-fma-1");
     assert_non_null(strstr(backend_cpu.device(r.engine), ", 2 threads"));
+    assert_string_equal(backend_cpu.driver(r.engine), "");
+    assert_int_equal(backend_cpu.device_count(), 1);
     rig_close(&r);
 }
 
@@ -131,6 +133,32 @@ static void options_out_of_bounds_are_refused(void **state)
     assert_int_equal(backend_cpu.load(r.engine, r.model, 1 << 30, &net, &e), ERR_RANGE);
     assert_null(net);
     rig_close(&r);
+}
+
+static void precisions_have_words_and_the_cpu_has_one_of_them(void **state)
+{
+    static const enum err_code ON_THE_CPU[PRECISION_COUNT] = {
+        [PRECISION_FP16] = ERR_UNSUPPORTED, [PRECISION_TF32] = ERR_UNSUPPORTED,
+    };
+    enum precision precision;
+    struct engine *engine;
+    struct err e;
+
+    (void)state;
+    for (int i = 0; i < PRECISION_COUNT; i++) {
+        struct backend_options options = { .threads = 1, .precision = (enum precision)i };
+
+        assert_int_equal(precision_of(precision_word(options.precision), &precision, &e), ERR_OK);
+        assert_int_equal(precision, i);
+        assert_int_equal(backend_cpu.open(&options, &engine, &e), ON_THE_CPU[i]);
+        if (ON_THE_CPU[i])
+            assert_non_null(strstr(e.msg, precision_word(options.precision)));
+        else
+            assert_string_equal(backend_cpu.numerics_class(engine), "cpu-fp32-fma-1");
+        backend_cpu.close(&engine);
+    }
+    assert_int_equal(precision_of("bf16", &precision, &e), ERR_INVALID);
+    assert_int_equal(precision_of("", &precision, &e), ERR_INVALID);
 }
 
 static void batch_beyond_the_nets_is_refused(void **state)
@@ -301,6 +329,7 @@ int main(void)
         cmocka_unit_test(names_that_could_be_paths_are_refused),
         cmocka_unit_test(engine_says_what_it_is),
         cmocka_unit_test(options_out_of_bounds_are_refused),
+        cmocka_unit_test(precisions_have_words_and_the_cpu_has_one_of_them),
         cmocka_unit_test(batch_beyond_the_nets_is_refused),
         cmocka_unit_test(samples_that_the_model_cannot_do_are_refused),
         cmocka_unit_test(noise_for_a_model_without_noise_is_refused),
