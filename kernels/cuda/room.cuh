@@ -4,7 +4,9 @@
 #ifndef KERNELS_CUDA_ROOM_CUH
 #define KERNELS_CUDA_ROOM_CUH
 
+extern "C" {
 #include "proto/err.h"
+}
 
 #include <stddef.h>
 
@@ -13,13 +15,15 @@ struct room;                    /* opaque; of the device that is current when it
 enum err_code room_create(struct room **out, struct err *e);
 void room_destroy(struct room **self);
 
-/* bytes, aligned to 256; NULL when the room only counts (which is no error yet). */
+/* bytes, aligned to 256, whatever is in them; NULL when the room only counts (which is no error
+ * yet). Of no bytes too a piece comes. */
 void *room_take(struct room *self, size_t bytes);
 /* The same, filled with data. Synchronous. */
 void *room_put(struct room *self, const void *data, size_t bytes);
-/* Bytes asked for so far. */
+/* Bytes asked for so far, each piece rounded up to 256. */
 size_t room_bytes(const struct room *self);
-/* ERR_NOMEM with both numbers when something did not fit, ERR_DEVICE when a copy failed. */
+/* ERR_NOMEM with both numbers ("model needs 812 MB of device memory, 640 MB are free"; free counts
+ * what this room took) when something did not fit, ERR_DEVICE when a copy failed. */
 enum err_code room_check(const struct room *self, struct err *e);
 
 #endif
