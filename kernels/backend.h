@@ -10,6 +10,7 @@
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H
 
+#include "kernels/precision.h"
 #include "proto/err.h"
 #include "proto/recipe.h"
 
@@ -18,15 +19,6 @@
 #include <stdint.h>
 
 enum { BACKEND_ABI = 3, BACKEND_NAME_MAX = 64 };
-
-/* What multiplies: a part of the numerics class. */
-enum precision {
-    PRECISION_AUTO,                 /* the backend's choice: fp32 on the CPU, fp16 on a GPU */
-    PRECISION_FP16,                 /* half-precision factors, float32 sums */
-    PRECISION_TF32,                 /* factors of float32's range with fp16's mantissa */
-    PRECISION_FP32,                 /* float32 throughout: on a GPU, to check the others */
-    PRECISION_COUNT
-};
 
 struct model;                       /* kernels/model.h */
 struct engine;                      /* an open device */
@@ -125,10 +117,6 @@ struct backend {
  * objects are looked for beside the program, then in its ../lib/seedpress. The table is static.
  * ERR_UNSUPPORTED says what is missing and what to do. */
 enum err_code backend_find(const char *name, const struct backend **out, struct err *e);
-
-/* The precision that a word names ("auto", "fp16", "tf32", "fp32"); ERR_INVALID. And its word. */
-enum err_code precision_of(const char *word, enum precision *out, struct err *e);
-const char *precision_word(enum precision precision);
 
 /* The sample that a recipe asks for. */
 struct sample sample_of_recipe(const struct recipe *recipe);

@@ -16,7 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum precision { PRECISION_FP16, PRECISION_TF32, PRECISION_FP32, PRECISION_COUNT };
+extern "C" {
+#include "kernels/precision.h"
+}
 
 enum { BLOCK_BYTES = 16, CHANNEL_PAD = 16 };
 

@@ -5,9 +5,12 @@
 #define KERNELS_CUDA_BLAS_CUH
 
 #include "kernels/cuda/device.cuh"
-#include "proto/err.h"
 
 #include <stddef.h>
+
+extern "C" {
+#include "proto/err.h"
+}
 
 enum { BLAS_COLUMNS = 8 };
 

@@ -12,9 +12,12 @@
 #ifndef KERNELS_CUDA_CONV_CUH
 #define KERNELS_CUDA_CONV_CUH
 
-#include "kernels/conv.h"
 #include "kernels/cuda/finish.cuh"
 #include "kernels/cuda/room.cuh"
+
+extern "C" {
+#include "kernels/conv.h"
+}
 
 enum { CONV_CUDA_SPLITS_MAX = 8 };
 

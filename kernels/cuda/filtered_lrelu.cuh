@@ -5,7 +5,10 @@
 #define KERNELS_CUDA_FILTERED_LRELU_CUH
 
 #include "kernels/cuda/finish.cuh"
+
+extern "C" {
 #include "kernels/filtered_lrelu.h"
+}
 
 struct filtered_lrelu_job {
     enum precision precision;

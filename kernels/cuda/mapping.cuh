@@ -15,7 +15,10 @@
 
 #include "kernels/cuda/blas.cuh"
 #include "kernels/cuda/room.cuh"
+
+extern "C" {
 #include "kernels/plan.h"
+}
 
 struct mapping_cuda;            /* opaque; lies in a room */
 

@@ -4,11 +4,11 @@
 #ifndef KERNELS_CUDA_ROOM_CUH
 #define KERNELS_CUDA_ROOM_CUH
 
+#include <stddef.h>
+
 extern "C" {
 #include "proto/err.h"
 }
-
-#include <stddef.h>
 
 struct room;                    /* opaque; of the device that is current when it is created */
 

@@ -4,7 +4,10 @@
 #define KERNELS_CUDA_WAVES_CUH
 
 #include "kernels/cuda/activation.cuh"
+
+extern "C" {
 #include "kernels/fourier.h"
+}
 
 struct waves_job {
     enum precision precision;
