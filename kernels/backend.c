@@ -1,6 +1,9 @@
 #include "kernels/backend.h"
 
+#include "kernels/model.h"
+
 #include <dlfcn.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,4 +119,25 @@ struct sample sample_of_recipe(const struct recipe *recipe)
         .noise_seed = recipe->noise_seed,
         .transform = recipe->transform,
     };
+}
+
+enum err_code sample_check(const struct sample *s, const struct model_facts *facts, int index,
+                           struct err *e)
+{
+    if (!isfinite(s->psi))
+        return err_set(e, ERR_RANGE, "sample %d: psi is not a finite number", index);
+    if (s->cutoff < 0 || s->cutoff > facts->num_ws)
+        return err_set(e, ERR_RANGE, "sample %d: cutoff %d is not 0 to %d", index, s->cutoff,
+                       facts->num_ws);
+    if (facts->c_dim > 0 && s->class_index < 0)
+        return err_set(e, ERR_CLASS_REQUIRED, "sample %d: this model needs a class, 0 to %d", index,
+                       facts->c_dim - 1);
+    if (facts->c_dim > 0 && s->class_index >= facts->c_dim)
+        return err_set(e, ERR_RANGE, "sample %d: class %d is not 0 to %d", index, s->class_index,
+                       facts->c_dim - 1);
+    if ((unsigned)s->noise >= RECIPE_NOISE_COUNT || !(facts->noise_modes >> s->noise & 1))
+        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no such noise", index);
+    if (s->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
+        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no transform", index);
+    return ERR_OK;
 }

@@ -5,7 +5,6 @@
 #include "kernels/plan.h"
 #include "kernels/pool.h"
 
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,27 +150,6 @@ static enum err_code cpu_load(struct engine *self, struct model *model, int max_
     return ERR_OK;
 }
 
-static enum err_code check_sample(const struct model_facts *facts, const struct sample *s,
-                                  int index, struct err *e)
-{
-    if (!isfinite(s->psi))
-        return err_set(e, ERR_RANGE, "sample %d: psi is not a finite number", index);
-    if (s->cutoff < 0 || s->cutoff > facts->num_ws)
-        return err_set(e, ERR_RANGE, "sample %d: cutoff %d is not 0 to %d", index, s->cutoff,
-                       facts->num_ws);
-    if (facts->c_dim > 0 && s->class_index < 0)
-        return err_set(e, ERR_CLASS_REQUIRED, "sample %d: this model needs a class, 0 to %d", index,
-                       facts->c_dim - 1);
-    if (facts->c_dim > 0 && s->class_index >= facts->c_dim)
-        return err_set(e, ERR_RANGE, "sample %d: class %d is not 0 to %d", index, s->class_index,
-                       facts->c_dim - 1);
-    if ((unsigned)s->noise >= RECIPE_NOISE_COUNT || !(facts->noise_modes >> s->noise & 1))
-        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no such noise", index);
-    if (s->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
-        return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no transform", index);
-    return ERR_OK;
-}
-
 static enum err_code cpu_render(struct net *self, const struct sample *samples, int count,
                                 uint8_t *rgb, const struct capture *capture, struct err *e)
 {
@@ -179,7 +157,7 @@ static enum err_code cpu_render(struct net *self, const struct sample *samples, 
         return err_set(e, ERR_RANGE, "a batch of %d; the net was loaded for %d", count,
                        self->max_batch);
     for (int i = 0; i < count; i++) {
-        enum err_code rc = check_sample(model_facts(self->model), &samples[i], i, e);
+        enum err_code rc = sample_check(&samples[i], model_facts(self->model), i, e);
 
         if (rc)
             return rc;
