@@ -207,9 +207,10 @@ static enum err_code add_layer(struct network_cuda *self, const struct plan_laye
 {
     struct layer *layer = &self->layer[self->layers++];
     struct plan_layer *own = &layer->plan;
+    const struct fc_weights none = {};
     enum err_code rc;
 
-    own[0] = *plan;
+    *own = *plan;
     if (plan->conv.in > 0 && plan->finish != PLAN_PICTURE)
         rc = prepare_conv(self, layer, plan, e);
     else
@@ -217,7 +218,7 @@ static enum err_code add_layer(struct network_cuda *self, const struct plan_laye
     if (!rc && plan->constant)
         rc = put_constant(self, &own->constant, plan, e);
     own->weights.data = NULL;
-    own->affine = (struct fc_weights){ 0 };
+    own->affine = none;
     put(self, &own->bias, (size_t)plan->conv.out);
     put(self, &own->noise, pixels_of(plan->size));
     put(self, &own->noise_weight, (size_t)plan->noise_weights);
@@ -761,12 +762,13 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
 /* From the finished picture to bytes, and to coefficients where they are wanted. */
 static enum err_code run_output(const struct network_cuda *self, bool jpeg, struct err *e)
 {
-    cudaError_t rc = cuda_quantize_run(self->image[self->picture], self->rgb, self->picture_gain,
-                                       self->resolution, self->resolution, self->samples,
-                                       BROKEN_PICTURE, self->broken, self->stream);
+    cudaError_t rc = cuda_quantize_run(self->image[self->picture], self->picture_gain, self->rgb,
+                                       self->broken, BROKEN_PICTURE, pixels_of(self->resolution),
+                                       self->samples, self->stream);
 
     if (rc == cudaSuccess && jpeg)
-        rc = cuda_jpeg_run(self->rgb, self->jpeg, (const uint16_t *)(self->inputs + self->at.tables),
+        rc = cuda_jpeg_run(self->rgb, self->jpeg,
+                           (const struct jpeg_tables *)(self->inputs + self->at.tables),
                            self->resolution, self->resolution, self->samples, self->stream);
     return said(rc, "the picture", e);
 }
