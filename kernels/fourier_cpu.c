@@ -1,6 +1,7 @@
 #include "kernels/fourier.h"
 
 #include "kernels/simd.h"
+#include "kernels/sine.h"
 
 #include <math.h>
 #include <string.h>
@@ -62,30 +63,11 @@ void fourier_waves_cpu(struct fourier_wave *wave, const struct fourier *self, co
     }
 }
 
-/* sin(2 pi v); v must be below 2^22 for any digit to be left. */
-SIMD_INLINE float sin_turns(float v)
-{
-    const float round = 12582912.0f;            /* 1.5 * 2^23: adding it rounds to whole turns */
-    float r = v - ((v + round) - round);        /* -0.5 to 0.5, exact */
-
-    r = r > 0.25f ? 0.5f - r : r < -0.25f ? -0.5f - r : r;
-    /* Taylor's series of sin(2 pi r) to r^13: 1e-9 off at a quarter turn */
-    float q = r * r, sum = 3.81995258f;
-
-    sum = fmaf(sum, q, -15.0946426f);
-    sum = fmaf(sum, q, 42.0586939f);
-    sum = fmaf(sum, q, -76.7058598f);
-    sum = fmaf(sum, q, 81.6052493f);
-    sum = fmaf(sum, q, -41.3417022f);
-    sum = fmaf(sum, q, 6.28318531f);
-    return sum * r;
-}
-
 SIMD_ANY wave_row_any(float *restrict out, const float *restrict grid, int size, float fx, float at,
                       float amplitude)
 {
     for (int x = 0; x < size; x++)
-        out[x] = amplitude * sin_turns(fmaf(grid[x], fx, at));
+        out[x] = amplitude * sine_of_turns(fmaf(grid[x], fx, at));
 }
 SIMD_VERSIONS(wave_row, (float *restrict out, const float *restrict grid, int size, float fx,
                          float at, float amplitude), (out, grid, size, fx, at, amplitude))
@@ -100,9 +82,9 @@ void fourier_plane_cpu(float *out, const struct fourier *self, const struct four
         int count = size - first < RUN ? size - first : RUN;
 
         for (int k = 0; k < count; k++)
-            grid[k] = (float)(((2.0 * (first + k) + 1.0) / size - 1.0) * 0.5 * size / self->rate);
+            grid[k] = sine_grid(first + k, size, self->rate);
         for (int y = 0; y < size; y++) {
-            float gy = (float)(((2.0 * y + 1.0) / size - 1.0) * 0.5 * size / self->rate);
+            float gy = sine_grid(y, size, self->rate);
 
             wave_row(out + (size_t)y * (size_t)size + first, grid, count, wave->fx,
                      fmaf(gy, wave->fy, wave->phase), wave->amplitude);
