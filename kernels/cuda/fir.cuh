@@ -1,7 +1,8 @@
 /* fir -- the filter behind an up-convolution on the device, and the end of its layer.
  *     out[Y,X] = sum_{s,t=0..3} f[s] f[t] y[Y+s-1,X+t-1]      kernels/fir.h, fir_join_cpu
  * y comes as four phases (conv.cuh), rows x rows each, of which y has `rows_of_y` rows and columns:
- * what lies beyond is zero. Sums in float32: columns first, then rows, first tap to last, fused. */
+ * what lies beyond is zero. Sums in float32: columns first, then rows, first tap to last, fused; in
+ * fp32 the bits are fir_join_cpu's and epilogue_cpu's. */
 #ifndef KERNELS_CUDA_FIR_CUH
 #define KERNELS_CUDA_FIR_CUH
 
@@ -18,6 +19,7 @@ struct fir_job {
     struct finish finish;
 };
 
+/* cudaErrorNotSupported with finish.rgb: no ToRGB reads what an up-convolution makes. */
 cudaError_t fir_run(const struct fir_job *job, int samples, cudaStream_t stream);
 
 #endif
