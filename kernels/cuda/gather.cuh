@@ -1,5 +1,6 @@
 /* gather -- ends a layer whose sums lie there as float32: parts of a split convolution, added in
- * index order, or a learned constant (one part, the same for all samples). */
+ * index order, or a learned constant (one part, the same for all samples). In fp32 the bits behind
+ * the sums are epilogue_cpu's. */
 #ifndef KERNELS_CUDA_GATHER_CUH
 #define KERNELS_CUDA_GATHER_CUH
 
