@@ -1,7 +1,8 @@
 /* rgb -- the picture's part of the work: a 1x1 convolution to three colours, the sum of the skips
  * (StyleGAN 2), in float32 throughout.
  *     part  = clamp(sum over groups ascending of rgb_out + bias, -clamp, clamp)
- *     image = adds ? doubled(image before) + part : part         kernels/fir.h, fir_double_cpu */
+ *     image = adds ? doubled(image before) + part : part         kernels/fir.h, fir_double_cpu
+ * In fp32 the bits are torgb_cpu's and fir_double_cpu's where there is one group. */
 #ifndef KERNELS_CUDA_RGB_CUH
 #define KERNELS_CUDA_RGB_CUH
 
