@@ -23,4 +23,9 @@ int filtered_lrelu_cuda_tiles(enum precision precision, const struct filtered_lr
 cudaError_t filtered_lrelu_cuda_run(const struct filtered_lrelu_job *job, int samples, int tile,
                                     cudaStream_t stream);
 
+/* The same by fused multiply-adds, whatever the precision: sums in float32, each in the order that
+ * kernels/filtered_lrelu.h states. What tf32 and fp32 run, and what fp16 is checked against. */
+cudaError_t filtered_lrelu_cuda_plain(const struct filtered_lrelu_job *job, int samples,
+                                      cudaStream_t stream);
+
 #endif
