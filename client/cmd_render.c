@@ -260,7 +260,8 @@ static enum err_code write_jpeg(struct jpeg_encoder *encoder, const struct recip
                                 const uint8_t *rgb, struct written *written, struct err *e)
 {
     struct picture picture;
-    enum err_code rc = picture_encode(encoder, recipe, rgb, &picture, e);
+    enum err_code rc = picture_encode(encoder, recipe, (struct picture_source){ .rgb = rgb },
+                                      &picture, e);
 
     if (rc)
         return rc;

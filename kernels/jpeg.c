@@ -1,6 +1,7 @@
 #include "kernels/jpeg.h"
 
 #include "base/mark.h"
+#include "kernels/jpeg_transform.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -23,8 +24,16 @@ enum {
     SEGMENT_MAX = 65533,            /* bytes of a segment's body: two of 65535 are its length */
 };
 
+/* One component's blocks where they lie. To libjpeg it is a virtual array, of which it asks for two
+ * rows at a time. */
+struct plane {
+    const JBLOCK *blocks;           /* [rows][columns] */
+    size_t columns;
+    JBLOCKROW rows[2];              /* what was asked for last */
+};
+
 /* libjpeg knows one way out of an error: a callback that does not return. Ours jumps back into
- * jpeg_encode. What must outlive the jump is in here, not in local variables. */
+ * encode. What must outlive the jump is in here, not in local variables. */
 struct jpeg_encoder {
     struct jpeg_compress_struct cinfo;   /* cinfo.err == NULL: not created yet, or lost */
     struct jpeg_error_mgr on_error;
@@ -34,6 +43,8 @@ struct jpeg_encoder {
     struct err *e;                  /* of the call in progress */
     uint8_t *file;                  /* what is written so far; given away at the end */
     size_t file_bytes;              /* its room */
+    struct plane planes[JPEG_COMPONENTS];
+    jvirt_barray_ptr arrays[JPEG_COMPONENTS];    /* the planes; libjpeg asks for them until the end */
 };
 
 const char *jpeg_encoder_name(void)
@@ -96,6 +107,20 @@ static void on_file_end(j_compress_ptr cinfo)
     (void)cinfo;
 }
 
+/* In the place of libjpeg's own, which would have us copy every block into its memory first. Its
+ * arrays are opaque outside its memory manager, and a handle of this mode has none of them. */
+static JBLOCKARRAY on_blocks_wanted(j_common_ptr cinfo, jvirt_barray_ptr array, JDIMENSION first,
+                                    JDIMENSION count, boolean writable)
+{
+    struct plane *plane = (void *)array;
+
+    (void)cinfo;
+    (void)writable;                  /* the entropy coder only reads */
+    for (JDIMENSION i = 0; i < count; i++)
+        plane->rows[i] = (JBLOCKROW)(plane->blocks + (first + i) * plane->columns);
+    return plane->rows;
+}
+
 /* ---- the encoder ---- */
 
 enum err_code jpeg_encoder_create(struct jpeg_encoder **out, struct err *e)
@@ -119,6 +144,7 @@ static void create_handle(struct jpeg_encoder *self)
     self->to_file.empty_output_buffer = on_file_full;
     self->to_file.term_destination = on_file_end;
     self->cinfo.dest = &self->to_file;
+    self->cinfo.mem->access_virt_barray = on_blocks_wanted;
 }
 
 static void drop_handle(struct jpeg_encoder *self)
@@ -161,26 +187,47 @@ static void write_xmp(j_compress_ptr cinfo, const char *xmp, size_t xmp_len)
         jpeg_write_m_byte(cinfo, (unsigned char)xmp[i]);
 }
 
+/* What stands before the scan besides libjpeg's own segments. May leave through on_error_exit. */
+static void write_marks(j_compress_ptr cinfo, const struct jpeg_picture *picture)
+{
+    if (picture->xmp)
+        write_xmp(cinfo, picture->xmp, strlen(picture->xmp));
+}
+
 /* May leave through on_error_exit. */
-static void write_file(struct jpeg_encoder *self, const struct jpeg_picture *picture)
+static void write_pixels(struct jpeg_encoder *self, const struct jpeg_picture *picture)
 {
     j_compress_ptr cinfo = &self->cinfo;
 
-    set_parameters(cinfo, picture);
     jpeg_start_compress(cinfo, TRUE);
-    if (picture->xmp)
-        write_xmp(cinfo, picture->xmp, strlen(picture->xmp));
+    write_marks(cinfo, picture);
     while (cinfo->next_scanline < cinfo->image_height) {
         const uint8_t *from = picture->rgb + (size_t)cinfo->next_scanline * picture->width * 3;
         JSAMPROW row = (JSAMPROW)from;   /* libjpeg only reads it */
 
         jpeg_write_scanlines(cinfo, &row, 1);
     }
-    jpeg_finish_compress(cinfo);
 }
 
-enum err_code jpeg_encode(struct jpeg_encoder *self, const struct jpeg_picture *picture,
-                          uint8_t **out, size_t *len, struct err *e)
+/* May leave through on_error_exit. */
+static void write_coefficients(struct jpeg_encoder *self, const struct jpeg_picture *picture)
+{
+    struct jpeg_coefficients_layout layout = jpeg_coefficients_layout(picture->width,
+                                                                      picture->height);
+
+    for (int c = 0; c < JPEG_COMPONENTS; c++) {
+        self->planes[c].blocks = (const JBLOCK *)(picture->coefficients + layout.first[c]);
+        self->planes[c].columns = (size_t)layout.columns[c];
+        self->arrays[c] = (void *)&self->planes[c];
+    }
+    jpeg_write_coefficients(&self->cinfo, self->arrays);
+    write_marks(&self->cinfo, picture);
+}
+
+/* Both ways into one file: the parameters before and the end after are the same. */
+static enum err_code encode(struct jpeg_encoder *self, const struct jpeg_picture *picture,
+                            void (*write)(struct jpeg_encoder *, const struct jpeg_picture *),
+                            uint8_t **out, size_t *len, struct err *e)
 {
     *out = NULL;
     *len = 0;
@@ -203,7 +250,9 @@ enum err_code jpeg_encode(struct jpeg_encoder *self, const struct jpeg_picture *
     }
     if (!self->cinfo.err)
         create_handle(self);
-    write_file(self, picture);
+    set_parameters(&self->cinfo, picture);
+    write(self, picture);
+    jpeg_finish_compress(&self->cinfo);
 
     *len = self->file_bytes - self->to_file.free_in_buffer;
     uint8_t *fitted = realloc(self->file, *len);
@@ -211,4 +260,17 @@ enum err_code jpeg_encode(struct jpeg_encoder *self, const struct jpeg_picture *
     *out = fitted ? fitted : self->file;
     self->file = NULL;               /* now the caller's */
     return ERR_OK;
+}
+
+enum err_code jpeg_encode(struct jpeg_encoder *self, const struct jpeg_picture *picture,
+                          uint8_t **out, size_t *len, struct err *e)
+{
+    return encode(self, picture, write_pixels, out, len, e);
+}
+
+enum err_code jpeg_encode_coefficients(struct jpeg_encoder *self,
+                                       const struct jpeg_picture *picture, uint8_t **out,
+                                       size_t *len, struct err *e)
+{
+    return encode(self, picture, write_coefficients, out, len, e);
 }

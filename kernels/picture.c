@@ -5,10 +5,11 @@
 #include <stdlib.h>
 
 enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
-                             const uint8_t *rgb, struct picture *out, struct err *e)
+                             struct picture_source source, struct picture *out, struct err *e)
 {
     char xmp[MARK_XMP_MAX];
-    struct jpeg_picture jpeg = { .rgb = rgb, .width = recipe->width, .height = recipe->height,
+    struct jpeg_picture jpeg = { .rgb = source.rgb, .coefficients = source.coefficients,
+                                 .width = recipe->width, .height = recipe->height,
                                  .quality = recipe->quality };
     enum err_code rc;
 
@@ -23,7 +24,9 @@ enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *
     } else if (recipe->mark != RECIPE_MARK_NONE) {
         return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
     }
-    rc = jpeg_encode(encoder, &jpeg, &out->file, &out->len, e);
+    rc = source.coefficients
+             ? jpeg_encode_coefficients(encoder, &jpeg, &out->file, &out->len, e)
+             : jpeg_encode(encoder, &jpeg, &out->file, &out->len, e);
     if (rc)
         return rc;
     out->file_sha = digest_of(out->file, out->len);

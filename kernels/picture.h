@@ -1,4 +1,4 @@
-/* picture -- from rendered pixels to the file that is stored and sent: the one place where a
+/* picture -- from a render to the file that is stored and sent: the one place where a
  * recipe's format and mark become bytes, so that the worker and `seedpress render` agree. */
 #ifndef KERNELS_PICTURE_H
 #define KERNELS_PICTURE_H
@@ -11,6 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What a render gave: one of the two, the other NULL. The file is the same from either. */
+struct picture_source {
+    const uint8_t *rgb;             /* [height, width, 3] of the recipe */
+    const int16_t *coefficients;    /* kernels/jpeg_transform.h, of the recipe's quality */
+};
+
 struct picture {
     uint8_t *file;                  /* a JPEG; picture_release frees it, or take it and set NULL */
     size_t len;
@@ -18,10 +24,10 @@ struct picture {
     struct digest core_sha;         /* the same without metadata: base/mark.h */
 };
 
-/* rgb [recipe->height, recipe->width, 3]. On failure *out is all zero. ERR_UNSUPPORTED (a mark that
+/* On failure *out is all zero. ERR_UNSUPPORTED (a mark that
  * is not there), ERR_RANGE, ERR_NOMEM, ERR_BUG. */
 enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
-                             const uint8_t *rgb, struct picture *out, struct err *e);
+                             struct picture_source source, struct picture *out, struct err *e);
 void picture_release(struct picture *self);
 
 #endif

@@ -137,7 +137,8 @@ static void a_jpeg_is_the_file_that_a_worker_would_make(void **state)
 
     assert_int_equal(rgb.count, PIXELS_LEN);
     assert_int_equal(jpeg_encoder_create(&encoder, &e), ERR_OK);
-    assert_int_equal(picture_encode(encoder, &recipe, rgb.data, &expect, &e), ERR_OK);
+    assert_int_equal(picture_encode(encoder, &recipe, (struct picture_source){ .rgb = rgb.data },
+                                    &expect, &e), ERR_OK);
     assert_int_equal(len, expect.len);
     assert_memory_equal(file, expect.file, len);
     assert_string_equal(word_of(line, "file"), jpg.text);

@@ -39,7 +39,8 @@ static struct jpeg_encoder *create(void)
 static struct file encode(struct jpeg_encoder *encoder, const uint8_t *rgb, int width, int height,
                           int quality, const char *xmp)
 {
-    struct jpeg_picture picture = { rgb, width, height, quality, xmp };
+    struct jpeg_picture picture = { .rgb = rgb, .width = width, .height = height,
+                                    .quality = quality, .xmp = xmp };
     struct file file;
     struct err e = { .code = ERR_OK };
 
@@ -207,8 +208,9 @@ static void limits_are_kept_and_the_encoder_goes_on_after_a_refusal(void **state
 
     (void)state;
     for (size_t i = 0; i < COUNT(CASES); i++) {
-        struct jpeg_picture picture = { rgb, CASES[i].width, CASES[i].height, CASES[i].quality,
-                                        CASES[i].xmp_len ? xmp : NULL };
+        struct jpeg_picture picture = { .rgb = rgb, .width = CASES[i].width,
+                                        .height = CASES[i].height, .quality = CASES[i].quality,
+                                        .xmp = CASES[i].xmp_len ? xmp : NULL };
         struct file file;
         struct err e = { .code = ERR_OK };
 
@@ -253,7 +255,8 @@ static void lack_of_memory_is_an_error_and_not_the_end(void **state)
     pid = fork();
     if (pid == 0) {
         uint8_t *rgb = malloc(WIDTH * HEIGHT * 3);
-        struct jpeg_picture large = { rgb, WIDTH, HEIGHT, 100, NULL };
+        struct jpeg_picture large = { .rgb = rgb, .width = WIDTH, .height = HEIGHT,
+                                      .quality = 100 };
         struct jpeg_encoder *encoder = create();
         struct rlimit was, limit;
         struct file file, apart;
@@ -293,18 +296,19 @@ static void a_picture_is_its_file_with_its_hashes(void **state)
                              .noise = RECIPE_NOISE_CONST, .width = 36, .height = 52,
                              .quality = 90, .mark = RECIPE_MARK_XMP };
     struct jpeg_encoder *encoder = create();
+    struct picture_source source = { .rgb = rgb };
     struct picture marked, bare;
     struct digest file_sha;
     struct err e;
 
     (void)state;
     fill_waves(rgb, 36, 52, 5);
-    assert_int_equal(picture_encode(encoder, &recipe, rgb, &marked, &e), ERR_OK);
+    assert_int_equal(picture_encode(encoder, &recipe, source, &marked, &e), ERR_OK);
     file_sha = digest_of(marked.file, marked.len);
     assert_true(digest_equal(&marked.file_sha, &file_sha));
 
     recipe.mark = RECIPE_MARK_NONE;
-    assert_int_equal(picture_encode(encoder, &recipe, rgb, &bare, &e), ERR_OK);
+    assert_int_equal(picture_encode(encoder, &recipe, source, &bare, &e), ERR_OK);
     assert_false(digest_equal(&marked.file_sha, &bare.file_sha));
     assert_true(digest_equal(&marked.core_sha, &bare.core_sha));
     picture_release(&marked);
@@ -312,7 +316,7 @@ static void a_picture_is_its_file_with_its_hashes(void **state)
     assert_null(bare.file);
 
     recipe.mark = RECIPE_MARK_C2PA;
-    assert_int_equal(picture_encode(encoder, &recipe, rgb, &bare, &e), ERR_UNSUPPORTED);
+    assert_int_equal(picture_encode(encoder, &recipe, source, &bare, &e), ERR_UNSUPPORTED);
     assert_null(bare.file);
     jpeg_encoder_destroy(&encoder);
 }

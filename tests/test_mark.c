@@ -40,7 +40,8 @@ static struct picture some_jpeg(enum recipe_mark mark)
     recipe.mark = mark;
     fill_waves(rgb, SIDE, SIDE, 2);
     assert_int_equal(jpeg_encoder_create(&encoder, &e), ERR_OK);
-    assert_int_equal(picture_encode(encoder, &recipe, rgb, &picture, &e), ERR_OK);
+    assert_int_equal(picture_encode(encoder, &recipe, (struct picture_source){ .rgb = rgb },
+                                    &picture, &e), ERR_OK);
     jpeg_encoder_destroy(&encoder);
     return picture;
 }

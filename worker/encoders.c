@@ -28,7 +28,9 @@ static void *run(void *arg)
 
     while ((job = channel_take(self->all->encode, CHANNEL_FOREVER))) {
         int64_t from_us = clock_us();
-        enum err_code rc = picture_encode(self->jpeg, &job->recipe, pixels_of(job), &job->picture,
+        enum err_code rc = picture_encode(self->jpeg, &job->recipe,
+                                          (struct picture_source){ .rgb = pixels_of(job) },
+                                          &job->picture,
                                           &job->why);
 
         pixels_release(job);
