@@ -1,0 +1,18 @@
+/* quantize -- a batch of finished pictures to 8 bit: kernels/quantize.h on a GPU, to the last bit.
+ *     out[n,p,c] = truncate(clamp(x[n,c,p] * gain * 127.5 + 128, 0, 255)), each step rounded */
+#ifndef KERNELS_CUDA_QUANTIZE_CUH
+#define KERNELS_CUDA_QUANTIZE_CUH
+
+#include "kernels/cuda/device.cuh"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* All in device memory, queued on stream and not awaited; what could not be launched is returned.
+ *   x       [samples, 3, pixels]       gain    of the plan's picture
+ *   rgb     [samples, pixels, 3]       broken  [samples]; becomes layer, if that is less, where a
+ *                                              value times gain is not finite */
+cudaError_t cuda_quantize_run(const float *x, float gain, uint8_t *rgb, int *broken, int layer,
+                              size_t pixels, int samples, cudaStream_t stream);
+
+#endif
