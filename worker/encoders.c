@@ -28,12 +28,10 @@ static void *run(void *arg)
 
     while ((job = channel_take(self->all->encode, CHANNEL_FOREVER))) {
         int64_t from_us = clock_us();
-        enum err_code rc = picture_encode(self->jpeg, &job->recipe,
-                                          (struct picture_source){ .rgb = pixels_of(job) },
-                                          &job->picture,
-                                          &job->why);
+        enum err_code rc = picture_encode(self->jpeg, &job->recipe, rendered_source(job),
+                                          &job->picture, &job->why);
 
-        pixels_release(job);
+        rendered_release(job);
         job->encode_us = clock_us() - from_us;
         if (rc)
             channel_put(self->all->events, &job->ended, CHANNEL_FOREVER);

@@ -1,4 +1,4 @@
-/* encoders -- threads that turn pixels into JPEG files, one handle each. */
+/* encoders -- threads that turn what was rendered into JPEG files, one handle each. */
 #ifndef WORKER_ENCODERS_H
 #define WORKER_ENCODERS_H
 

@@ -11,13 +11,13 @@
 #include <stdint.h>
 
 struct loaded_model;
-struct pixels;
+struct rendered;
 struct job;
 
 /* What the stages tell the uplink, which alone talks to brokers. */
 enum event_kind {
     EVENT_STARTED,                  /* these leases are being rendered */
-    EVENT_RENDERED,                 /* these have pixels */
+    EVENT_RENDERED,                 /* these have come from the device */
     EVENT_ENDED,                    /* job is stored or failed; the uplink owns it again */
 };
 struct event {
@@ -46,7 +46,7 @@ struct job {
     uint64_t order;                 /* of arrival */
 
     /* renderer */
-    struct pixels *pixels;          /* shared by the batch; slot is ours */
+    struct rendered *rendered;      /* shared by the batch; slot is ours */
     size_t slot;
     int batch_size;
     int64_t render_us;              /* of the batch */

@@ -57,19 +57,20 @@ static enum err_code warm_up(struct library *self, struct loaded_model *m, struc
 {
     struct sample sample = { .psi = 0.7f, .cutoff = m->facts->num_ws,
                              .class_index = m->facts->c_dim ? 0 : -1 };
-    uint8_t *rgb = malloc((size_t)m->facts->width * (size_t)m->facts->height * 3);
-    int64_t from_us = clock_us();
-    enum err_code rc;
+    struct output_batch batch = { m->net, m->facts, &sample, &(int){ 90 }, 1 };
+    struct output output;
+    int64_t from_us;
+    enum err_code rc = output_init(&output, self->backend, self->engine, self->kind,
+                                   output_bytes(self->kind, m->facts), e);
 
     sample.noise = m->facts->noise_modes & 1u << RECIPE_NOISE_CONST ? RECIPE_NOISE_CONST
                                                                     : RECIPE_NOISE_NONE;
-    if (!rgb)
-        return err_set(e, ERR_NOMEM, "no memory for a picture of %dx%d", m->facts->width,
-                       m->facts->height);
-    rc = self->backend->render(m->net, &sample, 1, rgb, NULL, e);
+    from_us = clock_us();
+    if (!rc)
+        rc = output_render(&output, &batch, NULL, e);
     if (!rc)
         model_measured(m, clock_us() - from_us, 1);
-    free(rgb);
+    output_release(&output);
     return rc;
 }
 
@@ -104,9 +105,9 @@ static enum err_code load(struct library *self, const char *dir, const char *fil
         model_destroy(&m.model);
         return rc;
     }
-    size_t rgb = (size_t)m.facts->width * (size_t)m.facts->height * 3;
+    size_t picture = output_bytes(self->kind, m.facts);
 
-    self->rgb_max = rgb > self->rgb_max ? rgb : self->rgb_max;
+    self->picture_max = picture > self->picture_max ? picture : self->picture_max;
     self->models[self->count++] = m;
     log_event(LOG_INFO, "model_loaded", "name=%s digest=%s arch=%s size=%dx%d ms_a_picture=%lld",
               m.name, digest_hex(&m.facts->digest).text, model_arch_word(m.model), m.facts->width,
@@ -121,7 +122,8 @@ enum err_code library_open(const char *dir, const struct backend *backend, struc
     int count = scandir(dir, &entries, is_model_file, alphasort);
     struct err why;
 
-    *out = (struct library){ .backend = backend, .engine = engine };
+    *out = (struct library){ .backend = backend, .engine = engine,
+                             .kind = output_kind_of(backend) };
     if (count < 0)
         return err_set(e, ERR_FILE, "could not read models folder \"%.120s\": %s", dir,
                        strerror(errno));

@@ -6,6 +6,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/model.h"
+#include "kernels/output.h"
 #include "proto/err.h"
 
 #include <stdatomic.h>
@@ -25,12 +26,13 @@ struct library {
     struct engine *engine;          /* borrowed */
     struct loaded_model *models;    /* [count] */
     size_t count;
-    size_t rgb_max;                 /* bytes of the largest model's picture */
+    enum output_kind kind;          /* what its models are rendered into */
+    size_t picture_max;             /* bytes of the largest model's picture as that */
 };
 
 /* Loads dir's models for batches of batch_max, in the order of their files' names. A file that
  * cannot be used is logged and left out: malformed, of a name that no model may have, of a name or
- * a model that an earlier file has brought. ERR_FILE when the folder cannot be read or holds no
+ * a model that an earlier file has brought, of more memory than the device has. ERR_FILE when the folder cannot be read or holds no
  * usable model at all. */
 enum err_code library_open(const char *dir, const struct backend *backend, struct engine *engine,
                            int batch_max, struct library *out, struct err *e);

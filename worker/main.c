@@ -6,10 +6,12 @@
 #include "base/settings.h"
 #include "base/stop.h"
 #include "kernels/backend.h"
+#include "proto/number.h"
 #include "sql/ledger.h"
 #include "worker/archive.h"
 #include "worker/batcher.h"
 #include "worker/encoders.h"
+#include "worker/fleet.h"
 #include "worker/library.h"
 #include "worker/renderer.h"
 #include "worker/uplink.h"
@@ -20,8 +22,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, THREADS, BATCH, RESERVE, BATCH_MS,
-                   FILL, BULK, ENCODERS, DRAIN };
+enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
+                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -31,7 +33,10 @@ static const struct setting SETTINGS[] = {
     [MODELS] = { "models_dir", SETTING_TEXT, 0, 2000, 0, "models",
                  "folder whose *.safetensors and *.pkl are served, each named after its file" },
     [BACKEND] = { "backend", SETTING_TEXT, 0, 16, 0, "auto", "auto, cpu or cuda" },
-    [DEVICE] = { "device", SETTING_INT, 0, 63, 0, "", "which GPU" },
+    [DEVICE] = { "device", SETTING_TEXT, 0, 8, 0, "0",
+                 "which GPU, from 0; all: a worker process for each" },
+    [PRECISION] = { "precision", SETTING_TEXT, 0, 8, 0, "auto",
+                    "auto, fp16, tf32 or fp32; auto is fp16 on a GPU, fp32 on the CPU" },
     [THREADS] = { "threads", SETTING_INT, 0, 1024, 0, "",
                   "of one render on the CPU; 0: every core" },
     [BATCH] = { "batch_max", SETTING_INT, 1, 256, 16, "", "pictures rendered together" },
@@ -76,13 +81,15 @@ static void name_worker(char *out, size_t cap)
     snprintf(out, cap, "%s:%d:%lld", host, (int)getpid(), (long long)(clock_wall_ms() / 1000));
 }
 
-static enum err_code open_engine(const struct settings *s, struct worker_parts *w, struct err *e)
+static enum err_code open_engine(const struct settings *s, int device, struct worker_parts *w,
+                                 struct err *e)
 {
-    struct backend_options options = { .drop_values = true,
-                                       .device = (int)settings_int(s, DEVICE),
+    struct backend_options options = { .drop_values = true, .device = device,
                                        .threads = (int)settings_int(s, THREADS) };
-    enum err_code rc = backend_find(settings_text(s, BACKEND), &w->backend, e);
+    enum err_code rc = precision_of(settings_text(s, PRECISION), &options.precision, e);
 
+    if (!rc)
+        rc = backend_find(settings_text(s, BACKEND), &w->backend, e);
     if (!rc)
         rc = w->backend->open(&options, &w->engine, e);
     if (!rc)
@@ -96,7 +103,7 @@ static enum err_code register_run(struct worker_parts *w, struct err *e)
     char libraries[160];
     struct ledger_run run = {
         .worker = w->name, .version = SEEDPRESS_VERSION, .backend = w->backend->name,
-        .device = w->backend->device(w->engine), .driver = "",
+        .device = w->backend->device(w->engine), .driver = w->backend->driver(w->engine),
         .numerics_class = w->backend->numerics_class(w->engine), .encoder = jpeg_encoder_name(),
         .libraries = libraries,
     };
@@ -221,10 +228,12 @@ static void end_stages(struct worker_parts *w)
 
     if (w->batcher)
         batcher_close(w->batcher);
-    renderer_destroy(&w->renderer);
+    if (w->renderer)
+        renderer_finish(w->renderer);
     if (w->encode)
         channel_close(w->encode);
     encoders_destroy(&w->encoders);
+    renderer_destroy(&w->renderer);  /* they have read from its buffers until now */
     if (w->archive)
         archive_hurry(w->archive);
     if (w->files)
@@ -254,7 +263,7 @@ static void tear_down(struct worker_parts *w)
         w->backend->close(&w->engine);
 }
 
-static enum err_code serve(const struct settings *s, struct err *e)
+static enum err_code serve_device(const struct settings *s, int device, struct err *e)
 {
     struct worker_parts w = { .stop_fd = stop_open() };
     enum err_code rc;
@@ -262,7 +271,7 @@ static enum err_code serve(const struct settings *s, struct err *e)
     if (w.stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
     name_worker(w.name, sizeof w.name);
-    rc = open_engine(s, &w, e);
+    rc = open_engine(s, device, &w, e);
     if (!rc)
         rc = join_ledger(s, &w, e);
     if (w.stopped)
@@ -276,6 +285,36 @@ static enum err_code serve(const struct settings *s, struct err *e)
     }
     tear_down(&w);
     return rc;
+}
+
+/* How many workers "all" is. */
+static enum err_code count_devices(void *arg, int *out, struct err *e)
+{
+    const struct settings *s = arg;
+    const struct backend *backend;
+    enum err_code rc = backend_find(settings_text(s, BACKEND), &backend, e);
+
+    if (rc)
+        return rc;
+    *out = backend->device_count();
+    return *out > 0 ? ERR_OK : err_set(e, ERR_DEVICE, "backend %s has no device here",
+                                       backend->name);
+}
+
+static enum err_code serve(const struct settings *s, struct err *e)
+{
+    const char *text = settings_text(s, DEVICE);
+    int64_t device;
+    int place = FLEET_ENDED;
+    enum err_code rc;
+
+    if (number_parse(text, strlen(text), &device) && device >= 0 && device < FLEET_MAX)
+        return serve_device(s, (int)device, e);
+    if (strcmp(text, "all") != 0)
+        return err_set(e, ERR_INVALID, "device \"%.20s\" is neither all nor a number of 0..%d",
+                       text, FLEET_MAX - 1);
+    rc = fleet_run(count_devices, (void *)(uintptr_t)s, &place, e);
+    return rc || place == FLEET_ENDED ? rc : serve_device(s, place, e);
 }
 
 int main(int argc, char **argv)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kernels/output.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,10 +10,9 @@
 
 enum { BUFFERS = 2 };
 
-struct pixels {
+struct rendered {
     struct channel *home;           /* where the buffer waits when nobody uses it */
-    uint8_t *rgb;                   /* [batch_max] pictures of the largest model */
-    size_t stride;                  /* bytes of a picture in this batch */
+    struct output output;           /* room for batch_max pictures of the largest model */
     atomic_size_t users;
 };
 
@@ -22,26 +22,27 @@ struct renderer {
     struct batcher *batcher;
     struct channel *encode, *events;
     struct channel *buffers;        /* free ones */
-    struct pixels pixels[BUFFERS];
+    struct rendered rendered_in[BUFFERS];
     struct job **batch;             /* [batch_max] */
     struct sample *samples;         /* [batch_max] */
+    int *qualities;                 /* [batch_max] */
     _Atomic int64_t started, rendered, ends_us;
     pthread_t thread;
     bool running;
 };
 
-const uint8_t *pixels_of(const struct job *job)
+struct picture_source rendered_source(const struct job *job)
 {
-    return job->pixels->rgb + job->slot * job->pixels->stride;
+    return output_at(&job->rendered->output, job->slot);
 }
 
-void pixels_release(struct job *job)
+void rendered_release(struct job *job)
 {
-    struct pixels *pixels = job->pixels;
+    struct rendered *rendered = job->rendered;
 
-    job->pixels = NULL;
-    if (pixels && atomic_fetch_sub(&pixels->users, 1) == 1)
-        channel_put(pixels->home, pixels, CHANNEL_FOREVER);
+    job->rendered = NULL;
+    if (rendered && atomic_fetch_sub(&rendered->users, 1) == 1)
+        channel_put(rendered->home, rendered, CHANNEL_FOREVER);
 }
 
 /* ---- the thread ---- */
@@ -70,13 +71,14 @@ static void fail_batch(struct renderer *self, size_t count, const struct err *e)
     }
 }
 
-static void hand_on(struct renderer *self, struct pixels *pixels, size_t count, int64_t took_us)
+static void hand_on(struct renderer *self, struct rendered *rendered, size_t count,
+                    int64_t took_us)
 {
-    atomic_store(&pixels->users, count);
+    atomic_store(&rendered->users, count);
     for (size_t i = 0; i < count; i++) {
         struct job *job = self->batch[i];
 
-        job->pixels = pixels;
+        job->rendered = rendered;
         job->slot = i;
         job->batch_size = (int)count;
         job->render_us = took_us;
@@ -84,23 +86,25 @@ static void hand_on(struct renderer *self, struct pixels *pixels, size_t count, 
     }
 }
 
-static void render_batch(struct renderer *self, struct pixels *pixels, size_t count)
+static void render_batch(struct renderer *self, struct rendered *rendered, size_t count)
 {
     struct loaded_model *model = self->batch[0]->model;
+    struct output_batch batch = { model->net, model->facts, self->samples, self->qualities,
+                                  (int)count };
     int64_t from_us = clock_us();
     struct err e = { 0 };
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         self->samples[i] = sample_of_recipe(&self->batch[i]->recipe);
-    pixels->stride = (size_t)model->facts->width * (size_t)model->facts->height * 3;
+        self->qualities[i] = self->batch[i]->recipe.quality;
+    }
     atomic_store(&self->ends_us, from_us + (int64_t)count * model_cost_us(model));
     atomic_fetch_add(&self->started, (int64_t)count);
     tell(self, EVENT_STARTED, count);
-    if (self->library->backend->render(model->net, self->samples, (int)count, pixels->rgb, NULL,
-                                       &e)) {
+    if (output_render(&rendered->output, &batch, NULL, &e)) {
         log_event(LOG_ERROR, "render_failed", "model=%s batch=%zu reason=\"%s\"", model->name,
                   count, e.msg);
-        channel_put(self->buffers, pixels, CHANNEL_FOREVER);
+        channel_put(self->buffers, rendered, CHANNEL_FOREVER);
         fail_batch(self, count, &e);
         return;
     }
@@ -109,19 +113,19 @@ static void render_batch(struct renderer *self, struct pixels *pixels, size_t co
     model_measured(model, took_us, count);
     atomic_fetch_add(&self->rendered, (int64_t)count);
     tell(self, EVENT_RENDERED, count);
-    hand_on(self, pixels, count, took_us);
+    hand_on(self, rendered, count, took_us);
 }
 
 static void *run(void *arg)
 {
     struct renderer *self = arg;
-    struct pixels *pixels;
+    struct rendered *rendered;
     size_t count;
 
     /* A buffer first, then the batch: work that cannot start yet may still gain company. */
-    while ((pixels = channel_take(self->buffers, CHANNEL_FOREVER)) &&
+    while ((rendered = channel_take(self->buffers, CHANNEL_FOREVER)) &&
            (count = batcher_take(self->batcher, self->batch)) > 0)
-        render_batch(self, pixels, count);
+        render_batch(self, rendered, count);
     return NULL;
 }
 
@@ -132,7 +136,7 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
                               struct channel *events, struct renderer **out, struct err *e)
 {
     struct renderer *self = calloc(1, sizeof *self);
-    size_t bytes = batch_max * library->rgb_max;
+    size_t bytes = batch_max * library->picture_max;
     enum err_code rc = ERR_OK;
 
     *out = NULL;
@@ -145,16 +149,18 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
     self->events = events;
     self->batch = calloc(batch_max, sizeof *self->batch);
     self->samples = calloc(batch_max, sizeof *self->samples);
+    self->qualities = calloc(batch_max, sizeof *self->qualities);
     rc = channel_create(BUFFERS, &self->buffers, e);
     for (int i = 0; !rc && i < BUFFERS; i++) {
-        self->pixels[i].home = self->buffers;
-        self->pixels[i].rgb = malloc(bytes);
-        if (!self->pixels[i].rgb)
-            rc = err_set(e, ERR_NOMEM, "no memory for %zu bytes of pixels", bytes);
-        else
-            channel_put(self->buffers, &self->pixels[i], 0);
+        struct rendered *rendered = &self->rendered_in[i];
+
+        rendered->home = self->buffers;
+        rc = output_init(&rendered->output, library->backend, library->engine, library->kind,
+                         bytes, e);
+        if (!rc)
+            channel_put(self->buffers, rendered, 0);
     }
-    if (!rc && (!self->batch || !self->samples))
+    if (!rc && (!self->batch || !self->samples || !self->qualities))
         rc = err_set(e, ERR_NOMEM, "no memory for a batch of %zu", batch_max);
     if (!rc && pthread_create(&self->thread, NULL, run, self) != 0)
         rc = err_set(e, ERR_NOMEM, "could not start the render thread");
@@ -165,15 +171,22 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
     return rc;
 }
 
+void renderer_finish(struct renderer *self)
+{
+    if (self->running)
+        pthread_join(self->thread, NULL);
+    self->running = false;
+}
+
 void renderer_destroy(struct renderer **self)
 {
     if (!*self)
         return;
-    if ((*self)->running)
-        pthread_join((*self)->thread, NULL);
+    renderer_finish(*self);
     for (int i = 0; i < BUFFERS; i++)
-        free((*self)->pixels[i].rgb);
+        output_release(&(*self)->rendered_in[i].output);
     channel_destroy(&(*self)->buffers);
+    free((*self)->qualities);
     free((*self)->samples);
     free((*self)->batch);
     free(*self);

@@ -1,5 +1,7 @@
-/* renderer -- the thread that owns the engine: takes batches, renders them, hands the pixels on.
- * Two buffers of pixels, taken at start, let it render one batch while the last is encoded. */
+/* renderer -- the thread that owns the engine: takes batches, renders them, hands on what came of
+ * them: JPEG coefficients where the backend makes them, else pixels. Two buffers, taken at start,
+ * let it render one batch while the last is encoded; neither is used again before every job of its
+ * batch has let go of it. */
 #ifndef WORKER_RENDERER_H
 #define WORKER_RENDERER_H
 
@@ -10,10 +12,10 @@
 
 #include <stdint.h>
 
-/* The pixels of one batch. The last pixels_release gives the buffer back to the renderer. */
-struct pixels;
-const uint8_t *pixels_of(const struct job *job);    /* [height, width, 3] */
-void pixels_release(struct job *job);
+/* What came of one batch. The last rendered_release gives the buffer back to the renderer. */
+struct rendered;
+struct picture_source rendered_source(const struct job *job);
+void rendered_release(struct job *job);
 
 struct renderer;
 /* Everything is borrowed and outlives it. Rendered jobs go into encode, failed ones and what the
@@ -22,6 +24,8 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
                               struct batcher *batcher, struct channel *encode,
                               struct channel *events, struct renderer **out, struct err *e);
 /* Waits for the thread, which ends when the batcher is closed and empty. */
+void renderer_finish(struct renderer *self);
+/* Finishes. Nobody may hold a rendered job any more. */
 void renderer_destroy(struct renderer **self);
 
 /* Pictures since the start; how much longer the batch on the device takes, by the measured cost. */
