@@ -12,6 +12,7 @@
 #include "client/progress.h"
 #include "kernels/backend.h"
 #include "kernels/model.h"
+#include "kernels/output.h"
 #include "kernels/picture.h"
 
 #include <cjson/cJSON.h>
@@ -30,6 +31,9 @@ const char cmd_render_help[] =
     "  -o, --output WHERE   a file (.jpg or .png; one seed) or a folder; default: this\n"
     "                       folder; files in folders are named seed0000.jpg and so on\n"
     "  --backend NAME       auto, cpu or cuda; default auto\n"
+    "  --device N           which GPU, from 0; default 0\n"
+    "  --precision WORD     auto, fp16, tf32 or fp32; default auto: fp16 on a GPU, fp32 on\n"
+    "                       the CPU; changes the numerics class, see the summary\n"
     "  --threads N          of the CPU backend; default 0, one for each core\n"
     "  --batch N            pictures rendered together; changes no pixel; default 8\n"
     "arrays of one seed, as NumPy files:\n"
@@ -46,7 +50,7 @@ const char cmd_render_help[] =
     "  seedpress render --model-file faces3.safetensors --seed 42 -o 42.png \\\n"
     "      --transform 1,0,0.25,0,1,0,0,0,1\n";
 
-enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256 };
+enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256, DEVICE_MAX = 63 };
 
 enum dump { DUMP_Z, DUMP_WS, DUMP_IMAGE, DUMP_U8, DUMP_COUNT };
 
@@ -54,7 +58,8 @@ struct options {
     const char *model_file, *backend;
     const char *dump[DUMP_COUNT];   /* file names; NULL: not wanted */
     struct picture_options picture;
-    int threads, batch;
+    enum precision precision;
+    int device, threads, batch;
     struct target target;           /* what output is; NONE: only arrays are wanted */
 };
 
@@ -69,7 +74,7 @@ struct run {
     struct net *net;
     struct jpeg_encoder *encoder;
     int batch;                      /* samples in one render */
-    uint8_t *rgb;                   /* [batch, H, W, 3] */
+    struct output output;           /* room for batch pictures */
     struct capture capture;         /* for one seed; its arrays are ours */
     struct progress progress;
     uint64_t done;                  /* pictures rendered and written */
@@ -78,13 +83,16 @@ struct run {
 /* ---- the command line ---- */
 
 enum {
-    OPT_MODEL_FILE = PICTURE_OPTIONS_OWN, OPT_BACKEND, OPT_THREADS, OPT_BATCH,
+    OPT_MODEL_FILE = PICTURE_OPTIONS_OWN, OPT_BACKEND, OPT_DEVICE, OPT_PRECISION,
+    OPT_THREADS, OPT_BATCH,
     OPT_DUMP,                       /* + enum dump */
 };
 
 static const struct option OPTIONS[] = {
     { "model-file", required_argument, NULL, OPT_MODEL_FILE },
     { "backend", required_argument, NULL, OPT_BACKEND },
+    { "device", required_argument, NULL, OPT_DEVICE },
+    { "precision", required_argument, NULL, OPT_PRECISION },
     { "threads", required_argument, NULL, OPT_THREADS },
     { "batch", required_argument, NULL, OPT_BATCH },
     { "dump-z", required_argument, NULL, OPT_DUMP + DUMP_Z },
@@ -105,6 +113,10 @@ static enum err_code take_option(void *command, int opt, struct err *e)
     case OPT_BACKEND:
         out->backend = optarg;
         return ERR_OK;
+    case OPT_DEVICE:
+        return command_read_int("--device", optarg, 0, DEVICE_MAX, &out->device, e);
+    case OPT_PRECISION:
+        return precision_of(optarg, &out->precision, e);
     case OPT_THREADS:
         return command_read_int("--threads", optarg, 0, THREADS_MAX, &out->threads, e);
     case OPT_BATCH:
@@ -156,7 +168,7 @@ static void close_run(struct run *run)
     free(run->capture.image);
     free(run->capture.ws);
     free(run->capture.z);
-    free(run->rgb);
+    output_release(&run->output);
     jpeg_encoder_destroy(&run->encoder);
     if (run->net)
         run->backend->unload(&run->net);
@@ -176,15 +188,31 @@ static enum err_code resolve(const struct run *run, uint32_t seed, struct recipe
     return recipe_resolve(&request, model_facts(run->model), out, warning, e);
 }
 
+/* Arrays are of pixels; so is a PNG. */
+static enum output_kind kind_for(const struct run *run)
+{
+    const struct options *options = run->options;
+
+    if (options->target.kind == TARGET_PNG)
+        return OUTPUT_PIXELS;
+    for (int k = 0; k < DUMP_COUNT; k++)
+        if (options->dump[k])
+            return OUTPUT_PIXELS;
+    return output_kind_of(run->backend);
+}
+
 static enum err_code take_memory(struct run *run, struct err *e)
 {
     const struct model_facts *facts = model_facts(run->model);
     size_t pixels = (size_t)facts->width * facts->height;
     const char *const *dump = run->options->dump;
-    bool ok;
+    enum output_kind kind = kind_for(run);
+    enum err_code rc = output_init(&run->output, run->backend, run->engine, kind,
+                                   (size_t)run->batch * output_bytes(kind, facts), e);
+    bool ok = true;
 
-    run->rgb = malloc((size_t)run->batch * pixels * 3);
-    ok = run->rgb != NULL;
+    if (rc)
+        return rc;
     if (dump[DUMP_Z])
         ok &= (run->capture.z = malloc((size_t)facts->z_dim * sizeof(double))) != NULL;
     if (dump[DUMP_WS])
@@ -192,8 +220,8 @@ static enum err_code take_memory(struct run *run, struct err *e)
               NULL;
     if (dump[DUMP_IMAGE])
         ok &= (run->capture.image = malloc(3 * pixels * sizeof(float))) != NULL;
-    return ok ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for %d pictures of %d x %d pixels",
-                                 run->batch, facts->width, facts->height);
+    return ok ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for arrays of %d x %d pixels",
+                                 facts->width, facts->height);
 }
 
 /* From the model file to a net that is ready; what the user got wrong is said before the engine
@@ -201,7 +229,9 @@ static enum err_code take_memory(struct run *run, struct err *e)
 static enum err_code open_run(struct run *run, struct err *e)
 {
     const struct options *options = run->options;
-    struct backend_options open_options = { .threads = options->threads, .drop_values = true };
+    struct backend_options open_options = { .device = options->device,
+                                            .precision = options->precision,
+                                            .threads = options->threads, .drop_values = true };
     const char *warning;
     struct recipe recipe;
     enum err_code rc = model_open(options->model_file, &run->model, e);
@@ -257,11 +287,11 @@ static enum err_code write_png(const struct recipe *recipe, const uint8_t *rgb,
 }
 
 static enum err_code write_jpeg(struct jpeg_encoder *encoder, const struct recipe *recipe,
-                                const uint8_t *rgb, struct written *written, struct err *e)
+                                struct picture_source source, struct written *written,
+                                struct err *e)
 {
     struct picture picture;
-    enum err_code rc = picture_encode(encoder, recipe, (struct picture_source){ .rgb = rgb },
-                                      &picture, e);
+    enum err_code rc = picture_encode(encoder, recipe, source, &picture, e);
 
     if (rc)
         return rc;
@@ -289,7 +319,7 @@ static void print_written(const struct recipe *recipe, const struct written *wri
 }
 
 static enum err_code write_picture(struct run *run, const struct recipe *recipe,
-                                   const uint8_t *rgb, struct err *e)
+                                   struct picture_source source, struct err *e)
 {
     const struct options *options = run->options;
     struct written written = { .key = recipe_key(recipe) };
@@ -301,8 +331,8 @@ static enum err_code write_picture(struct run *run, const struct recipe *recipe,
     if (rc)
         return rc;
     rc = options->target.kind == TARGET_PNG
-             ? write_png(recipe, rgb, &written, e)
-             : write_jpeg(run->encoder, recipe, rgb, &written, e);
+             ? write_png(recipe, source.rgb, &written, e)
+             : write_jpeg(run->encoder, recipe, source, &written, e);
     if (!rc && run->ctx->json)
         print_written(recipe, &written);
     return rc;
@@ -315,7 +345,7 @@ static enum err_code write_dumps(const struct run *run, struct err *e)
         [DUMP_Z] = { NPY_FLOAT64, 1, { f->z_dim }, run->capture.z, 0 },
         [DUMP_WS] = { NPY_FLOAT32, 2, { f->num_ws, f->w_dim }, run->capture.ws, 0 },
         [DUMP_IMAGE] = { NPY_FLOAT32, 3, { 3, f->height, f->width }, run->capture.image, 0 },
-        [DUMP_U8] = { NPY_UINT8, 3, { f->height, f->width, 3 }, run->rgb, 0 },
+        [DUMP_U8] = { NPY_UINT8, 3, { f->height, f->width, 3 }, run->output.memory, 0 },
     };
     enum err_code rc = ERR_OK;
 
@@ -330,10 +360,9 @@ static enum err_code write_dumps(const struct run *run, struct err *e)
 /* Renders and writes the next seeds of the walk, as many as fit into one render. */
 static enum err_code render_batch(struct run *run, struct seeds_walk *walk, struct err *e)
 {
-    const struct model_facts *facts = model_facts(run->model);
-    size_t picture_bytes = (size_t)facts->width * facts->height * 3;
     struct sample samples[BATCH_MAX];
     struct recipe recipes[BATCH_MAX];
+    int qualities[BATCH_MAX];
     enum err_code rc = ERR_OK;
     uint32_t seed;
     int count = 0;
@@ -342,13 +371,18 @@ static enum err_code render_batch(struct run *run, struct seeds_walk *walk, stru
         rc = resolve(run, seed, &recipes[count], NULL, e);
         if (!rc) {
             samples[count] = sample_of_recipe(&recipes[count]);
+            qualities[count] = recipes[count].quality;
             count++;
         }
     }
-    if (!rc)
-        rc = run->backend->render(run->net, samples, count, run->rgb, &run->capture, e);
+    if (!rc) {
+        struct output_batch batch = { run->net, model_facts(run->model), samples, qualities,
+                                      count };
+
+        rc = output_render(&run->output, &batch, &run->capture, e);
+    }
     for (int i = 0; i < count && !rc; i++) {
-        rc = write_picture(run, &recipes[i], run->rgb + i * picture_bytes, e);
+        rc = write_picture(run, &recipes[i], output_at(&run->output, (size_t)i), e);
         if (!rc)
             progress_show(&run->progress, ++run->done, clock_ms());
     }

@@ -43,7 +43,7 @@ struct output_batch {
     const int *qualities;                   /* [count]; for coefficients */
     int count;
 };
-/* Fills self with a batch. capture may be NULL; with coefficients it must be. As the backend's
+/* Fills self with a batch. capture may be NULL; beside coefficients there is none. As the backend's
  * functions fail; ERR_BUG when the batch is larger than the memory. */
 enum err_code output_render(struct output *self, const struct output_batch *batch,
                             const struct capture *capture, struct err *e);
