@@ -79,10 +79,10 @@ static __device__ void transform_row(struct jpeg_shared *tile)
         row[i] = v[i];
 }
 
-static __device__ void transform_column(struct jpeg_shared *tile, const struct jpeg_tables *tables)
+static __device__ void transform_column(struct jpeg_shared *tile, const uint16_t *tables)
 {
     int block = threadIdx.x / 8, x = threadIdx.x % 8;
-    const uint16_t *q = tables->q[block % BLOCKS_AN_MCU >= 4];
+    const uint16_t *q = tables + (block % BLOCKS_AN_MCU < 4 ? 0 : JPEG_BLOCK);
     int32_t v[8];
 
     for (int i = 0; i < 8; i++)
@@ -113,7 +113,7 @@ static __device__ void store(const struct jpeg_shared *tile, int16_t *coefficien
 
 /* Grid: tiles of a row, rows of MCUs, samples. */
 static __global__ void jpeg_kernel(const uint8_t *rgb, int16_t *coefficients,
-                                   const struct jpeg_tables *tables, int width, int height)
+                                   const uint16_t *tables, int width, int height)
 {
     DYNAMIC_SHARED(struct jpeg_shared, tile);
     struct jpeg_coefficients_layout layout = jpeg_coefficients_layout(width, height);
@@ -127,21 +127,19 @@ static __global__ void jpeg_kernel(const uint8_t *rgb, int16_t *coefficients,
     __syncthreads();
     transform_row(tile);
     __syncthreads();
-    transform_column(tile, tables + sample);
+    transform_column(tile, tables + sample * 2 * JPEG_BLOCK);
     __syncthreads();
     store(tile, coefficients + sample * layout.count, &layout, at);
 }
 
-cudaError_t cuda_jpeg_run(const uint8_t *rgb, int16_t *coefficients,
-                          const struct jpeg_tables *tables, int width, int height, int samples,
-                          cudaStream_t stream)
+cudaError_t cuda_jpeg_run(const uint8_t *rgb, int16_t *coefficients, const uint16_t *tables,
+                          int width, int height, int samples, cudaStream_t stream)
 {
     struct jpeg_coefficients_layout layout = jpeg_coefficients_layout(width, height);
     dim3 grid((layout.mcu_columns + MCUS - 1) / MCUS, layout.mcu_rows, samples);
 
     if (samples == 0)
         return cudaSuccess;          /* to CUDA a grid of no blocks is an error, not a no-op */
-    launch(jpeg_kernel, grid, dim3(THREADS), sizeof(struct jpeg_shared), stream, rgb, coefficients,
-           tables, width, height);
-    return cudaGetLastError();
+    return launch(jpeg_kernel, grid, dim3(THREADS), sizeof(struct jpeg_shared), stream, rgb,
+                  coefficients, tables, width, height);
 }

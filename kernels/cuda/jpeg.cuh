@@ -11,9 +11,8 @@ extern "C" {
 /* All in device memory, queued on stream and not awaited; what could not be launched is returned.
  *   rgb           [samples, height, width, 3], as quantize leaves it; any alignment
  *   coefficients  [samples, jpeg_coefficients_layout(width, height).count]; aligned to 4 bytes
- *   tables        [samples], of each sample's quality: jpeg_tables_of */
-cudaError_t cuda_jpeg_run(const uint8_t *rgb, int16_t *coefficients,
-                          const struct jpeg_tables *tables, int width, int height, int samples,
-                          cudaStream_t stream);
+ *   tables        [samples, 2, 64]: a struct jpeg_tables for each, of its quality */
+cudaError_t cuda_jpeg_run(const uint8_t *rgb, int16_t *coefficients, const uint16_t *tables,
+                          int width, int height, int samples, cudaStream_t stream);
 
 #endif

@@ -25,13 +25,14 @@ static __global__ void quantize_kernel(const float *x, float gain, uint8_t *rgb,
         atomicMin(&broken[sample], layer);
 }
 
-cudaError_t cuda_quantize_run(const float *x, float gain, uint8_t *rgb, int *broken, int layer,
-                              size_t pixels, int samples, cudaStream_t stream)
+cudaError_t cuda_quantize_run(const float *x, uint8_t *rgb, float gain, int width, int height,
+                              int samples, int layer, int *broken, cudaStream_t stream)
 {
+    size_t pixels = (size_t)width * height;
     dim3 grid((unsigned)((pixels + THREADS - 1) / THREADS), samples);
 
     if (samples == 0)
         return cudaSuccess;          /* to CUDA a grid of no blocks is an error, not a no-op */
-    launch(quantize_kernel, grid, dim3(THREADS), 0, stream, x, gain, rgb, broken, layer, pixels);
-    return cudaGetLastError();
+    return launch(quantize_kernel, grid, dim3(THREADS), 0, stream, x, gain, rgb, broken, layer,
+                  pixels);
 }

@@ -9,10 +9,10 @@
 #include <stdint.h>
 
 /* All in device memory, queued on stream and not awaited; what could not be launched is returned.
- *   x       [samples, 3, pixels]       gain    of the plan's picture
- *   rgb     [samples, pixels, 3]       broken  [samples]; becomes layer, if that is less, where a
- *                                              value times gain is not finite */
-cudaError_t cuda_quantize_run(const float *x, float gain, uint8_t *rgb, int *broken, int layer,
-                              size_t pixels, int samples, cudaStream_t stream);
+ *   x       [samples, 3, height, width]   gain    of the plan's picture
+ *   rgb     [samples, height, width, 3]   broken  [samples]; becomes layer, if that is less, where a
+ *                                                 value times gain is not finite */
+cudaError_t cuda_quantize_run(const float *x, uint8_t *rgb, float gain, int width, int height,
+                              int samples, int layer, int *broken, cudaStream_t stream);
 
 #endif
