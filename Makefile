@@ -53,6 +53,12 @@ $(FUZZERS): $B/%: $B/%.o $B/tests/replay.o $(PARTS)
 $(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):
 	$(CC) $(LDFLAGS) -rdynamic -pthread -o $@ $^ $(LIBS)
 
+# A backend for tests, opened at run time as a GPU's is. What it uses is in the program.
+$B/libseedpress-coefficients.so: tests/backend_coefficients.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $B/tests/backend_coefficients.d -shared -o $@ $<
+$B/tests/flow_coefficients: | $B/libseedpress-coefficients.so
+
 # Only the names of seedpress.h leave the shared library.
 $B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
 	$(CC) $(LDFLAGS) -shared -pthread -Wl,-soname,libseedpress.so.1 \
@@ -75,7 +81,7 @@ $B/%.o: %.c
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: override CFLAGS += -O3
 
-tests: $(TESTS) $(FUZZERS)
+tests: $(TESTS) $(FUZZERS) $B/libseedpress-coefficients.so
 
 test:
 	@deploy/packages.sh test
