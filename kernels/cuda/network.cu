@@ -762,14 +762,15 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
 /* From the finished picture to bytes, and to coefficients where they are wanted. */
 static enum err_code run_output(const struct network_cuda *self, bool jpeg, struct err *e)
 {
-    cudaError_t rc = cuda_quantize_run(self->image[self->picture], self->picture_gain, self->rgb,
-                                       self->broken, BROKEN_PICTURE, pixels_of(self->resolution),
-                                       self->samples, self->stream);
+    int size = self->resolution;
+    cudaError_t rc = cuda_quantize_run(self->image[self->picture], self->rgb, self->picture_gain,
+                                       size, size, self->samples, BROKEN_PICTURE, self->broken,
+                                       self->stream);
 
     if (rc == cudaSuccess && jpeg)
         rc = cuda_jpeg_run(self->rgb, self->jpeg,
-                           (const struct jpeg_tables *)(self->inputs + self->at.tables),
-                           self->resolution, self->resolution, self->samples, self->stream);
+                           (const uint16_t *)(self->inputs + self->at.tables), size, size,
+                           self->samples, self->stream);
     return said(rc, "the picture", e);
 }
 
