@@ -1,5 +1,6 @@
 #include "kernels/conv.h"
 
+#include "kernels/conv_phases.h"
 #include "kernels/floats.h"
 #include "kernels/simd.h"
 
@@ -45,73 +46,21 @@ static int larger(int a, int b)
 
 /* ---- Packing ---- */
 
-/* Which kernel rows (or columns) a tap of a phase sums, as a range. */
-struct range {
-    int first, last;
-};
-
-/* One axis of phase p: its taps in panel order; returns how many. */
-static int axis_taps(const struct conv_shape *shape, int p, int at[3], struct range range[3])
-{
-    int taps = 0;
-
-    switch (shape->kind) {
-    case CONV_PLAIN:
-        for (; taps < shape->kernel; taps++) {
-            at[taps] = taps;
-            range[taps] = (struct range){ taps, taps };
-        }
-        break;
-    case CONV_UP_SCATTER:
-        /* y[2m+p] gets kernel row a from input row m - (a - p) / 2, where a - p is even */
-        for (int a = p; a < 3; a += 2, taps++) {
-            at[taps] = 1 - (a - p) / 2;
-            range[taps] = (struct range){ a, a };
-        }
-        break;
-    case CONV_UP_NEAREST:
-        /* y[2m+p] sees input rows m-1+p and m+p, one of them through two kernel rows */
-        for (; taps < 2; taps++) {
-            at[taps] = taps + p;
-            range[taps] = taps == 0 ? (struct range){ 0, p } : (struct range){ 1 + p, 2 };
-        }
-        break;
-    }
-    return taps;
-}
-
-static float sum_weights(const struct conv_weights *weights, int o, int i, struct range rows,
-                         struct range columns)
-{
-    float sum = 0.0f;
-
-    for (int a = rows.first; a <= rows.last; a++)
-        for (int b = columns.first; b <= columns.last; b++)
-            sum += weights->data[o * weights->out + i * weights->in + a * weights->row +
-                                 b * weights->column];
-    return weights->scale ? sum * weights->scale[o] : sum;
-}
-
 static void pack_phase(struct conv *self, int index, const struct conv_weights *weights)
 {
     const struct conv_shape *shape = &self->shape;
     struct conv_phase *phase = &self->phase[index];
-    struct range rows[3], columns[3];
-    int at_y[3], at_x[3];
-    int high = axis_taps(shape, index / 2, at_y, rows);
-    int wide = axis_taps(shape, index % 2, at_x, columns);
+    struct conv_taps taps = conv_phase_taps(shape, index);
     float *to = self->packed + phase->at;
 
     for (int block = 0; block < shape->out; block += BLOCK)
         for (int i = 0; i < shape->in; i++)
-            for (int t = 0; t < phase->taps; t++)
+            for (int t = 0; t < taps.count; t++)
                 for (int o = block; o < block + BLOCK; o++)
-                    *to++ = o < shape->out ? sum_weights(weights, o, i, rows[t / wide],
-                                                         columns[t % wide])
-                                           : 0.0f;
-    for (int t = 0; t < high * wide; t++) {
-        phase->dy[t] = at_y[t / wide];
-        phase->dx[t] = at_x[t % wide];
+                    *to++ = o < shape->out ? conv_tap_weight(&taps, t, weights, o, i) : 0.0f;
+    for (int t = 0; t < taps.count; t++) {
+        phase->dy[t] = taps.dy[t] + self->frame;
+        phase->dx[t] = taps.dx[t] + self->frame;
     }
 }
 
@@ -119,19 +68,15 @@ enum err_code conv_init(struct conv *self, const struct conv_shape *shape,
                         const struct conv_weights *weights, struct err *e)
 {
     size_t pairs = round_up((size_t)shape->out, BLOCK) * (size_t)shape->in, floats = 0;
-    int at[3];
-    struct range range[3];
     enum err_code rc;
 
     *self = (struct conv){ .shape = *shape };
-    self->phases = shape->kind == CONV_PLAIN ? 1 : 4;
+    self->phases = conv_phase_count(shape);
     self->frame = shape->kind == CONV_PLAIN ? shape->pad : 1;
     self->reach = shape->kind == CONV_UP_SCATTER ? 2 : shape->kernel;
-    self->rows = shape->kind == CONV_PLAIN ? shape->size + 2 * shape->pad + 1 - shape->kernel
-                                           : shape->size + (shape->kind == CONV_UP_SCATTER);
+    self->rows = conv_phase_rows(shape);
     for (int p = 0; p < self->phases; p++) {
-        self->phase[p].taps = axis_taps(shape, p / 2, at, range) *
-                              axis_taps(shape, p % 2, at, range);
+        self->phase[p].taps = conv_phase_taps(shape, p).count;
         self->phase[p].at = floats;
         floats += pairs * (size_t)self->phase[p].taps;
     }
