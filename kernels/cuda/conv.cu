@@ -1,0 +1,777 @@
+#include "kernels/cuda/conv.cuh"
+
+#include "kernels/cuda/conv_pack.cuh"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A block of threads makes a tile: HIGH x WIDE pixels of one phase of one sample, times OUTS output
+ * channels; DOWN x ACROSS warps share it, each with m16n8 pieces. Its loop runs over steps, a tap of
+ * a chunk of input channels each:
+ *     shared memory   a halo tile of the chunk's blocks, [block][pixel][16 bytes], in which a tap is a
+ *                     shift of the address; two or more of them, as the taps ask for
+ *                     a ring of the weights of a step, [piece][block][16 outputs][16 bytes]
+ *     one barrier     a step: what it reads came by cp.async `stages - 1` steps before
+ *     two halves      a step: two blocks each, k16 (fp16) or k8 (tf32) of the tensor cores
+ * All reads are of 8 rows of 16 bytes that lie side by side: no two meet in a bank. */
+
+/* RESIDENT: blocks that should fit a multiprocessor; STAGES: of the ring, if they still fit then. */
+template <int HIGH_, int WIDE_, int OUTS_, int DOWN_, int ACROSS_, int RESIDENT_, int STAGES_>
+struct tile {
+    static const int HIGH = HIGH_, WIDE = WIDE_, OUTS = OUTS_, DOWN = DOWN_, ACROSS = ACROSS_;
+    static const int RESIDENT = RESIDENT_, STAGES = STAGES_;
+    static const int THREADS = 32 * DOWN * ACROSS;
+    static const int M = HIGH * WIDE / 16 / DOWN;   /* m16 pieces of a warp */
+    static const int N = OUTS / 8 / ACROSS;         /* n8 pieces of a warp; even */
+    static const int GROUPS = WIDE / 8;             /* of 8 pixels in a row */
+    static const int STAGE_BYTES = OUTS / CONV_PIECE * CONV_CHUNK * CONV_PIECE_BLOCK_BYTES;
+};
+
+enum { STAGES_MAX = 6, STAGES_MIN = 2, STAGES_GOOD = 3 };
+
+/* A phase as a tile sees it. */
+struct phase_launch {
+    int taps, dy, dx;           /* input pixel = pixel of the tile + these, at the halo's corner */
+    int high, wide;             /* of the halo tile, in pixels */
+    unsigned inverse;           /* of wide: see row_of */
+    int buffers;                /* halo tiles in shared memory */
+    int shift[CONV_TAPS_MAX];   /* bytes from the corner to the tap */
+    size_t at;                  /* of its weights, in bytes */
+};
+
+struct conv_launch {
+    const char *x, *weights;
+    size_t x_each;
+    void *y;
+    int size, rows;             /* pixels a side of the input, and of a phase of the output */
+    int blocks, chunks, pieces; /* blocks and chunks of the input, pieces of 16 outputs */
+    int out_blocks, phases, splits, samples, rgb_groups;
+    int out_tiles, tiles_across;
+    int stages, ring;           /* of the weights; bytes from the start of shared memory to them */
+    struct phase_launch phase[CONV_PHASES_MAX];
+    struct finish finish;
+};
+
+/* Where a block works. */
+struct place {
+    int phase, row, column;     /* of the first pixel */
+    int out, sample, split;     /* out: first channel */
+    int chunk, end;             /* chunks of its part of the sum */
+};
+
+/* index / wide, for wide <= 64 and index < 4096: exact, as index * wide < 2^18. */
+enum { INVERSE_BITS = 18 };
+
+static __device__ __forceinline__ int row_of(int index, unsigned inverse)
+{
+    return (int)((unsigned)index * inverse >> INVERSE_BITS);
+}
+
+/* Blocks that share their input come one after the other: outputs, then phases, then tiles. */
+template <class T>
+static __device__ __forceinline__ struct place place_of_block(const struct conv_launch *p)
+{
+    struct place at;
+    int index = (int)blockIdx.x, rest;
+
+    rest = index / p->out_tiles;
+    at.out = (index - rest * p->out_tiles) * T::OUTS;
+    index = rest / p->phases;
+    at.phase = rest - index * p->phases;
+    rest = index / p->tiles_across;
+    at.row = rest * T::HIGH;
+    at.column = (index - rest * p->tiles_across) * T::WIDE;
+    at.split = (int)blockIdx.y;
+    at.sample = (int)blockIdx.z;
+    at.chunk = p->chunks * at.split / p->splits;
+    at.end = p->chunks * (at.split + 1) / p->splits;
+    return at;
+}
+
+/* Blocks that a chunk has: four, or two. */
+static __device__ __forceinline__ int blocks_of_chunk(const struct conv_launch *p, int chunk)
+{
+    return min(CONV_CHUNK, p->blocks - chunk * CONV_CHUNK);
+}
+
+/* Starts the copy of a chunk's halo tile; what lies outside the picture becomes zero. */
+template <class T>
+static __device__ __forceinline__ void fetch_input(const struct conv_launch *p,
+                                                   const struct place *at, int chunk, char *to)
+{
+    const struct phase_launch *phase = &p->phase[at->phase];
+    int blocks = blocks_of_chunk(p, chunk), pixels = phase->high * phase->wide;
+    size_t plane = (size_t)p->size * (size_t)p->size * BLOCK_BYTES;
+    const char *from = p->x + (size_t)at->sample * p->x_each + (size_t)chunk * CONV_CHUNK * plane;
+
+    for (int i = (int)threadIdx.x; i < pixels; i += T::THREADS) {
+        int row = row_of(i, phase->inverse), column = i - row * phase->wide;
+        int y = at->row + phase->dy + row, x = at->column + phase->dx + column;
+        bool inside = (unsigned)y < (unsigned)p->size && (unsigned)x < (unsigned)p->size;
+        const char *pixel = from + (inside ? (size_t)(y * p->size + x) * BLOCK_BYTES : 0);
+
+#pragma unroll
+        for (int b = 0; b < CONV_CHUNK; b++)
+            if (b < blocks)
+                copy_async16(to + (b * pixels + i) * BLOCK_BYTES, pixel + (size_t)b * plane, inside);
+    }
+}
+
+/* Starts the copy of a step's weights; pieces that the layer does not have become zero. */
+template <class T>
+static __device__ __forceinline__ void fetch_weights(const struct conv_launch *p,
+                                                     const struct place *at, int chunk, int tap,
+                                                     char *to)
+{
+    const struct phase_launch *phase = &p->phase[at->phase];
+    int blocks = blocks_of_chunk(p, chunk);
+    size_t piece_bytes = (size_t)p->blocks * (size_t)phase->taps * CONV_PIECE_BLOCK_BYTES;
+    const char *from = p->weights + phase->at + (size_t)(at->out / CONV_PIECE) * piece_bytes +
+                       (size_t)(chunk * CONV_CHUNK * phase->taps + tap * blocks) *
+                           CONV_PIECE_BLOCK_BYTES;
+
+#pragma unroll
+    for (int i = (int)threadIdx.x; i < T::STAGE_BYTES / BLOCK_BYTES; i += T::THREADS) {
+        int piece = i / (CONV_CHUNK * CONV_PIECE), row = i % (CONV_CHUNK * CONV_PIECE);
+        bool there = at->out / CONV_PIECE + piece < p->pieces;
+
+        if (row < blocks * CONV_PIECE)
+            copy_async16(to + i * BLOCK_BYTES,
+                         there ? from + (size_t)piece * piece_bytes + row * BLOCK_BYTES : from,
+                         there);
+    }
+}
+
+/* The wait for a stage: behind it `newest` groups of copies may still be under way. */
+static __device__ __forceinline__ void wait_for_stage(int newest)
+{
+    switch (newest) {
+    case 0: copy_async_wait<0>(); break;
+    case 1: copy_async_wait<1>(); break;
+    case 2: copy_async_wait<2>(); break;
+    case 3: copy_async_wait<3>(); break;
+    default: copy_async_wait<4>(); break;
+    }
+}
+
+/* ---- Half a step: two blocks. a and b are where the lane reads, plane the bytes of a block of the
+ * halo tile, m_step those from one m16 piece of the warp to the next. A lane's sums, of all three:
+ * pixels g and g + 8 of each m16, outputs 2t and 2t + 1 of each n8 (g = lane / 4, t = lane % 4). */
+
+/* A lane's first addresses, relative to the halo tile and to the stage. */
+template <class P, class T>
+static __device__ __forceinline__ int input_lane(int wide, int plane, int warp_down)
+{
+    int lane = (int)threadIdx.x % 32;
+    bool tensor = P::NAME != PRECISION_FP32;
+    int group = 2 * T::M * warp_down + (tensor ? lane / 8 % 2 : 0);
+    int pixel = group / T::GROUPS * wide + group % T::GROUPS * 8 + (tensor ? lane % 8 : lane / 4);
+
+    return pixel * BLOCK_BYTES + (tensor ? lane / 16 * plane : 0);
+}
+
+template <class P, class T> static __device__ __forceinline__ int weights_lane(int warp_across)
+{
+    int lane = (int)threadIdx.x % 32;
+    int piece = warp_across * (T::N / 2) * CONV_CHUNK * CONV_PIECE_BLOCK_BYTES;
+
+    if (P::NAME == PRECISION_FP32)
+        return piece + 2 * (lane % 4) * BLOCK_BYTES;
+    return piece + lane / 8 % 2 * CONV_PIECE_BLOCK_BYTES + (lane / 16 * 8 + lane % 8) * BLOCK_BYTES;
+}
+
+static __device__ __forceinline__ void product(fp16, float d[4], const uint32_t a[4],
+                                               const uint32_t b[2])
+{
+    mma_f16(d, a, b);
+}
+
+static __device__ __forceinline__ void product(tf32, float d[4], const uint32_t a[4],
+                                               const uint32_t b[2])
+{
+    mma_tf32(d, a, b);
+}
+
+template <class P, class T>
+static __device__ __forceinline__ void half_step_tensor(float sum[T::M][T::N][4],
+                                                        const char *a, const char *b, int m_step)
+{
+    uint32_t left[T::M][4];
+
+#pragma unroll
+    for (int i = 0; i < T::M; i++)
+        ldmatrix_x4(left[i], a + i * m_step);
+#pragma unroll
+    for (int j = 0; j < T::N; j += 2) {
+        uint32_t right[4];
+
+        ldmatrix_x4(right, b + j / 2 * CONV_CHUNK * CONV_PIECE_BLOCK_BYTES);
+#pragma unroll
+        for (int i = 0; i < T::M; i++) {
+            product(P(), sum[i][j], left[i], right);
+            product(P(), sum[i][j + 1], left[i], right + 2);
+        }
+    }
+}
+
+static __device__ __forceinline__ float dot4(float sum, float4 a, float4 b)
+{
+    sum = __fmaf_rn(a.x, b.x, sum);
+    sum = __fmaf_rn(a.y, b.y, sum);
+    sum = __fmaf_rn(a.z, b.z, sum);
+    return __fmaf_rn(a.w, b.w, sum);
+}
+
+template <class T>
+static __device__ __forceinline__ void half_step_fused(float sum[T::M][T::N][4], const char *a,
+                                                       const char *b, int plane, int m_step)
+{
+    /* the second 8 pixels of an m16: in the same row, or in the next */
+    int second = T::GROUPS > 1 ? 8 * BLOCK_BYTES : m_step / 2;
+
+    for (int block = 0; block < 2; block++, a += plane, b += CONV_PIECE_BLOCK_BYTES) {
+        float4 left[T::M][2];
+
+#pragma unroll
+        for (int i = 0; i < T::M; i++) {
+            left[i][0] = *(const float4 *)(a + i * m_step);
+            left[i][1] = *(const float4 *)(a + i * m_step + second);
+        }
+#pragma unroll
+        for (int j = 0; j < T::N; j++) {
+            const char *at = b + j / 2 * CONV_CHUNK * CONV_PIECE_BLOCK_BYTES + j % 2 * 8 * BLOCK_BYTES;
+            float4 even = *(const float4 *)at, odd = *(const float4 *)(at + BLOCK_BYTES);
+
+#pragma unroll
+            for (int i = 0; i < T::M; i++)
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    sum[i][j][2 * h] = dot4(sum[i][j][2 * h], left[i][h], even);
+                    sum[i][j][2 * h + 1] = dot4(sum[i][j][2 * h + 1], left[i][h], odd);
+                }
+        }
+    }
+}
+
+template <class P, class T>
+static __device__ __forceinline__ void half_step(float sum[T::M][T::N][4], const char *a,
+                                                 const char *b, int plane, int m_step)
+{
+    if constexpr (P::NAME == PRECISION_FP32)
+        half_step_fused<T>(sum, a, b, plane, m_step);
+    else
+        half_step_tensor<P, T>(sum, a, b, m_step);
+}
+
+/* ---- The loop. ---- */
+
+/* What is to be fetched next: its step, and where it goes. */
+struct cursor {
+    int chunk, tap, buffer, stage;
+};
+
+static __device__ __forceinline__ void advance(struct cursor *c, const struct phase_launch *phase,
+                                               int stages)
+{
+    c->stage = c->stage + 1 == stages ? 0 : c->stage + 1;
+    if (++c->tap < phase->taps)
+        return;
+    c->tap = 0;
+    c->chunk++;
+    c->buffer = c->buffer + 1 == phase->buffers ? 0 : c->buffer + 1;
+}
+
+/* Starts the copies of a step, if there is one, as one group. A chunk's halo tile comes with its
+ * first tap. */
+template <class T>
+static __device__ __forceinline__ void fetch(const struct conv_launch *p, const struct place *at,
+                                             struct cursor *c, char *shared, int input_bytes)
+{
+    if (c->chunk < at->end) {
+        if (c->tap == 0)
+            fetch_input<T>(p, at, c->chunk, shared + c->buffer * input_bytes);
+        fetch_weights<T>(p, at, c->chunk, c->tap, shared + p->ring + c->stage * T::STAGE_BYTES);
+        advance(c, &p->phase[at->phase], p->stages);
+    }
+    copy_async_commit();
+}
+
+template <class P, class T>
+static __device__ __forceinline__ void add_up(const struct conv_launch *p, const struct place *at,
+                                              float sum[T::M][T::N][4], char *shared)
+{
+    const struct phase_launch *phase = &p->phase[at->phase];
+    int warp = (int)threadIdx.x / 32;
+    int plane = phase->high * phase->wide * BLOCK_BYTES, input_bytes = CONV_CHUNK * plane;
+    int m_step = 2 / T::GROUPS * phase->wide * BLOCK_BYTES;
+    const char *a = shared + input_lane<P, T>(phase->wide, plane, warp % T::DOWN);
+    const char *b = shared + p->ring + weights_lane<P, T>(warp / T::DOWN);
+    struct cursor next = { at->chunk, 0, 0, 0 }, now = next;
+
+    for (int s = 1; s < p->stages; s++)
+        fetch<T>(p, at, &next, shared, input_bytes);
+    while (now.chunk < at->end) {
+        const char *left = a + now.buffer * input_bytes + phase->shift[now.tap];
+        const char *right = b + now.stage * T::STAGE_BYTES;
+
+        wait_for_stage(p->stages - 2);
+        __syncthreads();
+        fetch<T>(p, at, &next, shared, input_bytes);
+        half_step<P, T>(sum, left, right, plane, m_step);
+        if (blocks_of_chunk(p, now.chunk) > 2)
+            half_step<P, T>(sum, left + 2 * plane, right + 2 * CONV_PIECE_BLOCK_BYTES, plane,
+                            m_step);
+        advance(&now, phase, p->stages);
+    }
+}
+
+/* ---- The end. ---- */
+
+/* Two neighbouring channels, as one store. */
+template <class V> struct alignas(2 * sizeof(V)) pair {
+    V first, second;
+};
+
+/* A lane's pixels, as places in a plane of all phases; -1: outside. */
+template <class T>
+static __device__ __forceinline__ void lane_pixels(const struct conv_launch *p,
+                                                   const struct place *at, int pixel[T::M][2])
+{
+    int lane = (int)threadIdx.x % 32, warp_down = (int)threadIdx.x / 32 % T::DOWN;
+
+#pragma unroll
+    for (int i = 0; i < T::M; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int group = 2 * (T::M * warp_down + i) + h;
+            int row = at->row + group / T::GROUPS;
+            int column = at->column + group % T::GROUPS * 8 + lane / 4;
+
+            pixel[i][h] = row < p->rows && column < p->rows
+                              ? (at->phase * p->rows + row) * p->rows + column
+                              : -1;
+        }
+}
+
+/* Part of a split sum. */
+template <class P, class T>
+static __device__ __forceinline__ void store_part(const struct conv_launch *p,
+                                                  const struct place *at,
+                                                  float sum[T::M][T::N][4], int channel)
+{
+    size_t pixels = (size_t)p->phases * (size_t)p->rows * (size_t)p->rows;
+    size_t tensor = (size_t)at->split * (size_t)p->samples + (size_t)at->sample;
+    int pixel[T::M][2];
+
+    lane_pixels<T>(p, at, pixel);
+#pragma unroll
+    for (int j = 0; j < T::N; j++, channel += 8) {
+        int block = channel / P::LANES;
+        float *y = (float *)p->y +
+                   (tensor * (size_t)p->out_blocks + (size_t)block) * pixels * P::LANES +
+                   channel % P::LANES;
+
+        if (block >= p->out_blocks)
+            break;
+#pragma unroll
+        for (int i = 0; i < T::M; i++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                struct pair<float> v = { sum[i][j][2 * h], sum[i][j][2 * h + 1] };
+
+                if (pixel[i][h] >= 0)
+                    *(struct pair<float> *)(y + (size_t)pixel[i][h] * P::LANES) = v;
+            }
+    }
+}
+
+/* Adds the four lanes of a pixel up, and stores the group's part of the picture. */
+template <class T>
+static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
+                                                 const struct place *at, int group, size_t pixels,
+                                                 const int pixel[T::M][2], float rgb[T::M][2][3])
+{
+    int t = (int)threadIdx.x % 4;
+    bool real = group < p->rgb_groups;
+    float *out = p->finish.rgb_out +
+                 (((size_t)at->sample * (size_t)p->rgb_groups + (size_t)group) * 3 +
+                  (size_t)t) * pixels;
+
+#pragma unroll
+    for (int i = 0; i < T::M; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float mine = 0.0f;
+
+#pragma unroll
+            for (int colour = 0; colour < 3; colour++) {
+                float v = rgb[i][h][colour];
+
+                v = __fadd_rn(v, __shfl_xor_sync(0xffffffffu, v, 1));
+                v = __fadd_rn(v, __shfl_xor_sync(0xffffffffu, v, 2));
+                mine = t == colour ? v : mine;
+                rgb[i][h][colour] = 0.0f;
+            }
+            if (real && t < 3 && pixel[i][h] >= 0)
+                out[pixel[i][h]] = mine;
+        }
+}
+
+/* Channels 2t and 2t + 1 of an n8: what they are multiplied by and what is added. */
+template <class P, class T, bool RGB>
+static __device__ __forceinline__ void finish_and_store(const struct conv_launch *p,
+                                                        const struct place *at,
+                                                        float sum[T::M][T::N][4], int channel)
+{
+    const struct finish *f = &p->finish;
+    size_t pixels = (size_t)p->phases * (size_t)p->rows * (size_t)p->rows;
+    int pixel[T::M][2];
+    float noise[T::M][2], rgb[T::M][2][3];
+    bool bad = false;
+
+    lane_pixels<T>(p, at, pixel);
+#pragma unroll
+    for (int i = 0; i < T::M; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            noise[i][h] = pixel[i][h] >= 0 ? finish_noise(f, at->sample, (size_t)pixel[i][h]) : 0.0f;
+            for (int colour = 0; RGB && colour < 3; colour++)
+                rgb[i][h][colour] = 0.0f;
+        }
+#pragma unroll
+    for (int j = 0; j < T::N; j++) {
+        int mine = channel + 8 * j, block = mine / P::LANES;
+        char *y = (char *)p->y +
+                  ((((size_t)at->sample * (size_t)p->out_blocks + (size_t)block) * pixels) *
+                       P::LANES + (size_t)(mine % P::LANES)) * sizeof(typename P::value);
+        struct finish_channel c[2];
+        float colours[2][3];
+
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            c[k] = finish_channel(f, at->sample, mine + k);
+            for (int colour = 0; RGB && colour < 3; colour++)
+                colours[k][colour] = mine + k < f->channels
+                                         ? f->rgb[(size_t)at->sample * f->each +
+                                                  (size_t)(colour * f->channels + mine + k)]
+                                         : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < T::M; i++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float stored[2] = { 0.0f, 0.0f };
+
+                if (pixel[i][h] < 0)
+                    continue;
+#pragma unroll
+                for (int k = 0; k < 2; k++) {
+                    float v;
+
+                    if (mine + k >= f->channels)
+                        continue;
+                    v = finish_value(f, &c[k], noise[i][h], sum[i][j][2 * h + k], &bad);
+                    for (int colour = 0; RGB && colour < 3; colour++)
+                        rgb[i][h][colour] = __fmaf_rn(v, colours[k][colour], rgb[i][h][colour]);
+                    if (f->trace)
+                        f->trace[((size_t)at->sample * (size_t)f->channels + (size_t)(mine + k)) *
+                                     pixels + (size_t)pixel[i][h]] = v;
+                    if (p->y)
+                        stored[k] = finish_stored<P>(&c[k], v, &bad);
+                }
+                if (p->y && block < p->out_blocks) {
+                    struct pair<typename P::value> v = { P::round(stored[0]), P::round(stored[1]) };
+
+                    *(struct pair<typename P::value> *)(y + (size_t)pixel[i][h] * BLOCK_BYTES) = v;
+                }
+            }
+        if (RGB && (j % (RGB_GROUP / 8) == RGB_GROUP / 8 - 1 || j == T::N - 1))
+            store_rgb<T>(p, at, mine / RGB_GROUP, pixels, pixel, rgb);
+    }
+    finish_report(f, at->sample, bad);
+}
+
+template <class P, class T, bool RGB>
+static __global__ void __launch_bounds__(T::THREADS, T::RESIDENT)
+    conv_kernel(const __grid_constant__ struct conv_launch p)
+{
+    DYNAMIC_SHARED(char, shared);
+    struct place at = place_of_block<T>(&p);
+    int channel = at.out + (int)threadIdx.x / 32 / T::DOWN * T::N * 8 + (int)threadIdx.x % 4 * 2;
+    float sum[T::M][T::N][4];
+
+#pragma unroll
+    for (int i = 0; i < T::M; i++)
+#pragma unroll
+        for (int j = 0; j < T::N; j++)
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                sum[i][j][k] = 0.0f;
+    add_up<P, T>(&p, &at, sum, shared);
+    if (p.splits > 1)
+        store_part<P, T>(&p, &at, sum, channel);
+    else
+        finish_and_store<P, T, RGB>(&p, &at, sum, channel);
+}
+
+/* ---- The host. ---- */
+
+/* A variant of tiles, for a precision. */
+struct variant {
+    void (*kernel)(const struct conv_launch);
+    void (*rgb_kernel)(const struct conv_launch);
+    int high, wide, outs, threads, resident, stages, stage_bytes;
+    float speed;                /* of its inner loop, of the fastest */
+};
+
+template <class P, class T> static struct variant variant_of(float speed)
+{
+    struct variant v = { conv_kernel<P, T, false>, conv_kernel<P, T, true>, T::HIGH, T::WIDE,
+                         T::OUTS, T::THREADS, T::RESIDENT, T::STAGES, T::STAGE_BYTES, speed };
+    return v;
+}
+
+enum { VARIANTS_MAX = 7 };
+
+typedef tile<16, 16, 128, 4, 2, 1, 4> tile_256x128;
+typedef tile<8, 16, 128, 2, 4, 2, 4> tile_128x128;
+typedef tile<16, 16, 64, 4, 2, 2, 4> tile_256x64;
+typedef tile<16, 16, 32, 4, 1, 3, 4> tile_256x32;
+typedef tile<8, 8, 64, 2, 2, 4, 6> tile_64x64;
+typedef tile<8, 8, 32, 4, 1, 4, 6> tile_64x32;
+typedef tile<16, 16, 16, 4, 1, 4, 4> tile_256x16;
+
+/* The variants of a precision; returns how many. The last one is for 16 outputs only. */
+template <class P> static int list_variants(struct variant list[VARIANTS_MAX])
+{
+    int count = 0;
+
+    if constexpr (P::NAME != PRECISION_FP32) {  /* whose operands take more registers */
+        list[count++] = variant_of<P, tile_256x128>(1.0f);
+        list[count++] = variant_of<P, tile_128x128>(0.85f);
+        list[count++] = variant_of<P, tile_256x64>(0.85f);
+    }
+    list[count++] = variant_of<P, tile_256x32>(0.7f);
+    list[count++] = variant_of<P, tile_64x64>(0.55f);
+    list[count++] = variant_of<P, tile_64x32>(0.4f);
+    list[count++] = variant_of<P, tile_256x16>(0.5f);
+    return count;
+}
+
+static int list_of(const struct conv_cuda *self, struct variant list[VARIANTS_MAX])
+{
+    int count = WITH_PRECISION(self->precision, list_variants, list);
+
+    return self->shape.out > CONV_PIECE ? count - 1 : count;
+}
+
+int conv_cuda_tiles(const struct conv_cuda *self)
+{
+    struct variant list[VARIANTS_MAX];
+
+    return list_of(self, list);
+}
+
+static int divide_up(int value, int by)
+{
+    return (value + by - 1) / by;
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Parts of the sum; by the size alone, so that a class has one order. */
+static int splits_of(const struct conv_shape *shape, enum precision precision)
+{
+    int chunks = divide_up(activation_blocks(precision, shape->in), CONV_CHUNK);
+    int wanted = shape->size <= 4 ? 8 : shape->size <= 16 ? 4 : 1;
+
+    return smaller(wanted, chunks);
+}
+
+enum err_code conv_cuda_init(struct conv_cuda *self, const struct conv_shape *shape,
+                             const struct conv_weights *weights, enum precision precision,
+                             struct room *room, float *down, float *energy, struct err *e)
+{
+    size_t bytes = 0;
+    void *packed;
+
+    memset(self, 0, sizeof *self);
+    self->shape = *shape;
+    self->precision = precision;
+    self->rows = conv_phase_rows(shape);
+    self->phases = conv_phase_count(shape);
+    self->splits = splits_of(shape, precision);
+    for (int p = 0; p < self->phases; p++) {
+        struct conv_taps taps = conv_phase_taps(shape, p);
+
+        self->phase[p].taps = taps.count;
+        memcpy(self->phase[p].dy, taps.dy, sizeof taps.dy);
+        memcpy(self->phase[p].dx, taps.dx, sizeof taps.dx);
+        self->phase[p].at = bytes;
+        bytes += conv_pack_bytes(shape, precision, p);
+    }
+    packed = calloc(bytes, 1);
+    if (!packed)
+        return err_set(e, ERR_NOMEM, "no memory for %zu bytes of weights", bytes);
+    conv_pack(packed, shape, weights, precision, down, energy);
+    self->weights = room_put(room, packed, bytes);
+    free(packed);
+    return ERR_OK;
+}
+
+/* What of the device decides. */
+struct device_limits {
+    int processors;
+    int block_bytes, processor_bytes, reserved_bytes;   /* of shared memory */
+};
+
+static cudaError_t read_limits(struct device_limits *out)
+{
+    const struct {
+        enum cudaDeviceAttr attribute;
+        int *value;
+    } wanted[] = {
+        { cudaDevAttrMultiProcessorCount, &out->processors },
+        { cudaDevAttrMaxSharedMemoryPerBlockOptin, &out->block_bytes },
+        { cudaDevAttrMaxSharedMemoryPerMultiprocessor, &out->processor_bytes },
+        { cudaDevAttrReservedSharedMemoryPerBlock, &out->reserved_bytes },
+    };
+    int device;
+    cudaError_t st = cudaGetDevice(&device);
+
+    for (size_t i = 0; !st && i < sizeof wanted / sizeof wanted[0]; i++)
+        st = cudaDeviceGetAttribute(wanted[i].value, wanted[i].attribute, device);
+    return st;
+}
+
+/* Pixel tiles of a phase. */
+static int pixel_tiles(const struct conv_cuda *self, const struct variant *v)
+{
+    return divide_up(self->rows, v->high) * divide_up(self->rows, v->wide);
+}
+
+/* About how long all blocks take, in no unit: turns of all multiprocessors, times a tile's work. Few
+ * threads hide little of the waiting. */
+static float time_of(const struct conv_cuda *self, const struct variant *v, int samples,
+                     const struct device_limits *device)
+{
+    long long blocks = (long long)pixel_tiles(self, v) * divide_up(self->shape.out, v->outs) *
+                       self->phases * self->splits * samples;
+    long long turns = (blocks + device->processors - 1) / device->processors;
+    int together = turns < v->resident ? (int)turns : v->resident;
+    float busy = (float)smaller(together * v->threads, 256) / 256.0f;
+
+    return (float)turns * (float)(v->high * v->wide * v->outs) / (v->speed * (0.5f + 0.5f * busy));
+}
+
+static int choose(const struct conv_cuda *self, const struct variant *list, int count, int samples,
+                  const struct device_limits *device)
+{
+    int best = 0;
+
+    for (int i = 1; i < count; i++)
+        if (time_of(self, &list[i], samples, device) < time_of(self, &list[best], samples, device))
+            best = i;
+    return best;
+}
+
+/* The halo tile of a phase. */
+static void describe_phase(struct phase_launch *out, const struct conv_cuda *self, int index,
+                           const struct variant *v)
+{
+    int taps = self->phase[index].taps;
+    const int *dy = self->phase[index].dy, *dx = self->phase[index].dx;
+    int low_y = dy[0], high_y = dy[0], low_x = dx[0], high_x = dx[0];
+
+    for (int t = 1; t < taps; t++) {
+        low_y = dy[t] < low_y ? dy[t] : low_y;
+        high_y = dy[t] > high_y ? dy[t] : high_y;
+        low_x = dx[t] < low_x ? dx[t] : low_x;
+        high_x = dx[t] > high_x ? dx[t] : high_x;
+    }
+    out->taps = taps;
+    out->dy = low_y;
+    out->dx = low_x;
+    out->high = v->high + high_y - low_y;
+    out->wide = v->wide + high_x - low_x;
+    out->inverse = (1u << INVERSE_BITS) / (unsigned)out->wide + 1;
+    out->at = self->phase[index].at;
+    for (int t = 0; t < taps; t++)
+        out->shift[t] = ((dy[t] - low_y) * out->wide + dx[t] - low_x) * BLOCK_BYTES;
+}
+
+/* Lays shared memory out for so many stages; returns its bytes. A halo tile's buffer is free again
+ * when the last step that reads it is over, one before the first that may be fetched into it. */
+static int lay_out(struct conv_launch *p, const struct variant *v, int stages)
+{
+    p->stages = stages;
+    p->ring = 0;
+    for (int i = 0; i < p->phases; i++) {
+        struct phase_launch *phase = &p->phase[i];
+        int bytes = CONV_CHUNK * phase->high * phase->wide * BLOCK_BYTES;
+
+        phase->buffers = 1 + divide_up(stages - 1, phase->taps);
+        p->ring = p->ring > phase->buffers * bytes ? p->ring : phase->buffers * bytes;
+    }
+    p->ring = divide_up(p->ring, 128) * 128;
+    return p->ring + stages * v->stage_bytes;
+}
+
+/* As many stages as the variant wants, if that leaves room for as many blocks as it wants. */
+static int fit(struct conv_launch *p, const struct variant *v, const struct device_limits *device)
+{
+    for (int stages = v->stages; stages > STAGES_MIN; stages--) {
+        int bytes = lay_out(p, v, stages);
+
+        if (bytes <= device->block_bytes &&
+            (stages <= STAGES_GOOD ||
+             (bytes + device->reserved_bytes) * v->resident <= device->processor_bytes))
+            return bytes;
+    }
+    return lay_out(p, v, STAGES_MIN);
+}
+
+cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_job *job,
+                          int samples, int tile, cudaStream_t stream)
+{
+    struct variant list[VARIANTS_MAX];
+    int count = list_of(self, list), bytes;
+    struct device_limits device;
+    struct conv_launch p;
+    const struct variant *v;
+    cudaError_t st = read_limits(&device);
+
+    if (st || samples == 0)
+        return st;
+    v = &list[tile < 0 ? choose(self, list, count, samples, &device) : tile];
+    memset(&p, 0, sizeof p);
+    p.x = (const char *)job->x;
+    p.x_each = job->x_each;
+    p.weights = (const char *)self->weights;
+    p.y = job->y;
+    p.size = self->shape.size;
+    p.rows = self->rows;
+    p.blocks = activation_blocks(self->precision, self->shape.in);
+    p.chunks = divide_up(p.blocks, CONV_CHUNK);
+    p.pieces = conv_pack_pieces(&self->shape);
+    p.out_blocks = activation_blocks(self->precision, self->shape.out);
+    p.phases = self->phases;
+    p.splits = self->splits;
+    p.samples = samples;
+    p.out_tiles = divide_up(self->shape.out, v->outs);
+    p.tiles_across = divide_up(self->rows, v->wide);
+    p.rgb_groups = rgb_groups(job->finish.channels);
+    p.finish = job->finish;
+    for (int i = 0; i < self->phases; i++)
+        describe_phase(&p.phase[i], self, i, v);
+    bytes = fit(&p, v, &device);
+
+    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v)), (unsigned)p.splits,
+              (unsigned)samples);
+
+    return launch(job->finish.rgb && self->splits == 1 ? v->rgb_kernel : v->kernel, grid,
+                  dim3((unsigned)v->threads), (size_t)bytes, stream, p);
+}
