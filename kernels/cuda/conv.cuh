@@ -2,11 +2,12 @@
  * implicit matrix products on the tensor cores (fp16, tf32) or by fused multiply-adds (fp32).
  *
  * The weights are kept scaled, W' = round(W * 2^k_o) with 1/2 < max |W'_o| <= 1 for each output o:
- * conv_cuda_scale() gives 2^-k_o, which belongs into finish.demod. Powers of two, so that the scaling
+ * conv_cuda_init() gives 2^-k_o, which belongs into finish.demod. Powers of two, so that the scaling
  * itself rounds nothing.
  *
  * Order of an output's sum: chunks of four blocks of input channels ascending, in each the taps in
- * the phase's order, in each the blocks in steps of two; where a layer's sum is split (at 16 pixels
+ * the phase's order, in each the blocks two at a time (a k16 of fp16, a k8 of tf32, eight fused
+ * multiply-adds in the order of the channels of fp32); where a layer's sum is split (at 16 pixels
  * and below, by the layer's size alone) the parts are added by `gather` in index order. The tile and
  * the place of a sample change nothing. */
 #ifndef KERNELS_CUDA_CONV_CUH
@@ -34,9 +35,10 @@ struct conv_cuda {
     const void *weights;        /* on the device */
 };
 
-/* Packs and uploads the weights; weights->scale as in kernels/conv.h. down [out] takes 2^-k_o,
- * energy [out,in] (NULL: not wanted) the sums over the taps of the squares of W'. Nothing of
- * *weights is needed afterwards. ERR_NOMEM is of the host; the room keeps count of the device. */
+/* Packs and uploads the weights (conv_pack.cuh); weights->scale as in kernels/conv.h. down [out] takes
+ * 2^-k_o (1 where W_o is zero), energy [out,in] (NULL: not wanted) the sums over the taps of all
+ * phases of the squares of W'. Nothing of *weights is needed afterwards. ERR_NOMEM is of the host; the
+ * room keeps count of the device. */
 enum err_code conv_cuda_init(struct conv_cuda *self, const struct conv_shape *shape,
                              const struct conv_weights *weights, enum precision precision,
                              struct room *room, float *down, float *energy, struct err *e);
@@ -49,12 +51,13 @@ struct conv_cuda_job {
     size_t x_each;              /* bytes from one sample's x to the next; 0: one for all */
     /* splits 1: the tensor, finished (phases: before the FIR); NULL when only finish.rgb_out is
      * wanted. splits above 1: [split][sample][block][phase][rows][rows][LANES] float32, LANES as the
-     * precision has; nothing of finish is used, `gather` ends the layer. */
+     * precision has, padded channels zero too; nothing of finish is used, `gather` ends the layer. */
     void *y;
     struct finish finish;
 };
 
-/* tile -1: the variant that suits the samples; else 0..tiles-1. */
+/* tile -1: the variant that suits the samples and the device; else 0..tiles-1. finish.trace and its
+ * noise go by the pixel of all phases, [phase][rows][rows]. */
 cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_job *job,
                           int samples, int tile, cudaStream_t stream);
 
