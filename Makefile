@@ -43,6 +43,7 @@ $B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg l
 $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
+$B/tests/test_bare: $(call obj,tests/gpu/bare/*.c)
 $(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
 $B/tests/bench/engine: LIBS += -lopenblas
 $B/tests/bench/engine: $B/tests/kit_arch.o

@@ -76,11 +76,13 @@ int check_invariance(void);
 int check_small(void);              /* what compute-sanitizer looks at: whole renders, 16..32 px */
 int check_bench(void);
 
+enum { CHECK_EMULATED_LIMIT_S = 240 };
+
 struct check_part {
     const char *name;
     const char *words;              /* what it shows */
     int (*run)(void);               /* NULL: not in this build */
-    int limit_s;                    /* on a device; emulated, ten times that, 60 s at least */
+    int limit_s;                    /* on a device; emulated it is CHECK_EMULATED_LIMIT_S */
 };
 
 /* check [--tap] [--scale full|short|tiny] [--list] [PART...]: all parts, or the named ones, each in
