@@ -57,6 +57,7 @@ void check_switch_off(const char *path);
 
 /* ---- Parts: a check_<name>.cu or .c for each, listed in main.c with its limits. ---- */
 
+int check_device(void);             /* which device; none: the run ends */
 int check_probe(void);              /* one mma, wgmma, TMA box ... against the host's emulation */
 int check_conv(void);
 int check_fir(void);
@@ -82,7 +83,8 @@ struct check_part {
     const char *name;
     const char *words;              /* what it shows */
     int (*run)(void);               /* NULL: not in this build */
-    int limit_s;                    /* on a device; emulated it is CHECK_EMULATED_LIMIT_S */
+    int limit_s;                    /* on a device; 0: runs only when it is named. Emulated each has
+                                       CHECK_EMULATED_LIMIT_S */
 };
 
 /* check [--tap] [--scale full|short|tiny] [--list] [PART...]: all parts, or the named ones, each in

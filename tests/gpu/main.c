@@ -1,0 +1,48 @@
+/* check -- what a GPU's kernels are held to; see check.h, and tests/README.md for how to run it. */
+#include "tests/gpu/check.h"
+
+/* A part whose file is not there, or not in this build, is NULL and left out. */
+#pragma weak check_probe
+#pragma weak check_conv
+#pragma weak check_fir
+#pragma weak check_epilogue
+#pragma weak check_torgb
+#pragma weak check_normalize
+#pragma weak check_fourier
+#pragma weak check_mapping
+#pragma weak check_fc
+#pragma weak check_blas
+#pragma weak check_filtered_lrelu
+#pragma weak check_quantize
+#pragma weak check_jpeg
+#pragma weak check_network
+#pragma weak check_bench
+
+/* In the order of the run. The limits, with compute-sanitizer's and the peer's in tests/gpu/run.sh,
+ * sum to less than 8 minutes. 0: only when it is named. */
+static const struct check_part PARTS[] = {
+    { "device", "what is checked", check_device, 20 },
+    { "probe", "single instructions against their host versions", check_probe, 10 },
+    { "conv", "convolutions against the reference", check_conv, 15 },
+    { "fir", "up-convolution's filter and doubling", check_fir, 8 },
+    { "epilogue", "noise, bias, activation, clamp", check_epilogue, 8 },
+    { "torgb", "the picture's part of a layer", check_torgb, 8 },
+    { "normalize", "instance norm", check_normalize, 8 },
+    { "fourier", "StyleGAN 3's input", check_fourier, 8 },
+    { "mapping", "z to w", check_mapping, 8 },
+    { "fc", "fully connected layers", check_fc, 8 },
+    { "blas", "the same by cuBLAS", check_blas, 10 },
+    { "filtered_lrelu", "StyleGAN 3's activation", check_filtered_lrelu, 15 },
+    { "quantize", "floats to bytes", check_quantize, 8 },
+    { "jpeg", "JPEG coefficients, to the bit", check_jpeg, 10 },
+    { "network", "whole networks against the CPU engine", check_network, 20 },
+    { "golden", "recorded networks in every precision", check_golden, 40 },
+    { "invariance", "batch size, place and tiles change no bit", check_invariance, 45 },
+    { "small", "renders for compute-sanitizer", check_small, 0 },
+    { "bench", "times, rates and memory", check_bench, 0 },
+};
+
+int main(int argc, char **argv)
+{
+    return check_main(argc, argv, PARTS, (int)(sizeof PARTS / sizeof PARTS[0]));
+}
