@@ -1,8 +1,10 @@
 # One file, no recursion, no guessing beyond pkg-config and "is nvcc there".
+# Where nvcc is, all builds the backend for NVIDIA GPUs as well; without it nothing changes.
 #   make            builds everything under build/; installs nothing
 #   make demo       sets a fresh machine up, starts a whole seedpress, renders 16 pictures
 #   make demo-stop  ends what demo started, and nothing else
 #   make test       sets a fresh machine up, runs every test that needs no GPU
+#   make gpu-check  checks the kernels on this machine's GPU; needs the CUDA toolkit and a C compiler
 #   make bench      prints figures of the engine and of the whole path as ratios
 #   make install DESTDIR= PREFIX=/usr/local
 B       ?= build
@@ -32,7 +34,18 @@ FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz_*.c))
 KIT     := $(patsubst %.c,$B/%.o,$(wildcard tests/kit_*.c))
 BENCHES := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 
-all: $(PROGS) $B/libseedpress.so $B/libseedpress.a
+# The backend for NVIDIA GPUs: machine code for these, and PTX from which a driver makes code for
+# later ones. NVCC= leaves it out.
+NVCC    ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+TARGETS := -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_86,code=sm_86 \
+           -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a
+ALLCU   := -std=c++17 -I.
+NVCCALL := $(ALLCU) -O3 -fmad=false --threads 0 -Xptxas -v \
+           -Xcompiler -Wall,-ffp-contract=off,-fPIC,-pthread
+CU      := $(wildcard kernels/cuda/*.cu)
+CUDA_SO := $(if $(NVCC),$(if $(CU),$B/libseedpress-cuda.so))
+
+all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $(CUDA_SO)
 
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE)
 $B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE)
@@ -60,6 +73,58 @@ $B/libseedpress-coefficients.so: tests/backend_coefficients.c
 	$(CC) $(ALLC) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $B/tests/backend_coefficients.d -shared -o $@ $<
 $B/tests/flow_coefficients: | $B/libseedpress-coefficients.so
 
+# What nvcc says of registers and spills stays beside the object, for tests/cuda_build.sh.
+define nvcc
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCALL) $1 -MMD -MP -MF $(@:.o=.d) -c -o $@ $< >$(@:.o=.ptxas) 2>&1 || \
+	    { cat $(@:.o=.ptxas); rm -f $@; exit 1; }
+	@grep -i warning $(@:.o=.ptxas) || true
+endef
+$B/cuda/%.o: %.cu
+	$(call nvcc,$(TARGETS))
+
+# Only its table leaves it. What it needs of the engine, the program that opens it has.
+$B/libseedpress-cuda.so: $(CU:%.cu=$B/cuda/%.o) kernels/cuda/backend.map
+	$(NVCC) -shared -cudart static -Xlinker --version-script=kernels/cuda/backend.map -o $@ \
+	    $(filter %.o,$^)
+
+# ---- The checks of the kernels: one program for the device that is there, one for the emulator ----
+# Neither needs a library: digests and JSON are those of tests/gpu/bare.
+BARE    := $(patsubst %,$B/bare/%.o,proto/digest kernels/safetensors tests/kit_golden)
+CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c base/npy.c base/file.c base/clock.c \
+                proto/err.c proto/number.c proto/recipe.c) \
+           $(filter-out %/jpeg.o %/picture.o %/safetensors.o,$(KERN)) \
+           $(filter-out $B/tests/gpu/check.o,$(call obj,tests/gpu/*.c))
+# tests/gpu/run.sh asks for those of the GPU that is there.
+GPU_TARGETS ?= $(TARGETS)
+CHECKCU := $(CU) $(wildcard tests/gpu/*.cu)
+EMULATE := $(ALLCU) -O2 -g -march=native -Wall -Wextra -ffp-contract=off -fPIC -pthread \
+           -D_GNU_SOURCE -Itests/cuda_emulator
+
+$B/bare/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -Itests/gpu/bare $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$B/gpu/check: $(CHECK) $B/tests/gpu/check.o $(CHECKCU:%.cu=$B/gpu/%.o)
+	$(NVCC) -cudart static -Xcompiler -pthread -Xlinker -rdynamic -o $@ $^ -lm -ldl
+$B/gpu/%.o: %.cu
+	$(call nvcc,$(GPU_TARGETS) -lineinfo)
+
+# Device only: what there is to measure is a device.
+EMULATED := $(patsubst %,$B/emulated/%.o,$(basename $(filter-out %/bench.cu,$(CHECKCU)) \
+                $(wildcard tests/cuda_emulator/*.cc)))
+$B/emulated/check: $(CHECK) $B/emulated/tests/gpu/check.o $(EMULATED)
+	$(CXX) $(LDFLAGS) -pthread -rdynamic -o $@ $^ -lm -ldl
+$B/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<
+$B/emulated/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(EMULATE) $(CFLAGS) -MMD -MP -c -o $@ $<
+$B/emulated/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALLC) -DCHECK_EMULATED $(CFLAGS) -MMD -MP -c -o $@ $<
+
 # Only the names of seedpress.h leave the shared library.
 $B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
 	$(CC) $(LDFLAGS) -shared -pthread -Wl,-soname,libseedpress.so.1 \
@@ -82,7 +147,9 @@ $B/%.o: %.c
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: override CFLAGS += -O3
 
-tests: $(TESTS) $(FUZZERS) $B/libseedpress-coefficients.so
+# The emulated check is there as soon as the backend's table is.
+tests: $(TESTS) $(FUZZERS) $B/libseedpress-coefficients.so \
+       $(if $(wildcard kernels/cuda/backend.cu),$B/emulated/check)
 
 test:
 	@deploy/packages.sh test
@@ -97,6 +164,9 @@ demo:
 demo-stop:
 	@deploy/demo.sh stop $B
 
+gpu-check:
+	@tests/gpu/run.sh $B
+
 bench:
 	deploy/packages.sh bench
 	tests/bench/run.sh $B
@@ -109,6 +179,10 @@ install: all
 	install -m 755 $B/libseedpress.so $(DESTDIR)$(PREFIX)/lib/libseedpress.so.1
 	ln -sf libseedpress.so.1 $(DESTDIR)$(PREFIX)/lib/libseedpress.so
 	install -m 644 $B/libseedpress.a $(DESTDIR)$(PREFIX)/lib/
+ifneq ($(CUDA_SO),)
+	install -d $(DESTDIR)$(PREFIX)/lib/seedpress
+	install -m 755 $(CUDA_SO) $(DESTDIR)$(PREFIX)/lib/seedpress/
+endif
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@MSGPACK@|$(MSGPACK)|' \
 	    client/seedpress.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/seedpress.pc
 	install -m 644 deploy/models/*.safetensors deploy/models/*.md deploy/models/*.png \
@@ -117,7 +191,7 @@ install: all
 clean: demo-stop
 	rm -rf $B
 
-.PHONY: all tests test demo demo-stop bench install clean
+.PHONY: all tests test gpu-check demo demo-stop bench install clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $B -name '*.d' 2>/dev/null)

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WORDS_MAX = 400, OFF_MAX = 200 };
+enum { WORDS_MAX = 400, LINE_MAX_BYTES = 700, MISSES_MAX = 60 };
 
 static const char REPORT[] = "SEEDPRESS_CHECK_REPORT";  /* a descriptor: what a part tells its parent */
 static const char TAP[] = "SEEDPRESS_CHECK_TAP";
@@ -46,6 +46,9 @@ enum check_scale check_scale(void)
     for (int i = CHECK_FULL; word && i <= CHECK_TINY; i++)
         if (strcmp(word, SCALES[i]) == 0)
             return (enum check_scale)i;
+#ifdef __SANITIZE_ADDRESS__
+    return CHECK_TINY;
+#endif
     return check_is_emulated() ? CHECK_SHORT : CHECK_FULL;
 }
 
@@ -56,12 +59,17 @@ static bool is_tap(void)
 
 /* ---- Rows ---- */
 
-/* 'o' a check that held, 'm' a miss, 's' a skip; anything longer is a path to switch off. */
-static void report(const char *what)
+/* A line for the parent: "held", "missed <the row>", "skipped", "off <path>". */
+static void report(const char *word, const char *text)
 {
-    char line[OFF_MAX];
-    int len = snprintf(line, sizeof line, "%s\n", what);
+    char line[LINE_MAX_BYTES];
+    int len = snprintf(line, sizeof line, "%s %s", word, text);
 
+    len = len < (int)sizeof line ? len : (int)sizeof line - 1;
+    for (int i = 0; i < len; i++)
+        if (line[i] == '\n')
+            line[i] = ' ';
+    line[len++] = '\n';
     if (here.report >= 0 && write(here.report, line, (size_t)len) != len)
         _exit(1);                   /* the parent is gone */
 }
@@ -69,16 +77,19 @@ static void report(const char *what)
 /* One line: the verdict, the words, and what was measured. */
 static int row(bool holds, const char *measured, const char *words, va_list args)
 {
-    char text[WORDS_MAX];
+    char text[WORDS_MAX], line[LINE_MAX_BYTES];
 
     vsnprintf(text, sizeof text, words, args);
     if (is_tap())
-        printf("%s - %s: %s%s%s\n", holds ? "ok" : "not ok", here.part, text, *measured ? "  " : "",
-               measured);
+        snprintf(line, sizeof line, "%s%s%s", text, *measured ? "  " : "", measured);
     else
-        printf("  %s  %-62s %s\n", holds ? "ok  " : "MISS", text, measured);
+        snprintf(line, sizeof line, *measured ? "%-62s %s" : "%s", text, measured);
+    if (is_tap())
+        printf("%s - %s: %s\n", holds ? "ok" : "not ok", here.part, line);
+    else
+        printf("  %s  %s\n", holds ? "ok  " : "MISS", line);
     fflush(stdout);
-    report(holds ? "o" : "m");
+    report(holds ? "held" : "missed", holds ? "" : line);
     here.rows++;
     return !holds;
 }
@@ -175,16 +186,13 @@ void check_skip(const char *words, ...)
     va_end(args);
     printf(is_tap() ? "# skipped: %s\n" : "  skip  %s\n", text);
     fflush(stdout);
-    report("s");
+    report("skipped", "");
     here.rows++;
 }
 
 void check_switch_off(const char *path)
 {
-    char text[OFF_MAX];
-
-    snprintf(text, sizeof text, "off %s", path);
-    report(text);
+    report("off", path);
     check_note("%s is switched off for the parts that follow", path);
 }
 
@@ -230,26 +238,42 @@ static double now_s(void)
 static void switch_off(const char *path)
 {
     const char *before = getenv(OFF);
-    char text[OFF_MAX];
+    char text[WORDS_MAX];
 
     snprintf(text, sizeof text, "%s%s%s", before ? before : "", before ? "," : "", path);
     setenv(OFF, text, 1);
 }
 
-static void hear(struct tally *tally, const char *line)
+/* Said again at the end: a long run's rows are far up by then. */
+static struct {
+    char line[MISSES_MAX][LINE_MAX_BYTES];
+    int count;
+} missed;
+
+static void remember_miss(const char *part, const char *words)
 {
-    if (strcmp(line, "o") == 0)
+    if (missed.count < MISSES_MAX)
+        snprintf(missed.line[missed.count], sizeof missed.line[0], "%s: %s", part, words);
+    missed.count++;
+}
+
+static void hear(const char *part, struct tally *tally, const char *line)
+{
+    if (strncmp(line, "held ", 5) == 0) {
         tally->checks++;
-    else if (strcmp(line, "m") == 0)
-        tally->checks++, tally->misses++;
-    else if (strcmp(line, "s") == 0)
+    } else if (strncmp(line, "missed ", 7) == 0) {
+        tally->checks++;
+        tally->misses++;
+        remember_miss(part, line + 7);
+    } else if (strncmp(line, "skipped ", 8) == 0) {
         tally->skips++;
-    else if (strncmp(line, "off ", 4) == 0)
+    } else if (strncmp(line, "off ", 4) == 0) {
         switch_off(line + 4);
+    }
 }
 
 /* Reads what the part says until it ends; false when the deadline came first. */
-static bool listen_to(int fd, double deadline_s, struct tally *tally)
+static bool listen_to(const char *part, int fd, double deadline_s, struct tally *tally)
 {
     char text[4096];
     size_t len = 0;
@@ -272,7 +296,7 @@ static bool listen_to(int fd, double deadline_s, struct tally *tally)
 
         for (char *end; (end = strchr(from, '\n')); from = end + 1) {
             *end = '\0';
-            hear(tally, from);
+            hear(part, tally, from);
         }
         len = strlen(from);
         memmove(text, from, len + 1);
@@ -285,6 +309,7 @@ static void part_missed(const char *part, const char *words, struct tally *tally
     printf(is_tap() ? "not ok - %s: %s\n" : "  MISS  %s %s\n", part, words);
     fflush(stdout);
     tally->misses++;
+    remember_miss(part, words);
 }
 
 static pid_t start(const char *part, int pipe_ends[2])
@@ -322,11 +347,10 @@ static void judge(const char *part, int status, struct tally *tally)
     part_missed(part, words, tally);
 }
 
-static struct tally run_part(const struct check_part *part)
+static struct tally run_part(const struct check_part *part, int limit_s)
 {
     struct tally tally = { 0 };
     int pipe_ends[2], status = 0;
-    int limit_s = check_is_emulated() ? CHECK_EMULATED_LIMIT_S : part->limit_s;
     double from_s = now_s();
     pid_t pid;
 
@@ -340,7 +364,7 @@ static struct tally run_part(const struct check_part *part)
         return tally;
     }
     close(pipe_ends[1]);
-    if (listen_to(pipe_ends[0], from_s + limit_s, &tally)) {
+    if (listen_to(part->name, pipe_ends[0], from_s + limit_s, &tally)) {
         /* A part that has closed its pipe and still does not end is a hang as well. */
         while (waitpid(pid, &status, WNOHANG) == 0 && now_s() < from_s + limit_s)
             poll(NULL, 0, 10);
@@ -350,6 +374,7 @@ static struct tally run_part(const struct check_part *part)
         char words[64];
 
         kill(-pid, SIGKILL);
+        kill(pid, SIGKILL);         /* when it had no time to make a group of its own */
         waitpid(pid, &status, 0);
         snprintf(words, sizeof words, "was stopped after its %d s", limit_s);
         part_missed(part->name, words, &tally);
@@ -384,8 +409,19 @@ static const struct check_part *find(const struct check_part *parts, int count, 
     exit(2);
 }
 
-static int run_all(const struct check_part *parts, int count, char *const *names, int named)
+/* What a part may take: its own limit, but no more than is left of the whole. */
+static int limit_of(const struct check_part *part, double until_s)
 {
+    int own_s = check_is_emulated() || part->limit_s == 0 ? CHECK_EMULATED_LIMIT_S : part->limit_s;
+    double left_s = until_s - now_s();
+
+    return left_s < own_s ? (int)left_s : own_s;
+}
+
+static int run_all(const struct check_part *parts, int count, char *const *names, int named,
+                   int total_s)
+{
+    const char *mark = is_tap() ? "# " : "";
     struct tally sum = { 0 };
     double from_s = now_s();
     char table[8192] = "";
@@ -396,40 +432,44 @@ static int run_all(const struct check_part *parts, int count, char *const *names
 
         if (!part->run || (!named && part->limit_s == 0))
             continue;
-        struct tally t = run_part(part);
+        struct tally t = run_part(part, limit_of(part, from_s + total_s));
 
         sum.checks += t.checks;
         sum.misses += t.misses;
         sum.skips += t.skips;
         len += (size_t)snprintf(table + len, sizeof table - len,
-                                "%s%-16s %6d checks %5d missed %4d skipped %7.1f s\n",
-                                is_tap() ? "# " : "", part->name, t.checks, t.misses, t.skips,
-                                t.seconds);
+                                "%s%-16s %6d checks %5d missed %4d skipped %7.1f s\n", mark,
+                                part->name, t.checks, t.misses, t.skips, t.seconds);
         if (len >= sizeof table)
             len = sizeof table - 1;
     }
-    printf("%s%s%scheck: %d held, %d missed, %d skipped, %.1f s\n", is_tap() ? "" : "\n", table,
-           is_tap() ? "# " : "", sum.checks - (sum.misses < sum.checks ? sum.misses : sum.checks),
-           sum.misses, sum.skips, now_s() - from_s);
+    printf("\n%s", table);
+    for (int i = 0; i < missed.count && i < MISSES_MAX; i++)
+        printf("%smissed %s\n", mark, missed.line[i]);
+    printf("%scheck: %d checks, %d missed, %d skipped, %.1f s\n", mark, sum.checks, sum.misses,
+           sum.skips, now_s() - from_s);
     return sum.misses != 0;
 }
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: check [--tap] [--scale full|short|tiny] [--list] [PART...]\n"
+    fprintf(stderr, "usage: check [--tap] [--scale full|short|tiny] [--total SECONDS] [--list] "
+                    "[PART...]\n"
                     "       check [--tap] [--scale ...] --part PART\n");
     return 2;
 }
 
 int check_main(int argc, char **argv, const struct check_part *parts, int count)
 {
-    int at = 1;
+    int at = 1, total_s = 24 * 60 * 60;
 
     for (; at < argc && strncmp(argv[at], "--", 2) == 0; at++) {
         if (strcmp(argv[at], "--tap") == 0) {
             setenv(TAP, "1", 1);
         } else if (strcmp(argv[at], "--scale") == 0 && at + 1 < argc) {
             setenv(SCALE, argv[++at], 1);
+        } else if (strcmp(argv[at], "--total") == 0 && at + 1 < argc) {
+            total_s = (int)strtol(argv[++at], NULL, 10);
         } else if (strcmp(argv[at], "--list") == 0) {
             for (int i = 0; i < count; i++)
                 if (parts[i].run)
@@ -441,5 +481,5 @@ int check_main(int argc, char **argv, const struct check_part *parts, int count)
             return usage();
         }
     }
-    return run_all(parts, count, argv + at, argc - at);
+    return run_all(parts, count, argv + at, argc - at, total_s);
 }

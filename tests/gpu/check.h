@@ -87,9 +87,10 @@ struct check_part {
                                        CHECK_EMULATED_LIMIT_S */
 };
 
-/* check [--tap] [--scale full|short|tiny] [--list] [PART...]: all parts, or the named ones, each in
- * its own process, a summary, and 1 if anything was missed, 2 if there is no device to look at.
- * check --part NAME: that part in this very process. */
+/* check [--tap] [--scale full|short|tiny] [--total SECONDS] [--list] [PART...]: all parts, or the
+ * named ones, each in its own process, no longer than SECONDS together; a summary, and 1 if anything
+ * was missed. check --part NAME: that part in this very process, whose status is 2 when it needs a
+ * device and there is none. */
 int check_main(int argc, char **argv, const struct check_part *parts, int count);
 
 #ifdef __cplusplus

@@ -39,8 +39,9 @@ struct series {
     size_t values;                  /* of a picture */
     float *image;                   /* [count, values]: each rendered alone */
     uint8_t *rgb;
-    const char *what;               /* the render that is compared: "N=3", for the row */
-    int others;                     /* samples whose bits were others, so far */
+    int others;                     /* of the renders since the last note: with other bits */
+    int renders;                    /* kinds of them: batch sizes, places, tiles */
+    char others_in[300];            /* "": the same bits everywhere */
 };
 
 /* Of the last render of r, of samples first + turn, ...: one by one against the measure. */
@@ -55,16 +56,18 @@ static void compare(struct series *s, const struct rig *r, int first, int count)
     }
 }
 
-static int judge(struct series *s, enum err_code rc, const struct err *e)
+/* Of a kind of render, "N=3": what went wrong, if anything did, goes into s->others_in. */
+static void note(struct series *s, const char *what, enum err_code rc, const struct err *e)
 {
-    int others = s->others;
+    size_t len = strlen(s->others_in);
 
-    s->others = 0;
     if (rc)
-        return check_no_error(rc, e->msg, "%s %s %s", s->name, precision_text(s->precision),
-                              s->what);
-    return check_that(others == 0, "%s %s %s: %d pictures have other bits", s->name,
-                      precision_text(s->precision), s->what, others);
+        snprintf(s->others_in + len, sizeof s->others_in - len, " %s: %s;", what, e->msg);
+    else if (s->others)
+        snprintf(s->others_in + len, sizeof s->others_in - len, " %s: %d pictures;", what,
+                 s->others);
+    s->others = 0;
+    s->renders++;
 }
 
 /* The measure: every sample alone. */
@@ -81,9 +84,8 @@ static enum err_code render_alone(struct series *s, struct rig *r, struct err *e
     return ERR_OK;
 }
 
-static int check_batches(struct series *s, struct rig *r)
+static void check_batches(struct series *s, struct rig *r)
 {
-    int missed = 0;
     struct err e = { 0 };
 
     for (size_t b = 0; b < sizeof BATCHES / sizeof BATCHES[0]; b++) {
@@ -100,14 +102,12 @@ static int check_batches(struct series *s, struct rig *r)
                 compare(s, r, first, count);
         }
         snprintf(what, sizeof what, "N=%d", BATCHES[b]);
-        s->what = what;
-        missed += judge(s, rc, &e);
+        note(s, what, rc, &e);
     }
-    return missed;
 }
 
 /* Every sample in every place of the largest batch. */
-static int check_places(struct series *s, struct rig *r)
+static void check_places(struct series *s, struct rig *r)
 {
     struct sample turned[SAMPLES];
     enum err_code rc = ERR_OK;
@@ -120,15 +120,14 @@ static int check_places(struct series *s, struct rig *r)
         if (rc == ERR_OK)
             compare(s, r, turn, s->count);
     }
-    s->what = "every place";
-    return judge(s, rc, &e);
+    note(s, "other places", rc, &e);
 }
 
 /* With each way to cut layers into tiles that can be asked for; what a layer has no tile for, it
  * does as always. */
-static int check_tiles(struct series *s)
+static void check_tiles(struct series *s)
 {
-    int missed = 0, tiles = check_scale() == CHECK_TINY ? 1 : TILES_MAX;
+    int tiles = check_scale() == CHECK_TINY ? 1 : TILES_MAX;
 
     for (int tile = 0; tile < tiles; tile++) {
         int count = s->count < 8 ? s->count : 8;
@@ -152,10 +151,8 @@ static int check_tiles(struct series *s)
             rig_close(&r);
         }
         snprintf(what, sizeof what, "tile %d", tile);
-        s->what = what;
-        missed += judge(s, rc, &e);
+        note(s, what, rc, &e);
     }
-    return missed;
 }
 
 /* The digest on record, "" when there is none. Lines: class, model, pictures, digest. */
@@ -195,11 +192,11 @@ static int check_series(struct series *s)
     struct rig r;
     struct err e = { 0 };
     enum err_code rc = rig_open(&r, rig_model(s->name, &e), s->precision, s->count, &e);
+    const char *precision = precision_text(s->precision);
     int missed = 0;
 
-    s->what = "N=1";
     if (rc)
-        return judge(s, rc, &e);
+        return check_no_error(rc, e.msg, "%s %s", s->name, precision);
     s->values = r.values;
     s->image = malloc((size_t)s->count * s->values * sizeof *s->image);
     s->rgb = malloc((size_t)s->count * s->values);
@@ -208,20 +205,25 @@ static int check_series(struct series *s)
         rc = err_set(&e, ERR_NOMEM, "no memory for %d pictures", s->count);
     else
         rc = render_alone(s, &r, &e);
-    if (rc == ERR_DEVICE && s->precision == PRECISION_FP16 && strncmp(s->name, "random-", 7) == 0) {
-        check_skip("%s %s: %s", s->name, precision_text(s->precision), e.msg);
-    } else if (rc) {
-        missed = judge(s, rc, &e);
-    } else {
+    if (rc == ERR_OK) {
         missed += check_digest(s, seedpress_backend.numerics_class(r.engine));
-        missed += check_batches(s, &r);
-        missed += check_places(s, &r);
+        check_batches(s, &r);
+        check_places(s, &r);
     }
     rig_close(&r);
     if (rc == ERR_OK)
-        missed += check_tiles(s);
+        check_tiles(s);
     free(s->image);
     free(s->rgb);
+    /* Random weights may be more than half precision holds, and then the engine says so. */
+    if (rc == ERR_DEVICE && s->precision == PRECISION_FP16 && strncmp(s->name, "random-", 7) == 0)
+        check_skip("%s %s: %s", s->name, precision, e.msg);
+    else if (rc)
+        missed += check_no_error(rc, e.msg, "%s %s", s->name, precision);
+    else
+        missed += check_that(!*s->others_in, "%s %s, %d pictures in %d kinds of render%s%s", s->name,
+                             precision, s->count, s->renders, *s->others_in ? ": others in" : "",
+                             s->others_in);
     return missed;
 }
 
