@@ -105,8 +105,10 @@ $B/bare/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -Itests/gpu/bare $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$B/gpu/check: $(CHECK) $B/tests/gpu/check.o $(CHECKCU:%.cu=$B/gpu/%.o)
-	$(NVCC) -cudart static -Xcompiler -pthread -Xlinker -rdynamic -o $@ $^ -lm -ldl
+$B/gpu/check: $(CHECKCU:%.cu=$B/gpu/%.o)
+$B/cuda/check: $(CHECKCU:%.cu=$B/cuda/%.o)      # of all targets: that it links
+$B/gpu/check $B/cuda/check: $(CHECK) $B/tests/gpu/check.o
+	$(NVCC) -cudart static -Xcompiler -pthread -o $@ $^ -lm -ldl
 $B/gpu/%.o: %.cu
 	$(call nvcc,$(GPU_TARGETS) -lineinfo)
 
@@ -114,7 +116,7 @@ $B/gpu/%.o: %.cu
 EMULATED := $(patsubst %,$B/emulated/%.o,$(basename $(filter-out %/bench.cu,$(CHECKCU)) \
                 $(wildcard tests/cuda_emulator/*.cc)))
 $B/emulated/check: $(CHECK) $B/emulated/tests/gpu/check.o $(EMULATED)
-	$(CXX) $(LDFLAGS) -pthread -rdynamic -o $@ $^ -lm -ldl
+	$(CXX) $(LDFLAGS) -pthread -o $@ $^ -lm -ldl
 $B/emulated/%.o: %.cu
 	@mkdir -p $(@D)
 	$(CXX) $(EMULATE) $(CFLAGS) -MMD -MP -x c++ -c -o $@ $<

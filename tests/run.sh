@@ -14,21 +14,27 @@ mkdir -p "$log"
 rm -f "$log"/*
 unset SEEDPRESS_BROKER SEEDPRESS_LEDGER 2>/dev/null || true
 
+# Whether there is anything for nvcc to do, and nvcc.
+cuda=$(ls kernels/cuda/*.cu 2>/dev/null | head -n 1)
+[ -z "$cuda" ] || cuda=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || cuda=
+
 echo "building"
 make -s -j"$jobs" B="$build" all tests
 echo "building with sanitizers"
-make -s -j"$jobs" B="$san" CFLAGS="$flags" LDFLAGS="-fsanitize=address,undefined" all tests
+make -s -j"$jobs" B="$san" CFLAGS="$flags" LDFLAGS="-fsanitize=address,undefined" NVCC= all tests
 
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 export MSGPACK_PURE=
 
-# One program, its TAP lines into a file of its own: run_one BUILD PROGRAM [ARGUMENT...]
+# One program, its TAP lines into a file of its own: one.sh BUILD PROGRAM LOG [ARGUMENT...]
 cat >"$log/one.sh" <<'END'
 #!/bin/sh
-name=$(echo "$2" | tr '/' '_')
-out=$3/$name.tap
-SEEDPRESS_BUILD=$1 timeout 600 "$2" $4 >"$out" 2>"$out.err" </dev/null
+build=$1 program=$2 log=$3
+shift 3
+name=$(echo "$program" "$@" | tr '/ ' '__')
+out=$log/$name.tap
+SEEDPRESS_BUILD=$build timeout 600 "$program" "$@" >"$out" 2>"$out.err" </dev/null
 status=$?
 passed=$(grep -c '^ok ' "$out")
 skipped=$(grep -c '^not ok [0-9]* # SKIP' "$out")
@@ -37,11 +43,11 @@ failed=$(($(grep -c '^not ok ' "$out") - skipped))
 [ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || failed=1      # ran nothing: no success
 echo "$passed $failed $skipped" >"$out.sum"
 if [ "$failed" -gt 0 ]; then
-    echo "FAILED $2 (status $status)"
+    echo "FAILED $program $* (status $status)"
     grep -A6 '^not ok ' "$out" | grep -v '^ok ' | head -n 40
     tail -n 40 "$out.err"
 else
-    echo "passed $2 ($passed)"
+    echo "passed $program $* ($passed)"
 fi
 END
 chmod +x "$log/one.sh"
@@ -56,6 +62,14 @@ list() {
         name=$(basename "$t" .c)
         echo "$san $san/${t%.c} $log tests/corpus/${name#fuzz_}"
     done
+    # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
+    for b in "$build" "$san"; do
+        [ ! -x "$b/emulated/check" ] || "$b/emulated/check" --list |
+            while read -r part rest; do
+                echo "$b $b/emulated/check $log --tap $part"
+            done
+    done
+    [ -z "$cuda" ] || echo "$build tests/cuda_build.sh $log $build"
 }
 list | xargs -P "$((jobs + 1))" -L 1 "$log/one.sh"
 
