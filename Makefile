@@ -57,9 +57,10 @@ $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
 $B/tests/test_bare: $(call obj,tests/gpu/bare/*.c)
+$B/tests/test_check: $B/tests/gpu/check.o
 $(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
 $B/tests/bench/engine: LIBS += -lopenblas
-$B/tests/bench/engine: $B/tests/kit_arch.o
+$B/tests/bench/engine: $B/tests/kit_arch.o $B/tests/kit_networks.o
 $B/tests/bench/conv_peers: LIBS += -lopenblas -ldnnl -fopenmp
 $B/tests/bench/conv_peers.o: override CFLAGS += -fopenmp
 # Without libFuzzer a target is a program that replays the files it is given.
@@ -91,7 +92,7 @@ $B/libseedpress-cuda.so: $(CU:%.cu=$B/cuda/%.o) kernels/cuda/backend.map
 # ---- The checks of the kernels: one program for the device that is there, one for the emulator ----
 # Neither needs a library: digests and JSON are those of tests/gpu/bare.
 BARE    := $(patsubst %,$B/bare/%.o,proto/digest kernels/safetensors tests/kit_golden)
-CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c base/npy.c base/file.c base/clock.c \
+CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_networks.c base/npy.c base/file.c base/clock.c \
                 proto/err.c proto/number.c proto/recipe.c) \
            $(filter-out %/jpeg.o %/picture.o %/safetensors.o,$(KERN)) \
            $(filter-out $B/tests/gpu/check.o,$(call obj,tests/gpu/*.c))

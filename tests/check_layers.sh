@@ -15,16 +15,17 @@ rules='
 proto    proto                       msgpack.h openssl/
 base     base,proto                  ini.h zmq.h
 kernels  kernels,base,proto          cjson/ jpeglib.h jerror.h jconfig.h
+kernels/cuda kernels,base,proto      cuda
 sql      sql,base,proto              libpq-fe.h
 worker   worker,kernels,sql,base,proto utlist.h
 broker   broker,sql,base,proto       uthash.h utlist.h
 client   client,kernels,sql,base,proto cjson/ png.h uthash.h utlist.h
 '
-foreign='msgpack openssl/ ini.h zmq cjson/ jpeglib jerror jconfig turbojpeg libpq png.h uthash utlist sodium'
+foreign='cuda cublas msgpack openssl/ ini.h zmq cjson/ jpeglib jerror jconfig turbojpeg libpq png.h uthash utlist sodium'
 
 echo "$rules" | while read -r folder ours theirs; do
     [ -n "$folder" ] || continue
-    for file in "$folder"/*.c "$folder"/*.h "$folder"/*.cu; do
+    for file in "$folder"/*.c "$folder"/*.h "$folder"/*.cu "$folder"/*.cuh; do
         [ -f "$file" ] || continue
         sed -n 's/^#include "\([^"]*\)".*/\1/p' "$file" | while read -r header; do
             case ",$ours," in

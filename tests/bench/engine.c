@@ -13,7 +13,7 @@
 #include "kernels/model.h"
 #include "kernels/plan.h"
 #include "kernels/simd.h"
-#include "tests/kit_arch.h"
+#include "tests/kit_networks.h"
 
 #include <cblas.h>
 #include <stdio.h>
@@ -31,126 +31,15 @@ static void die(const char *words)
     exit(1);
 }
 
-/* ---- Networks of random weights ---- */
-
-struct network_row {
-    const char *name;
-    enum model_arch family;
-    int resolution;         /* 0: the shipped model */
-    int base, max;          /* of channels, as the family counts them */
-    bool radial;            /* StyleGAN 3-r and not -t */
-};
-
-static const struct network_row NETWORKS[] = {
-    { "avatars64", MODEL_STYLEGAN2, 0, 0, 0, false },
-    { "stylegan2-256", MODEL_STYLEGAN2, 256, 16384, 512, false },
-    { "stylegan2-1024", MODEL_STYLEGAN2, 1024, 32768, 512, false },
-    { "stylegan1-256", MODEL_STYLEGAN1, 256, 8192, 512, false },
-    { "stylegan1-1024", MODEL_STYLEGAN1, 1024, 8192, 512, false },
-    { "stylegan3-t-1024", MODEL_STYLEGAN3, 1024, 32768, 512, false },
-    { "stylegan3-r-1024", MODEL_STYLEGAN3, 1024, 65536, 1024, true },
-};
-
-/* The rest of a network as the official tools build it. */
-static void describe(const struct network_row *row, struct kit_arch *out)
-{
-    int num_ws = 2 * arch_blocks(row->resolution);
-    struct stylegan1_arch a1 = { 512, 0, 512, row->resolution, num_ws, 8, 512, row->base,
-                                 row->max };
-    struct stylegan2_arch a2 = { 512, 0, 512, row->resolution, num_ws, 8, row->base, row->max, 0 };
-    struct stylegan3_arch a3 = {
-        .z_dim = 512,
-        .w_dim = 512,
-        .resolution = row->resolution,
-        .num_ws = 16,
-        .mapping_layers = 2,
-        .channel_base = row->base,
-        .channel_max = row->max,
-        .num_layers = 14,
-        .num_critical = 2,
-        .first_cutoff = 2,
-        .first_stopband = 4.2870938501451725,
-        .last_stopband_rel = 1.2311444133449163,
-        .margin_size = 10,
-        .output_scale = 0.25,
-        .conv_kernel = row->radial ? 1 : 3,
-        .use_radial_filters = row->radial,
-        .filter_size = 6,
-        .lrelu_upsampling = 2,
-        .conv_clamp = 256,
-    };
-
-    switch (row->family) {
-    case MODEL_STYLEGAN1: kit_arch_stylegan1(out, &a1); break;
-    case MODEL_STYLEGAN2: kit_arch_stylegan2(out, &a2); break;
-    case MODEL_STYLEGAN3: kit_arch_stylegan3(out, &a3); break;
-    }
-}
-
-static struct model *make_model(const struct network_row *row)
-{
-    static struct kit_arch arch;
-    struct model *model;
-    struct err e;
-    size_t len;
-
-    describe(row, &arch);
-    uint8_t *file = kit_arch_bytes(&arch, &(struct kit_weights){ .scale = 1, .seed = 1 }, &len);
-
-    if (model_parse(file, len, &model, &e))
-        die(e.msg);
-    free(file);
-    return model;
-}
-
-static struct model *open_model(const struct network_row *row)
+static struct model *open_model(const struct kit_network *row)
 {
     struct model *model;
     struct err e;
 
-    if (row->resolution)
-        return make_model(row);
-    if (model_open("deploy/models/avatars64.safetensors", &model, &e))
+    if (row->resolution ? kit_network_model(row, 0.0f, &model, &e)
+                        : model_open("deploy/models/avatars64.safetensors", &model, &e))
         die(e.msg);
     return model;
-}
-
-/* ---- Counting ---- */
-
-static double filter_operations(const struct filtered_lrelu *f)
-{
-    double in = f->in, out = f->out, wide = 2.0 * (out - 1) + FILTERED_LRELU_DOWN_TAPS;
-    double up = FILTERED_LRELU_TAPS * (wide * in + wide * wide);
-    double taps = FILTERED_LRELU_DOWN_TAPS;
-
-    return 2.0 * (up + (f->radial ? taps * taps * out * out : taps * (wide * out + out * out)));
-}
-
-/* Of one picture. */
-static double count_operations(const struct plan *plan)
-{
-    double sum = 0.0;
-
-    for (int i = 0; i < plan->layers; i++) {
-        const struct plan_layer *layer = &plan->layer[i];
-        const struct conv_shape *n = &layer->conv;
-        double pairs = 2.0 * n->in * n->out, in = n->size, side = in + 2 * n->pad + 1 - n->kernel;
-
-        switch (n->kind) {
-        case CONV_PLAIN:
-            sum += pairs * n->kernel * n->kernel * side * side;
-            break;
-        case CONV_UP_SCATTER:
-            sum += pairs * 9.0 * in * in;
-            break;
-        case CONV_UP_NEAREST:       /* by the definition of its size: stylegan1.c */
-            sum += pairs * (layer->size < 128 ? 36.0 : 16.0) * in * in;
-            break;
-        }
-        if (layer->finish == PLAN_FILTER)
-            sum += n->out * filter_operations(&layer->filter);
-    }
-    return sum;
 }
 
 /* ---- Timing ---- */
@@ -185,7 +74,7 @@ static long memory_kb(const char *key)
     return kb;
 }
 
-static void measure(const struct network_row *row, int rounds, int threads, float *const gemm[3])
+static void measure(const struct kit_network *row, int rounds, int threads, float *const gemm[3])
 {
     static struct plan plan;
     double ratio[ROUNDS_MAX], images[ROUNDS_MAX], rate[ROUNDS_MAX], operations;
@@ -203,7 +92,7 @@ static void measure(const struct network_row *row, int rounds, int threads, floa
                                                       .drop_values = true }, &engine, &e) ||
         backend_cpu.load(engine, model, batch, &net, &e))
         die(e.msg);
-    operations = count_operations(&plan);
+    operations = kit_network_operations(&plan);
     sample.cutoff = model_facts(model)->num_ws;
     sample.noise = model_facts(model)->noise_modes >> RECIPE_NOISE_CONST & 1 ? RECIPE_NOISE_CONST
                                                                              : RECIPE_NOISE_NONE;
@@ -257,10 +146,14 @@ int main(int argc, char **argv)
             gemm[i][j] = (float)(j % 7) - 3.0f;
     }
     printf("%d threads, %s, %d rounds\n", threads, simd_word(simd_level()), rounds);
-    for (size_t i = 0; i < sizeof NETWORKS / sizeof NETWORKS[0]; i++)
-        if (argc < 4 || strcmp(argv[3], "all") == 0 ||
-            strcmp(argv[3], NETWORKS[i].name) == 0)
-            measure(&NETWORKS[i], rounds, threads, gemm);
+    static const struct kit_network SHIPPED = { .name = "avatars64" };
+
+    for (int i = -1; i < KIT_NETWORK_COUNT; i++) {
+        const struct kit_network *row = i < 0 ? &SHIPPED : &KIT_NETWORKS[i];
+
+        if (argc < 4 || strcmp(argv[3], "all") == 0 || strcmp(argv[3], row->name) == 0)
+            measure(row, rounds, threads, gemm);
+    }
     for (int i = 0; i < 3; i++)
         free(gemm[i]);
     return 0;

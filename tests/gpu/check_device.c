@@ -22,10 +22,10 @@ int check_device(void)
 
         if (seedpress_backend.open(&options, &engine, &e)) {
             missed += check_no_error(1, e.msg, "an engine of %s opens",
-                                     precision_text((enum precision)p));
+                                     precision_word((enum precision)p));
             continue;
         }
-        missed += check_that(true, "%s: class %s", precision_text((enum precision)p),
+        missed += check_that(true, "%s: class %s", precision_word((enum precision)p),
                              seedpress_backend.numerics_class(engine));
         if (p == PRECISION_FP16)
             check_note("device 0 of %d: %s; %s", devices, seedpress_backend.device(engine),

@@ -220,7 +220,7 @@ static int judge(const struct row *row, enum precision precision, const struct w
                           w->levels <= t->levels && (!row->traced || w->trace <= t->trace),
                       "%-14s %s %2d cases  z %s  ws %.2g%s  image %.2g%s  %.1f dB%s  "
                       "levels %d%s  trace %s",
-                      row->file, precision_text(precision), w->cases, w->z_same ? "same" : "other!",
+                      row->file, precision_word(precision), w->cases, w->z_same ? "same" : "other!",
                       w->ws, w->ws <= t->ws ? "" : "!", w->image, w->image <= t->image ? "" : "!",
                       w->psnr, w->psnr >= t->psnr ? "" : "!", w->levels,
                       w->levels <= t->levels ? "" : "!", trace);
@@ -238,7 +238,7 @@ static int check_shipped(enum precision precision)
     struct err e = { 0 };
 
     if (rig_open(&r, rig_model("deploy/models/avatars64.safetensors", &e), precision, 1, &e))
-        return check_no_error(1, e.msg, "avatars64 %s", precision_text(precision));
+        return check_no_error(1, e.msg, "avatars64 %s", precision_word(precision));
     for (int i = 0; i < (check_scale() == CHECK_FULL ? 6 : 1); i++) {
         struct sample sample = { .seed = SEEDS[i / 2], .psi = i % 2 ? 0.7f : 1.0f,
                                  .cutoff = r.facts->num_ws, .class_index = -1,
@@ -246,7 +246,7 @@ static int check_shipped(enum precision precision)
 
         if (rig_render(&r, &sample, 1, &e)) {
             rig_close(&r);
-            return check_no_error(1, e.msg, "avatars64 %s", precision_text(precision));
+            return check_no_error(1, e.msg, "avatars64 %s", precision_word(precision));
         }
         worst.cases++;
         snprintf(file, sizeof file, "seed%u-psi%s.npy", SEEDS[i / 2], i % 2 ? "0.7" : "1.0");
@@ -275,7 +275,7 @@ int check_golden(void)
                 continue;
             if (look_at_row(&ROWS[i], (enum precision)precision, &worst, &e))
                 missed += check_no_error(1, e.msg, "%s %s", ROWS[i].file,
-                                         precision_text((enum precision)precision));
+                                         precision_word((enum precision)precision));
             else
                 missed += judge(&ROWS[i], (enum precision)precision, &worst);
         }

@@ -192,7 +192,7 @@ static int check_series(struct series *s)
     struct rig r;
     struct err e = { 0 };
     enum err_code rc = rig_open(&r, rig_model(s->name, &e), s->precision, s->count, &e);
-    const char *precision = precision_text(s->precision);
+    const char *precision = precision_word(s->precision);
     int missed = 0;
 
     if (rc)

@@ -51,7 +51,7 @@ static int check_model(const char *name, enum precision precision)
     enum err_code rc = rig_open(&r, rig_model(name, &e), precision, BATCH, &e);
 
     if (rc)
-        return check_no_error(1, e.msg, "%s %s", name, precision_text(precision));
+        return check_no_error(1, e.msg, "%s %s", name, precision_word(precision));
     rig_samples(samples, BATCH, r.facts);
     rc = rig_render(&r, samples, batch, &e);
     if (rc == ERR_OK)
@@ -59,7 +59,7 @@ static int check_model(const char *name, enum precision precision)
     if (rc == ERR_OK)
         rc = render_coefficients(&r, samples, &e);
     rig_close(&r);
-    return check_no_error(rc, e.msg, "%s %s, %d layers", name, precision_text(precision), layers);
+    return check_no_error(rc, e.msg, "%s %s, %d layers", name, precision_word(precision), layers);
 }
 
 int check_small(void)

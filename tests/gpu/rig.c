@@ -8,13 +8,6 @@
 
 enum { RANDOM_PIXELS = 32 };
 
-const char *precision_text(enum precision precision)
-{
-    static const char *const WORDS[PRECISION_COUNT] = { "auto", "fp16", "tf32", "fp32" };
-
-    return WORDS[precision];
-}
-
 static enum err_code take_memory(struct rig *self, struct err *e)
 {
     size_t n = (size_t)self->max_batch;

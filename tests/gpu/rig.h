@@ -23,8 +23,6 @@ struct rig {
     uint8_t *rgb;
 };
 
-const char *precision_text(enum precision precision);   /* "fp16" */
-
 /* Takes the model, on failure too; NULL: e says why there is none. A rig that could not be opened
  * needs no rig_close. */
 enum err_code rig_open(struct rig *self, struct model *model, enum precision precision,
