@@ -66,8 +66,11 @@ int check_small(void)
 {
     int missed = 0;
 
+    /* A sanitizer takes long over every kernel that it sees first: half precision whole, of the others
+     * two families. */
     for (int precision = PRECISION_FP16; precision < PRECISION_COUNT; precision++)
         for (int i = 0; i < MODEL_COUNT; i++)
-            missed += check_model(MODELS[i], (enum precision)precision);
+            if (precision == PRECISION_FP16 || check_scale() != CHECK_TINY || i == 1 || i == 2)
+                missed += check_model(MODELS[i], (enum precision)precision);
     return missed;
 }
