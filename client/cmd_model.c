@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "client/contact.h"
+#include "kernels/backend.h"
 #include "kernels/model.h"
 
 #include <cjson/cJSON.h>
@@ -94,6 +95,26 @@ static void print_harmless(const char *text)
         putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
 }
 
+/* What could render it here. */
+static void print_backends(void)
+{
+    static const char *const NAMES[] = { "cpu", "cuda" };
+    const char *between = "";
+
+    printf("%-14s", "backends");
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        const struct backend *backend;
+        const char *standing = "not installed";
+
+        if (!backend_find(NAMES[i], &backend, NULL))
+            standing = backend->standing;
+        printf("%s%s%s%s%s", between, NAMES[i], *standing ? " (" : "", standing,
+               *standing ? ")" : "");
+        between = ", ";
+    }
+    putchar('\n');
+}
+
 static void print_text(const struct model *model)
 {
     const struct model_facts *f = model_facts(model);
@@ -131,6 +152,7 @@ static void print_text(const struct model *model)
     printf("\n%-14s%s\n", "transform", f->has_transform ? "yes" : "none");
     printf("%-14s%zu, %" PRIu64 " parameters\n", "tensors", model_tensor_count(model),
            count_parameters(model));
+    print_backends();
 }
 
 /* 0: none. */

@@ -60,6 +60,8 @@ struct capture {
 struct backend {
     int abi;                        /* BACKEND_ABI */
     const char *name;               /* "cpu" */
+    /* What whoever trusts its pictures should know: "not yet run on a device"; "" when nothing. */
+    const char *standing;
 
     /* How many devices there are now; the CPU is one. 0: none, or no driver that works. May start
      * the driver, which then does not survive a fork: ask in a process that does not fork later. */

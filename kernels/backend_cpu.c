@@ -168,6 +168,7 @@ static enum err_code cpu_render(struct net *self, const struct sample *samples, 
 const struct backend backend_cpu = {
     .abi = BACKEND_ABI,
     .name = "cpu",
+    .standing = "",
     .device_count = cpu_device_count,
     .open = cpu_open,
     .close = cpu_close,

@@ -196,6 +196,7 @@ static void unpin(struct engine *self, void **memory)
 const struct backend seedpress_backend = {
     .abi = BACKEND_ABI,
     .name = "coefficients",
+    .standing = "",
     .device_count = device_count,
     .open = open_engine,
     .close = close_engine,

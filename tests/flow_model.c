@@ -84,7 +84,8 @@ static void inspect_tells_each_architecture(void **state)
                  "architecture  stylegan2", "conv_clamp    1.5", "classes       none");
     EXPECT_WORDS(SEEDPRESS("model", "inspect", SG3 ".safetensors"),
                  "architecture  stylegan3", "digest        " DIGEST3, "conv_clamp    256",
-                 "transform     yes", "tensors       58, 37251 parameters");
+                 "transform     yes", "tensors       58, 37251 parameters",
+                 "backends      cpu, cuda (not ");   /* yet run on a device, or installed */
 }
 
 static void inspect_tells_a_pkl_and_whose_it_may_be(void **state)

@@ -261,6 +261,7 @@ extern const struct backend seedpress_backend;
 const struct backend seedpress_backend = {
     .abi = BACKEND_ABI,
     .name = "cuda",
+    .standing = "not yet run on a device",
     .device_count = cuda_device_count,
     .open = cuda_open,
     .close = cuda_close,
