@@ -150,11 +150,9 @@ static __device__ __forceinline__ float multiply(const struct product *p, int o,
     for (int i = lane; i < p->in; i += WARP) {
         float w = weight[i];
 
-#pragma unroll
         for (int n = 0; n < BLAS_COLUMNS; n++)
             sum[n] = __fmaf_rn(w, x[(size_t)n * x_each + (size_t)i], sum[n]);
     }
-#pragma unroll
     for (int n = 0; n < BLAS_COLUMNS; n++) {
         float all = sum_of_lanes(sum[n]);
 
@@ -313,7 +311,7 @@ static __global__ void __launch_bounds__(STYLE_THREADS) styles(struct style_job 
         sum = __fmaf_rn(v, v, sum);
         largest = fmaxf(largest, fabsf(v));
     }
-    if (style->unit || style->modulate)       /* the same in the whole block */
+    if (style->unit || style->modulate)     /* the same in the whole block */
         gather_block(&sum, &largest);
     if (style->unit)
         unit = __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, (float)count)));
@@ -329,7 +327,7 @@ static __global__ void __launch_bounds__(STYLE_THREADS) styles(struct style_job 
         for (int colour = 0; colour < COLOURS; colour++) {
             size_t at = (size_t)colour * (size_t)style->in + (size_t)i;
 
-            rgb[at] = style->modulate ? __fmul_rn(style->rgb_weight[at], s[i]) : style->rgb_weight[at];
+            rgb[at] = __fmul_rn(style->rgb_weight[at], style->modulate ? s[i] : 1.0f);
         }
 }
 
@@ -343,14 +341,12 @@ static __device__ __forceinline__ float sum_energy(const struct style *style, in
     for (int i = lane; i < style->in; i += WARP) {
         float w = energy[i];
 
-#pragma unroll
         for (int n = 0; n < BLAS_COLUMNS; n++) {
             float v = s[(size_t)n * each + (size_t)i];
 
             sum[n] = __fmaf_rn(w, __fmul_rn(v, v), sum[n]);
         }
     }
-#pragma unroll
     for (int n = 0; n < BLAS_COLUMNS; n++) {
         float all = sum_of_lanes(sum[n]);
 
@@ -387,7 +383,7 @@ static __global__ void __launch_bounds__(WARP * WARPS) demodulate(struct style_j
     down = style->down ? style->down[o] : 1.0f;
     m = p.power[(size_t)span.layer * BLAS_COLUMNS + (size_t)lane];
     if (style->demodulate)
-        v = demodulation(style->out_gain, sum, __fmul_rn(scaled(down, -m), ROOT_EPSILON));
+        v = demodulation(style->out_gain, sum, scaled(__fdiv_rn(ROOT_EPSILON, down), -m));
     else
         v = fminf(__fmul_rn(style->out_gain, scaled(down, m)), FLT_MAX);
     p.coefficients[(size_t)lane * p.each + style->demod_at + (size_t)o] = v;
