@@ -8,8 +8,8 @@
  * before Hopper, and far more than eight columns need. */
 enum { WORKSPACE_BYTES = 4 << 20 };
 
-/* What cublas_api.h says, for compilers that have no such file: names, numbers and types are part of
- * the library's binary interface. */
+/* What cublas_api.h says, for compilers that have no such file: names, numbers and types are part
+ * of the library's binary interface. */
 typedef struct cublasContext *cublas_handle;
 enum { CUBLAS_DONE = 0, CUBLAS_AS_IT_IS = 0, CUBLAS_TRANSPOSED = 1, CUBLAS_PEDANTIC = 2 };
 
@@ -75,9 +75,10 @@ static enum err_code open_library(struct blas *self, struct err *e)
 {
     static const char *const NAMES[] = { "libcublas.so.13", "libcublas.so.12" };
 
-    self->call = (struct functions){ cublasCreate_v2,    cublasDestroy_v2,      cublasGetProperty,
-                                     cublasSetMathMode,  cublasSetStream_v2,
-                                     cublasSetWorkspace_v2, cublasSgemm_v2 };
+    self->call = (struct functions){
+        cublasCreate_v2,    cublasDestroy_v2,      cublasGetProperty, cublasSetMathMode,
+        cublasSetStream_v2, cublasSetWorkspace_v2, cublasSgemm_v2,
+    };
     if (self->call.create)
         return ERR_OK;
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {

@@ -2,9 +2,9 @@
  * columns, whatever is in use, pedantic float32, a handle and workspaces of its own; opened at run
  * time, so that nothing is needed where it is not installed.
  *
- * cuBLAS picks its kernel from the shapes alone: with these pinned, a column's bits depend on its own
- * vector, not on the others nor on its place (tests/gpu/check_blas.cu shows it on the device that is
- * there). Its promise of the same bits again holds for one release on one kind of device, with a
+ * cuBLAS picks its kernel by the shapes: with these pinned, a column's bits depend on its own
+ * vector, not on the others nor on its place (tests/gpu/check_blas.cu shows it on the device that
+ * is there). Its promise of the same bits again holds for one release on one kind of device, with a
  * workspace for each stream: so the release goes into the numerics class's notes, and a lane has a
  * workspace. */
 #ifndef KERNELS_CUDA_BLAS_CUH
@@ -38,7 +38,7 @@ struct blas_job {
     int out, in;
     const float *x;
     size_t x_each;
-    int lane;                   /* 0..BLAS_LANES-1: products of one lane never run beside each other */
+    int lane;                   /* 0..BLAS_LANES-1: products of one never run beside each other */
 };
 
 /* Queued on stream, not awaited; may be captured into a graph. ERR_DEVICE. */
