@@ -1,5 +1,5 @@
-/* cuBLAS in its pinned form: right, and a column's bits its own. The second is what batch invariance
- * rests on, and only a device can show it. */
+/* cuBLAS in its pinned form: right, and a column's bits its own. The second is what batch
+ * invariance rests on, and only a device can show it. */
 #include "kernels/cuda/blas.cuh"
 #include "kernels/cuda/room.cuh"
 extern "C" {
@@ -189,18 +189,21 @@ static int check_replay(struct bench *self, struct blas *blas, cudaStream_t stre
     float *replayed = (float *)malloc(bytes);
     int missed = 0;
     struct err e = {};
+    enum err_code rc;
 
     cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    missed += check_no_error(blas_product(blas, &job, stream, &e), e.msg, "a product is captured");
-    missed += check_no_error(cudaStreamEndCapture(stream, &graph), "refused", "the capture ends");
-    if (!missed)
-        missed += check_no_error(cudaGraphInstantiate(&exec, graph, 0), "refused", "a graph of it");
+    rc = blas_product(blas, &job, stream, &e);
+    if (cudaStreamEndCapture(stream, &graph) && !rc)
+        rc = err_set(&e, ERR_DEVICE, "the capture does not end");
+    if (!rc && cudaGraphInstantiate(&exec, graph, 0))
+        rc = err_set(&e, ERR_DEVICE, "no graph comes of it");
+    missed += check_no_error(rc, e.msg, "%d x %d: is captured", self->n.out, self->n.in);
     fill(self->x, self->x_count, 5);
     if (!missed && !multiply(self, blas, stream, &e)) {
         cudaMemset(self->d_y, 0xff, bytes);
         cudaDeviceSynchronize();
         cudaGraphLaunch(exec, stream);
-        missed += check_no_error(cudaStreamSynchronize(stream), "failed", "the graph runs");
+        cudaStreamSynchronize(stream);
         cudaMemcpy(replayed, self->d_y, bytes, cudaMemcpyDeviceToHost);
         missed += check_same(replayed, self->y, bytes, "%d x %d: a replay's bits are a call's",
                              self->n.out, self->n.in);
