@@ -195,8 +195,8 @@ static cudaError_t run(const struct fir_job *job, int samples, cudaStream_t stre
     dim3 grid((unsigned)(units + WARPS - 1) / WARPS, (unsigned)(samples * blocks));
 
     return launch(job->finish.trace ? fir_kernel<P, true> : fir_kernel<P, false>, grid,
-                  dim3(WARPS * WARP), P::LANES * sizeof(struct finish_channel), stream, *job, blocks,
-                  groups, strip);
+                  dim3(WARPS * WARP), P::LANES * sizeof(struct finish_channel), stream, *job,
+                  blocks, groups, strip);
 }
 
 cudaError_t fir_run(const struct fir_job *job, int samples, cudaStream_t stream)

@@ -1,11 +1,11 @@
 /* Three kernels. Moments: a block of threads has a strip of one block of channels in its registers,
- * so that memory is read once and the squares are of what lies about the strip's own mean; the
- * tree of both sums: a thread's pixels ascending, a warp's lanes by halves, the warps ascending.
- * Combine: a warp has a channel, a lane every 32nd strip; lanes by halves. Apply: a thread a pixel's
- * block. What a strip or a channel lacks counts nothing, so no tree depends on more than the pixels.
+ * so that memory is read once and the squares are of what lies about the strip's own mean; the tree
+ * of both sums is a thread's pixels ascending, a warp's lanes by halves, the warps ascending.
+ * Combine: a warp has a channel, a lane every 32nd strip; lanes by halves. Apply: a thread has a
+ * pixel's block. What a strip lacks counts nothing: no tree depends on more than the pixels.
  *
- * For 2 bytes a channel 4 read (half of them again, from the second-level cache where the tensor is
- * small) and 2 written a value. */
+ * Each value is read twice, the second time from the second-level cache where the tensor is small,
+ * and written once. */
 #include "kernels/cuda/normalize.cuh"
 
 #include <string.h>
@@ -57,7 +57,7 @@ static __device__ __forceinline__ void sum_block(float v[lanes], float *shared)
 }
 
 template <class P>
-static __global__ void __launch_bounds__(THREADS) moments_kernel(const struct normalize_job job)
+static __global__ void __launch_bounds__(THREADS, 2) moments_kernel(const struct normalize_job job)
 {
     DYNAMIC_SHARED(float, shared);              /* [WARPS][LANES] */
     int strip = (int)blockIdx.x, count = strip_pixels(job.pixels, strip);
@@ -68,7 +68,6 @@ static __global__ void __launch_bounds__(THREADS) moments_kernel(const struct no
 
     for (int c = 0; c < P::LANES; c++)
         mean[c] = squares[c] = 0.0f;
-#pragma unroll
     for (int k = 0; k < EACH; k++) {
         uint4 packed = make_uint4(0, 0, 0, 0);
 
@@ -76,14 +75,12 @@ static __global__ void __launch_bounds__(THREADS) moments_kernel(const struct no
             packed = x[(int)threadIdx.x + k * THREADS];
         memcpy(&kept[k], &packed, sizeof packed);
     }
-#pragma unroll
     for (int k = 0; k < EACH; k++)
         for (int c = 0; c < P::LANES; c++)
             mean[c] = __fadd_rn(mean[c], P::wide(kept[k].lane[c]));
     sum_block<P::LANES>(mean, shared);
     for (int c = 0; c < P::LANES; c++)
         mean[c] = __fdiv_rn(mean[c], divisor);
-#pragma unroll
     for (int k = 0; k < EACH; k++)
         for (int c = 0; c < P::LANES; c++) {
             float off = __fadd_rn(P::wide(kept[k].lane[c]), -mean[c]);

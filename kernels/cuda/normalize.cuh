@@ -1,15 +1,15 @@
 /* normalize -- StyleGAN 1's instance norm and style on the device, in place:
  *     x[c] = (x[c] - mean) / sqrt(var + 1e-8) * (style[c] + 1) + style[channels + c]
  * in float32, rounded once. Mean and variance over the plane, combined from strips of
- * NORMALIZE_STRIP pixels: the same tree whatever the batch. A strip's squares are of what lies about
- * its own mean, and x - mean is taken before it is scaled, so that a mean far from 0 costs no digits.
+ * NORMALIZE_STRIP pixels: the same tree whatever the batch. A strip's squares are of what lies
+ * about its own mean, and x - mean is taken before it is scaled: a mean far from 0 costs no digits.
  * kernels/normalize.h has the formula's source. */
 #ifndef KERNELS_CUDA_NORMALIZE_CUH
 #define KERNELS_CUDA_NORMALIZE_CUH
 
 #include "kernels/cuda/finish.cuh"
 
-enum { NORMALIZE_STRIP = 4096 };
+enum { NORMALIZE_STRIP = 2048 };
 
 struct normalize_job {
     enum precision precision;

@@ -10,7 +10,7 @@ static __global__ void __launch_bounds__(THREADS)
     torgb_kernel(const struct torgb_job job, int blocks)
 {
     const int each = RGB_GROUP / P::LANES;
-    DYNAMIC_SHARED(float, weight);              /* [COLOURS][RGB_GROUP], zeros behind the channels */
+    DYNAMIC_SHARED(float, weight);              /* [COLOURS][RGB_GROUP], padded with zeros */
     int group = (int)blockIdx.y, sample = (int)blockIdx.z;
     size_t pixel = (size_t)blockIdx.x * THREADS + threadIdx.x;
     float sum[COLOURS] = { 0.0f, 0.0f, 0.0f };
