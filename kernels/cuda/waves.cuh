@@ -1,6 +1,6 @@
 /* waves -- StyleGAN 3's input on the device: kernels/fourier.h's waves, turned and shifted by each
- * sample's style and transform, as a tensor. Float32; its sine is the polynomial of kernels/sine.h, and
- * in fp32 the bits are fourier_waves_cpu's and fourier_plane_cpu's. */
+ * sample's style and transform, as a tensor. Float32; its sine is the polynomial of kernels/sine.h,
+ * and in fp32 the bits are fourier_waves_cpu's and fourier_plane_cpu's. */
 #ifndef KERNELS_CUDA_WAVES_CUH
 #define KERNELS_CUDA_WAVES_CUH
 

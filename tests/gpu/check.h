@@ -61,10 +61,10 @@ int check_device(void);             /* which device; none: the run ends */
 int check_probe(void);              /* one mma, wgmma, TMA box ... against the host's emulation */
 int check_conv(void);
 int check_fir(void);
-int check_epilogue(void);
-int check_torgb(void);
+int check_gather(void);
 int check_normalize(void);
-int check_fourier(void);
+int check_rgb(void);
+int check_waves(void);
 int check_mapping(void);
 int check_fc(void);
 int check_blas(void);

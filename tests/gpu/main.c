@@ -5,10 +5,10 @@
 #pragma weak check_probe
 #pragma weak check_conv
 #pragma weak check_fir
-#pragma weak check_epilogue
-#pragma weak check_torgb
+#pragma weak check_gather
 #pragma weak check_normalize
-#pragma weak check_fourier
+#pragma weak check_rgb
+#pragma weak check_waves
 #pragma weak check_mapping
 #pragma weak check_fc
 #pragma weak check_blas
@@ -24,11 +24,11 @@ static const struct check_part PARTS[] = {
     { "device", "what is checked", check_device, 20 },
     { "probe", "single instructions against their host versions", check_probe, 10 },
     { "conv", "convolutions against the reference", check_conv, 15 },
-    { "fir", "up-convolution's filter and doubling", check_fir, 8 },
-    { "epilogue", "noise, bias, activation, clamp", check_epilogue, 8 },
-    { "torgb", "the picture's part of a layer", check_torgb, 8 },
+    { "fir", "up-convolution's filter, and how a layer ends", check_fir, 8 },
+    { "gather", "sums of parts, and how a layer ends", check_gather, 8 },
     { "normalize", "instance norm", check_normalize, 8 },
-    { "fourier", "StyleGAN 3's input", check_fourier, 8 },
+    { "rgb", "a layer's part of the picture, and the doubled one before", check_rgb, 8 },
+    { "waves", "StyleGAN 3's input", check_waves, 8 },
     { "mapping", "z to w", check_mapping, 8 },
     { "fc", "fully connected layers", check_fc, 8 },
     { "blas", "the same by cuBLAS", check_blas, 10 },

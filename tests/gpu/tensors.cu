@@ -13,13 +13,6 @@ extern "C" {
 #include <stdlib.h>
 #include <string.h>
 
-const char *precision_word(enum precision precision)
-{
-    static const char *const WORDS[] = { "fp16", "tf32", "fp32" };
-
-    return WORDS[precision];
-}
-
 float precision_rounded(enum precision precision, float v)
 {
     return precision == PRECISION_FP16   ? __half2float(__float2half_rn(v))

@@ -12,8 +12,6 @@
 
 typedef std::vector<float> floats;
 
-/* "fp16" */
-const char *precision_word(enum precision precision);
 /* What the precision keeps of v. */
 float precision_rounded(enum precision precision, float v);
 
