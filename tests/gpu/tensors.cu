@@ -9,6 +9,7 @@ extern "C" {
 #include <cuda_emulator.h>
 #endif
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +191,10 @@ struct ending ending_create(const std::vector<int> &id, int channels, size_t pix
         floats mine = random_floats(self.each, 2000 + (uint32_t)id[n]);
         floats own = random_floats(pixels + 5, 3000 + (uint32_t)id[n]);
 
+        for (size_t i = 0; i < self.each; i++)      /* between the parts */
+            if (i < self.demod_at || (i >= self.demod_at + c && i < self.next_at) ||
+                (i >= self.next_at + c && i < self.rgb_at) || i >= self.rgb_at + 3 * c)
+                mine[i] = NAN;
         self.coefficients.insert(self.coefficients.end(), mine.begin(), mine.end());
         self.own_noise.insert(self.own_noise.end(), own.begin(), own.end());
         self.noise_kind.push_back(id[n] % 3);       /* NOISE_NONE, _CONST, _OWN */
