@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -200,10 +201,26 @@ static void every_device_has_a_worker_that_is_started_again_when_it_dies(void **
     assert_non_null(strstr(line, "code=137 again_ms=1000"));
     program_wait_for(worker, " fleet_worker_started device=1 ", line, sizeof line);
     assert_true(pid_in(line) != second);
+    second = pid_in(line);
     program_wait_for(worker, " broker_joined ", NULL, 0);
     ask(5000, 12);
+    assert_int_equal(kill(second, SIGKILL), 0);
+    program_wait_for(worker, " fleet_worker_lost device=1 ", line, sizeof line);
+    assert_non_null(strstr(line, "code=137 again_ms=2000"));
     program_signal(worker, SIGTERM);
     assert_int_equal(program_wait(worker), 0);
+}
+
+/* Nobody looks after them any more: they hand back what they have and go, as after SIGTERM. */
+static void workers_go_when_the_first_process_is_killed(void **state)
+{
+    (void)state;
+    stack_start_worker(&stack, 0, WORDS(BACKEND, "--device", "all"));
+    program_wait_for(&stack.worker[0], " broker_joined ", NULL, 0);
+    stack.broker.seen = lseek(stack.broker.log_fd, 0, SEEK_END);
+    program_kill(&stack.worker[0]);
+    program_wait_for(&stack.broker, "reason=\"it left\"", NULL, 0);
+    program_wait_for(&stack.broker, "reason=\"it left\"", NULL, 0);
 }
 
 /* A device whose worker was told to go stays away; the others serve on. */
@@ -349,6 +366,7 @@ int main(void)
         cmocka_unit_test(stored_files_are_those_of_the_cpus_pixels),
         cmocka_unit_test(another_device_is_used_when_it_is_named),
         cmocka_unit_test(every_device_has_a_worker_that_is_started_again_when_it_dies),
+        cmocka_unit_test(workers_go_when_the_first_process_is_killed),
         cmocka_unit_test(a_worker_that_was_told_to_go_is_not_started_again),
         cmocka_unit_test(settings_that_no_device_can_meet_end_the_program),
         cmocka_unit_test(the_command_makes_the_same_files_on_either_backend),
