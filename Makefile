@@ -36,7 +36,9 @@ BENCHES := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 
 # The backend for NVIDIA GPUs: machine code for these, and PTX from which a driver makes code for
 # later ones. NVCC= leaves it out.
-NVCC    ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+ifeq ($(origin NVCC),undefined)
+NVCC    := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+endif
 TARGETS := -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_86,code=sm_86 \
            -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a
 ALLCU   := -std=c++17 -I.

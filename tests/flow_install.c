@@ -118,6 +118,18 @@ static void every_name_of_the_header_is_in_the_library(void **state)
     expect(&ran, "");
 }
 
+/* Where there was nvcc, the CUDA backend is where programs look for it, and shows its table alone. */
+static void installed_backend_shows_only_its_table(void **state)
+{
+    struct ran ran = shell("so=lib/seedpress/libseedpress-cuda.so; "
+                           "if [ -f '%s/libseedpress-cuda.so' ]; then cd $D/opt/sp; "
+                           "nm -D --defined-only $so | sed 's/.* //'; else cd $D/opt/sp; "
+                           "[ ! -e $so ] && echo seedpress_backend; fi", build_folder());
+
+    (void)state;
+    expect(&ran, "seedpress_backend\n");
+}
+
 static void c_program_builds_with_pkg_config_and_runs(void **state)
 {
     struct ran ran = shell("cd %s; ${CC:-cc} -std=c11 -Wall -Wextra -Werror -pedantic $SAN -o c "
@@ -172,8 +184,10 @@ static int set_up(void **state)
     (void)state;
     temp = temp_create();
     write_source("program.c", PROGRAM);
-    /* MAKEFLAGS: of the make that runs the tests, and not for this one */
-    ran = shell("unset MAKEFLAGS MFLAGS; make -s B='%s' DESTDIR=$D PREFIX=/opt/sp install",
+    /* MAKEFLAGS: of the make that runs the tests, and not for this one. NVCC=: what was built
+     * without a CUDA backend is installed without one. */
+    ran = shell("unset MAKEFLAGS MFLAGS; N=NVCC=; [ ! -f '%s/libseedpress-cuda.so' ] || N=; "
+                "make -s $N B='%s' DESTDIR=$D PREFIX=/opt/sp install", build_folder(),
                 build_folder());
     expect(&ran, NULL);
     ran = shell("nm -D $D/opt/sp/lib/libseedpress.so.1 | grep -q __asan_init");
@@ -194,6 +208,7 @@ int main(void)
     static const struct CMUnitTest TESTS[] = {
         cmocka_unit_test(shared_library_exports_only_its_own_names),
         cmocka_unit_test(every_name_of_the_header_is_in_the_library),
+        cmocka_unit_test(installed_backend_shows_only_its_table),
         cmocka_unit_test(c_program_builds_with_pkg_config_and_runs),
         cmocka_unit_test(cxx_program_builds_with_pkg_config_and_runs),
         cmocka_unit_test(static_library_links_with_what_pkg_config_names),

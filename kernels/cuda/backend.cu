@@ -117,9 +117,11 @@ static enum err_code cuda_open(const struct backend_options *options, struct eng
         options->precision == PRECISION_AUTO ? PRECISION_FP16 : options->precision;
     self->drop_values = options->drop_values;
     cudaSetDevice(self->device);
-    if (!getenv("SEEDPRESS_CUDA_NO_BLAS") && blas_create(&self->blas, NULL))
-        self->blas = NULL;
-    rc = read_device(self, e);
+    rc = getenv("SEEDPRESS_CUDA_NO_BLAS") ? ERR_OK : blas_create(&self->blas, e);
+    if (rc == ERR_UNSUPPORTED)      /* not installed: a class of its own */
+        rc = ERR_OK;
+    if (!rc)
+        rc = read_device(self, e);
     if (rc) {
         cuda_close(&self);
         return rc;

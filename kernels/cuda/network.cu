@@ -26,8 +26,8 @@ enum {
     SLOTS = 2,                  /* micro-batches under way: one runs, the next is prepared */
     COLOURS = 3,
     UNBROKEN = 0x7f7f7f7f,      /* of broken[], by memset: above every layer */
-    /* What broken[] says of the mapping network and of the finished picture. */
-    BROKEN_MAPPING = PLAN_LAYERS_MAX, BROKEN_PICTURE,
+    /* What broken[] says of the mapping network, before all layers, and of the finished picture. */
+    BROKEN_MAPPING = -1, BROKEN_PICTURE = PLAN_LAYERS_MAX,
 };
 
 /* An offset that there is not. */

@@ -66,7 +66,6 @@ int check_normalize(void);
 int check_rgb(void);
 int check_waves(void);
 int check_mapping(void);
-int check_fc(void);
 int check_blas(void);
 int check_filtered_lrelu(void);
 int check_quantize(void);
@@ -77,7 +76,7 @@ int check_invariance(void);
 int check_small(void);              /* what compute-sanitizer looks at: whole renders, 16..32 px */
 int check_bench(void);
 
-enum { CHECK_EMULATED_LIMIT_S = 240 };
+enum { CHECK_EMULATED_LIMIT_S = 540 };
 
 struct check_part {
     const char *name;

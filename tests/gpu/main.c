@@ -10,7 +10,6 @@
 #pragma weak check_rgb
 #pragma weak check_waves
 #pragma weak check_mapping
-#pragma weak check_fc
 #pragma weak check_blas
 #pragma weak check_filtered_lrelu
 #pragma weak check_quantize
@@ -30,7 +29,6 @@ static const struct check_part PARTS[] = {
     { "rgb", "a layer's part of the picture, and the doubled one before", check_rgb, 8 },
     { "waves", "StyleGAN 3's input", check_waves, 8 },
     { "mapping", "z to w", check_mapping, 8 },
-    { "fc", "fully connected layers", check_fc, 8 },
     { "blas", "the same by cuBLAS", check_blas, 10 },
     { "filtered_lrelu", "StyleGAN 3's activation", check_filtered_lrelu, 15 },
     { "quantize", "floats to bytes", check_quantize, 8 },
