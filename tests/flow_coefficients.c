@@ -201,12 +201,12 @@ static void every_device_has_a_worker_that_is_started_again_when_it_dies(void **
     assert_non_null(strstr(line, "code=137 again_ms=1000"));
     program_wait_for(worker, " fleet_worker_started device=1 ", line, sizeof line);
     assert_true(pid_in(line) != second);
-    second = pid_in(line);
-    program_wait_for(worker, " broker_joined ", NULL, 0);
-    ask(5000, 12);
-    assert_int_equal(kill(second, SIGKILL), 0);
+    assert_int_equal(kill(pid_in(line), SIGKILL), 0);       /* before it has served for long */
     program_wait_for(worker, " fleet_worker_lost device=1 ", line, sizeof line);
     assert_non_null(strstr(line, "code=137 again_ms=2000"));
+    program_wait_for(worker, " fleet_worker_started device=1 ", NULL, 0);
+    program_wait_for(worker, " broker_joined ", NULL, 0);
+    ask(5000, 12);
     program_signal(worker, SIGTERM);
     assert_int_equal(program_wait(worker), 0);
 }

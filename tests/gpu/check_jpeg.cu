@@ -21,7 +21,9 @@ struct rig {
 
 static bool open_rig(struct rig *r, int width, int height)
 {
-    *r = (struct rig){ width, height };
+    memset(r, 0, sizeof *r);
+    r->width = width;
+    r->height = height;
     r->rgb_bytes = (size_t)width * height * 3;
     r->coefficients_bytes = jpeg_coefficients_layout(width, height).count * sizeof(int16_t);
     r->rgb = (uint8_t *)malloc(SAMPLES * r->rgb_bytes);

@@ -25,7 +25,9 @@ struct rig {
 
 static bool open_rig(struct rig *r, int width, int height)
 {
-    *r = (struct rig){ width, height };
+    memset(r, 0, sizeof *r);
+    r->width = width;
+    r->height = height;
     r->pixels = (size_t)width * height;
     r->values = 3 * r->pixels;
     r->x = (float *)malloc(SAMPLES * r->values * sizeof *r->x);
