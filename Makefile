@@ -101,7 +101,8 @@ CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_netw
 # tests/gpu/run.sh asks for those of the GPU that is there.
 GPU_TARGETS ?= $(TARGETS)
 CHECKCU := $(CU) $(wildcard tests/gpu/*.cu)
-EMULATE := $(ALLCU) -O2 -g -march=native -Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off -fPIC -pthread \
+EMULATE := $(ALLCU) -O2 -g -march=native -Wall -Wextra -Wno-unknown-pragmas \
+            -Wno-missing-field-initializers -ffp-contract=off -fPIC -pthread \
            -D_GNU_SOURCE -Itests/cuda_emulator
 
 $B/bare/%.o: %.c

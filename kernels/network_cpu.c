@@ -141,34 +141,6 @@ static enum err_code keep(struct network *self, const float **tensor, size_t cou
     return ERR_OK;
 }
 
-static float weight_at(const struct plan_layer *plan, int o, int i, int a, int b)
-{
-    const struct conv_weights *w = &plan->weights;
-
-    return w->data[o * w->out + i * w->in + a * w->row + b * w->column];
-}
-
-/* What each output's weights are multiplied by, once. */
-static void fill_gains(float *gain, const struct plan_layer *plan)
-{
-    const struct conv_shape *n = &plan->conv;
-
-    for (int o = 0; o < n->out; o++) {
-        double sum = 0.0;
-
-        gain[o] = plan->weight_gain;
-        if (!plan->unit_weights)
-            continue;
-        for (int i = 0; i < n->in; i++)
-            for (int t = 0; t < n->kernel * n->kernel; t++) {
-                double w = (double)weight_at(plan, o, i, t / n->kernel, t % n->kernel);
-
-                sum += w * w;
-            }
-        gain[o] *= (float)(1.0 / sqrt(sum / ((double)n->in * n->kernel * n->kernel)));
-    }
-}
-
 /* energy: the squares of a kernel's weights summed once, so that a sample's demodulation is a
  * product of vector and matrix. */
 static enum err_code prepare_energy(struct layer *layer, const float *gain, struct err *e)
@@ -183,7 +155,7 @@ static enum err_code prepare_energy(struct layer *layer, const float *gain, stru
     for (int o = 0; o < out; o++)
         for (int i = 0; i < in; i++)
             for (int t = 0; t < k * k; t++) {
-                float w = weight_at(plan, o, i, t / k, t % k) * gain[o];
+                float w = plan_weight(plan, o, i, t / k, t % k) * gain[o];
 
                 squares[(size_t)o * (size_t)in + (size_t)i] += w * w;
             }
@@ -204,12 +176,12 @@ static enum err_code prepare_weights(struct layer *layer, struct err *e)
 
     if (rc)
         return rc;
-    fill_gains(gain, plan);
+    plan_gains(plan, gain);
     weights.scale = gain;
     if (plan->finish == PLAN_PICTURE) {
         rc = floats_create(out, in, 1, &layer->rgb_weight, e);
         for (size_t i = 0; !rc && i < out * in; i++)
-            layer->rgb_weight[i] = weight_at(plan, (int)(i / in), (int)(i % in), 0, 0) *
+            layer->rgb_weight[i] = plan_weight(plan, (int)(i / in), (int)(i % in), 0, 0) *
                                    gain[i / in] * plan->out_gain;
     } else {
         rc = conv_init(&layer->conv, &plan->conv, &weights, e);

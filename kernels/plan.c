@@ -41,6 +41,26 @@ enum err_code plan_create(const struct model *model, struct plan *out, struct er
                    model_arch_word(model));
 }
 
+void plan_gains(const struct plan_layer *layer, float *gain)
+{
+    const struct conv_shape *n = &layer->conv;
+
+    for (int o = 0; o < n->out; o++) {
+        double sum = 0.0;
+
+        gain[o] = layer->weight_gain;
+        if (!layer->unit_weights)
+            continue;
+        for (int i = 0; i < n->in; i++)
+            for (int t = 0; t < n->kernel * n->kernel; t++) {
+                double w = (double)plan_weight(layer, o, i, t / n->kernel, t % n->kernel);
+
+                sum += w * w;
+            }
+        gain[o] *= (float)(1.0 / sqrt(sum / ((double)n->in * n->kernel * n->kernel)));
+    }
+}
+
 void plan_mapping_pytorch(struct plan_mapping *out, const struct model *model, int layers)
 {
     const struct model_facts *facts = model_facts(model);

@@ -105,6 +105,17 @@ enum err_code stylegan3_describe(const struct model *model, struct plan *out, st
 const float *plan_tensor(const struct model *model, const char *name, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* W[o,i,a,b] of a layer's convolution, as the model has it. */
+static inline float plan_weight(const struct plan_layer *layer, int o, int i, int a, int b)
+{
+    const struct conv_weights *w = &layer->weights;
+
+    return w->data[o * w->out + i * w->in + a * w->row + b * w->column];
+}
+
+/* What each output's weights are multiplied by, once: gain [conv.out]. */
+void plan_gains(const struct plan_layer *layer, float *gain);
+
 /* What StyleGAN 2 and 3 have in common: the mapping network, and the style of synthesis.<layer>, of
  * out numbers, times gain. */
 void plan_mapping_pytorch(struct plan_mapping *out, const struct model *model, int layers);

@@ -55,12 +55,17 @@ struct layer {
     size_t noise_at;            /* in a sample's own noise planes */
 };
 
-/* A micro-batch under way. */
+/* A micro-batch under way. Its results lie in memory of its own, on the device too, so that they can
+ * be copied while the next one runs. */
 struct slot {
     uint8_t *inputs;            /* page-locked; struct inputs */
     int *broken;                /* page-locked [NETWORK_MICRO] */
     uint8_t *rgb;               /* page-locked [NETWORK_MICRO, H, W, 3] */
-    cudaEvent_t done;
+    int *device_broken;
+    uint8_t *device_rgb;
+    int16_t *device_jpeg;
+    cudaGraphExec_t graph[NETWORK_MICRO + 1][2];    /* by samples, for pixels or JPEG; or NULL */
+    cudaEvent_t rendered, done;
     int first, count;           /* of the batch's samples; count 0: nothing */
 };
 
@@ -78,8 +83,7 @@ struct network_cuda {
     struct room *room;
     struct mapping_cuda *mapping;
     struct blas *blas;
-    cudaStream_t stream;
-    cudaGraphExec_t graph[NETWORK_MICRO + 1][2];    /* by samples and by JPEG or pixels; or NULL */
+    cudaStream_t stream, copies;
 
     int micro;                  /* samples of a micro-batch */
     struct inputs at;
@@ -88,14 +92,12 @@ struct network_cuda {
     struct fourier_wave *wave;
     void *x[2];                 /* activations; layers take turns */
     size_t x_bytes[2];          /* of one sample */
-    int *broken;
-    uint8_t *rgb;
-    int16_t *jpeg;
     struct jpeg_coefficients_layout layout;
     struct slot slot[SLOTS];
     float *drawn;               /* on the host: a sample's own noise planes */
 
     /* What is being enqueued. */
+    struct slot *at_work;
     int samples;
     float *trace;               /* a layer's values for whoever looks; NULL: nobody */
     int turn;                   /* x[] that holds the last layer's output */
@@ -156,29 +158,6 @@ static void put(struct network_cuda *self, const float **tensor, size_t count)
         *tensor = (const float *)room_put(self->room, *tensor, count * sizeof **tensor);
 }
 
-/* What each output's weights are multiplied by, once. */
-static void fill_gains(float *gain, const struct plan_layer *plan)
-{
-    const struct conv_shape *n = &plan->conv;
-    const struct conv_weights *w = &plan->weights;
-
-    for (int o = 0; o < n->out; o++) {
-        double sum = 0.0;
-
-        gain[o] = plan->weight_gain;
-        if (!plan->unit_weights)
-            continue;
-        for (int i = 0; i < n->in; i++)
-            for (int t = 0; t < n->kernel * n->kernel; t++) {
-                double v = (double)w->data[o * w->out + i * w->in + t / n->kernel * w->row +
-                                           t % n->kernel * w->column];
-
-                sum += v * v;
-            }
-        gain[o] *= (float)(1.0 / sqrt(sum / ((double)n->in * n->kernel * n->kernel)));
-    }
-}
-
 /* The convolution's weights, and what the coefficients need of them. */
 static enum err_code prepare_conv(struct network_cuda *self, struct layer *layer,
                                   const struct plan_layer *plan, struct err *e)
@@ -191,7 +170,7 @@ static enum err_code prepare_conv(struct network_cuda *self, struct layer *layer
 
     if (!gain)
         return err_set(e, ERR_NOMEM, "no memory for layer %s", plan->name);
-    fill_gains(gain, plan);
+    plan_gains(plan, gain);
     weights.scale = gain;
     rc = conv_cuda_init(&layer->conv, &plan->conv, &weights, self->precision, self->room, down,
                         plan->demodulate ? energy : NULL, e);
@@ -353,7 +332,6 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
     place_inputs(&self->at, self->z_dim);
     self->layout = jpeg_coefficients_layout(self->resolution, self->resolution);
     self->inputs = (uint8_t *)room_take(self->room, self->at.bytes);
-    self->broken = (int *)room_take(self->room, columns * sizeof *self->broken);
     self->ws = (float *)room_take(self->room, columns * (size_t)self->num_ws *
                                                   (size_t)self->w_dim * sizeof(float));
     self->coefficients = (float *)room_take(
@@ -369,17 +347,20 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
         self->image[i] = take_floats(self, m.image[i]);
         self->x[i] = room_take(self->room, (size_t)self->micro * self->x_bytes[i]);
     }
-    self->rgb = (uint8_t *)room_take(self->room, rgb_bytes);
-    self->jpeg = (int16_t *)room_take(
-        self->room, (size_t)self->micro * self->layout.count * sizeof *self->jpeg);
     for (int i = 0; i < SLOTS && rc == cudaSuccess; i++) {
         struct slot *slot = &self->slot[i];
 
+        slot->device_broken = (int *)room_take(self->room, columns * sizeof *slot->device_broken);
+        slot->device_rgb = (uint8_t *)room_take(self->room, rgb_bytes);
+        slot->device_jpeg = (int16_t *)room_take(
+            self->room, (size_t)self->micro * self->layout.count * sizeof *slot->device_jpeg);
         rc = cudaMallocHost((void **)&slot->inputs, self->at.bytes);
         if (rc == cudaSuccess)
             rc = cudaMallocHost((void **)&slot->broken, columns * sizeof *slot->broken);
         if (rc == cudaSuccess)
             rc = cudaMallocHost((void **)&slot->rgb, rgb_bytes);
+        if (rc == cudaSuccess)
+            rc = cudaEventCreateWithFlags(&slot->rendered, cudaEventDisableTiming);
         if (rc == cudaSuccess)
             rc = cudaEventCreateWithFlags(&slot->done, cudaEventDisableTiming);
         if (rc == cudaSuccess)
@@ -417,6 +398,8 @@ enum err_code network_cuda_create(const struct plan *plan, const struct network_
         memcpy(self->transform, plan->transform, sizeof self->transform);
     rc = said(cudaStreamCreateWithFlags(&self->stream, cudaStreamNonBlocking), "start", e);
     if (!rc)
+        rc = said(cudaStreamCreateWithFlags(&self->copies, cudaStreamNonBlocking), "start", e);
+    if (!rc)
         rc = room_create(&self->room, e);
     if (!rc)
         rc = mapping_cuda_create(plan, self->room, &self->mapping, e);
@@ -440,6 +423,21 @@ enum err_code network_cuda_create(const struct plan *plan, const struct network_
     return ERR_OK;
 }
 
+static void release_slot(struct slot *slot)
+{
+    for (int n = 0; n <= NETWORK_MICRO; n++)
+        for (int kind = 0; kind < 2; kind++)
+            if (slot->graph[n][kind])
+                cudaGraphExecDestroy(slot->graph[n][kind]);
+    cudaFreeHost(slot->inputs);
+    cudaFreeHost(slot->broken);
+    cudaFreeHost(slot->rgb);
+    if (slot->rendered)
+        cudaEventDestroy(slot->rendered);
+    if (slot->done)
+        cudaEventDestroy(slot->done);
+}
+
 void network_cuda_destroy(struct network_cuda **self)
 {
     struct network_cuda *s = *self;
@@ -448,19 +446,14 @@ void network_cuda_destroy(struct network_cuda **self)
         return;
     if (s->stream)
         cudaStreamSynchronize(s->stream);
-    for (int n = 0; n <= NETWORK_MICRO; n++)
-        for (int kind = 0; kind < 2; kind++)
-            if (s->graph[n][kind])
-                cudaGraphExecDestroy(s->graph[n][kind]);
-    for (int i = 0; i < SLOTS; i++) {
-        cudaFreeHost(s->slot[i].inputs);
-        cudaFreeHost(s->slot[i].broken);
-        cudaFreeHost(s->slot[i].rgb);
-        if (s->slot[i].done)
-            cudaEventDestroy(s->slot[i].done);
-    }
+    if (s->copies)
+        cudaStreamSynchronize(s->copies);
+    for (int i = 0; i < SLOTS; i++)
+        release_slot(&s->slot[i]);
     mapping_cuda_destroy(&s->mapping);
     room_destroy(&s->room);
+    if (s->copies)
+        cudaStreamDestroy(s->copies);
     if (s->stream)
         cudaStreamDestroy(s->stream);
     free(s->drawn);
@@ -487,7 +480,7 @@ static struct finish begin_finish(const struct network_cuda *self, const struct 
 
     f.channels = layer->plan.conv.out;
     f.layer = (int)(layer - self->layer);
-    f.broken = self->broken;
+    f.broken = self->at_work->device_broken;
     f.each = mapping_cuda_each(self->mapping);
     return f;
 }
@@ -735,7 +728,7 @@ static cudaError_t run_picture(struct network_cuda *self, const struct layer *la
     job.image = self->image[self->picture];
     job.trace = self->trace;
     job.layer = (int)(layer - self->layer);
-    job.broken = self->broken;
+    job.broken = self->at_work->device_broken;
     return skip_run(&job, self->samples, self->stream);
 }
 
@@ -743,8 +736,9 @@ static cudaError_t run_picture(struct network_cuda *self, const struct layer *la
 static enum err_code run_mapping(struct network_cuda *self, struct err *e)
 {
     struct mapping_cuda_job job = {};
-    cudaError_t rc = cudaMemsetAsync(self->broken, UNBROKEN & 0xff,
-                                     NETWORK_MICRO * sizeof *self->broken, self->stream);
+    int *broken = self->at_work->device_broken;
+    cudaError_t rc = cudaMemsetAsync(broken, UNBROKEN & 0xff, NETWORK_MICRO * sizeof *broken,
+                                     self->stream);
 
     if (rc != cudaSuccess)
         return said(rc, "memset", e);
@@ -754,7 +748,7 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
     job.cutoff = (const int *)(self->inputs + self->at.cutoff);
     job.ws = self->ws;
     job.coefficients = self->coefficients;
-    job.broken = self->broken;
+    job.broken = broken;
     job.layer = BROKEN_MAPPING;
     return mapping_cuda_run(self->mapping, &job, self->blas, self->stream, e);
 }
@@ -762,20 +756,22 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
 /* From the finished picture to bytes, and to coefficients where they are wanted. */
 static enum err_code run_output(const struct network_cuda *self, bool jpeg, struct err *e)
 {
+    const struct slot *slot = self->at_work;
     int size = self->resolution;
-    cudaError_t rc = cuda_quantize_run(self->image[self->picture], self->rgb, self->picture_gain,
-                                       size, size, self->samples, BROKEN_PICTURE, self->broken,
-                                       self->stream);
+    cudaError_t rc = cuda_quantize_run(self->image[self->picture], slot->device_rgb,
+                                       self->picture_gain, size, size, self->samples,
+                                       BROKEN_PICTURE, slot->device_broken, self->stream);
 
     if (rc == cudaSuccess && jpeg)
-        rc = cuda_jpeg_run(self->rgb, self->jpeg,
+        rc = cuda_jpeg_run(slot->device_rgb, slot->device_jpeg,
                            (const uint16_t *)(self->inputs + self->at.tables), size, size,
                            self->samples, self->stream);
     return said(rc, "the picture", e);
 }
 
-static void begin(struct network_cuda *self, int samples)
+static void begin(struct network_cuda *self, struct slot *slot, int samples)
 {
+    self->at_work = slot;
     self->samples = samples;
     self->turn = self->picture = 0;
     self->trace = NULL;
@@ -788,11 +784,12 @@ static enum err_code run_step(struct network_cuda *self, const struct layer *lay
                 layer->plan.name, e);
 }
 
-static enum err_code enqueue(struct network_cuda *self, int samples, bool jpeg, struct err *e)
+static enum err_code enqueue(struct network_cuda *self, struct slot *slot, bool jpeg,
+                             struct err *e)
 {
     enum err_code rc;
 
-    begin(self, samples);
+    begin(self, slot, slot->count);
     rc = run_mapping(self, e);
     for (int i = 0; !rc && i < self->layers; i++)
         rc = run_step(self, &self->layer[i], e);
@@ -800,10 +797,10 @@ static enum err_code enqueue(struct network_cuda *self, int samples, bool jpeg, 
 }
 
 /* The graph of so many samples, captured at its first use. */
-static enum err_code find_graph(struct network_cuda *self, int samples, bool jpeg,
+static enum err_code find_graph(struct network_cuda *self, struct slot *slot, bool jpeg,
                                 cudaGraphExec_t *out, struct err *e)
 {
-    cudaGraphExec_t *exec = &self->graph[samples][jpeg];
+    cudaGraphExec_t *exec = &slot->graph[slot->count][jpeg];
     cudaGraph_t graph = NULL;
     enum err_code rc;
     cudaError_t ended;
@@ -813,7 +810,7 @@ static enum err_code find_graph(struct network_cuda *self, int samples, bool jpe
                   e);
         if (rc)
             return rc;
-        rc = enqueue(self, samples, jpeg, e);
+        rc = enqueue(self, slot, jpeg, e);
         ended = cudaStreamEndCapture(self->stream, &graph);
         if (!rc)
             rc = said(ended, "capture", e);
@@ -865,9 +862,10 @@ static enum err_code show_picture(struct network_cuda *self, const struct captur
 }
 
 /* Two traces are kept: a ToRGB shows its input once more. */
-static enum err_code trace(struct network_cuda *self, int samples, int first,
+static enum err_code trace(struct network_cuda *self, struct slot *slot,
                            const struct capture *capture, struct err *e)
 {
+    int samples = slot->count, first = slot->first;
     size_t most = 0;
     float *device[2] = { NULL, NULL }, *host;
     enum err_code rc = ERR_OK;
@@ -880,7 +878,7 @@ static enum err_code trace(struct network_cuda *self, int samples, int first,
     host = (float *)malloc(most);
     if (!host || cudaMalloc((void **)&device[0], most) || cudaMalloc((void **)&device[1], most))
         rc = err_set(e, ERR_NOMEM, "no memory to trace %d pictures", samples);
-    begin(self, samples);
+    begin(self, slot, samples);
     if (!rc)
         rc = run_mapping(self, e);
     for (int i = 0; !rc && i < self->layers; i++) {
@@ -990,7 +988,8 @@ static enum err_code fill_slots(struct network_cuda *self, struct err *e)
     return rc;
 }
 
-/* What the host wants of a micro-batch that has been enqueued. */
+/* What the host wants of a micro-batch that has been enqueued: on a stream of its own, beside the next
+ * micro-batch, but for what that one would write over. */
 static enum err_code fetch(struct network_cuda *self, struct slot *slot,
                            const struct network_result *result, struct err *e)
 {
@@ -998,24 +997,30 @@ static enum err_code fetch(struct network_cuda *self, struct slot *slot,
     size_t count = (size_t)slot->count, first = (size_t)slot->first;
     size_t values = COLOURS * pixels_of(self->resolution);
     size_t ws = (size_t)self->num_ws * (size_t)self->w_dim;
-    cudaError_t rc = cudaMemcpyAsync(slot->broken, self->broken, count * sizeof *slot->broken,
-                                     cudaMemcpyDeviceToHost, self->stream);
+    const cudaMemcpyKind down = cudaMemcpyDeviceToHost;
+    cudaError_t rc = cudaSuccess;
 
-    if (rc == cudaSuccess && result->rgb)
-        rc = cudaMemcpyAsync(slot->rgb, self->rgb, count * values, cudaMemcpyDeviceToHost,
+    if (capture && capture->ws)
+        rc = cudaMemcpyAsync(capture->ws + first * ws, self->ws, count * ws * sizeof(float), down,
                              self->stream);
-    if (rc == cudaSuccess && result->coefficients)
-        rc = cudaMemcpyAsync(result->coefficients + first * self->layout.count, self->jpeg,
-                             count * self->layout.count * sizeof *self->jpeg,
-                             cudaMemcpyDeviceToHost, self->stream);
-    if (rc == cudaSuccess && capture && capture->ws)
-        rc = cudaMemcpyAsync(capture->ws + first * ws, self->ws, count * ws * sizeof(float),
-                             cudaMemcpyDeviceToHost, self->stream);
     if (rc == cudaSuccess && capture && capture->image)
         rc = cudaMemcpyAsync(capture->image + first * values, self->image[self->picture],
-                             count * values * sizeof(float), cudaMemcpyDeviceToHost, self->stream);
+                             count * values * sizeof(float), down, self->stream);
     if (rc == cudaSuccess)
-        rc = cudaEventRecord(slot->done, self->stream);
+        rc = cudaEventRecord(slot->rendered, self->stream);
+    if (rc == cudaSuccess)
+        rc = cudaStreamWaitEvent(self->copies, slot->rendered, 0);
+    if (rc == cudaSuccess)
+        rc = cudaMemcpyAsync(slot->broken, slot->device_broken, count * sizeof *slot->broken, down,
+                             self->copies);
+    if (rc == cudaSuccess && result->rgb)
+        rc = cudaMemcpyAsync(slot->rgb, slot->device_rgb, count * values, down, self->copies);
+    if (rc == cudaSuccess && result->coefficients)
+        rc = cudaMemcpyAsync(result->coefficients + first * self->layout.count, slot->device_jpeg,
+                             count * self->layout.count * sizeof *slot->device_jpeg, down,
+                             self->copies);
+    if (rc == cudaSuccess)
+        rc = cudaEventRecord(slot->done, self->copies);
     return said(rc, "the results", e);
 }
 
@@ -1030,9 +1035,9 @@ static enum err_code start(struct network_cuda *self, struct slot *slot,
     if (rc)
         return rc;
     if (capture && capture->trace) {
-        rc = trace(self, slot->count, slot->first, capture, e);
+        rc = trace(self, slot, capture, e);
     } else {
-        rc = find_graph(self, slot->count, result->coefficients != NULL, &graph, e);
+        rc = find_graph(self, slot, result->coefficients != NULL, &graph, e);
         if (!rc)
             rc = said(cudaGraphLaunch(graph, self->stream), "launch", e);
     }
@@ -1103,7 +1108,7 @@ enum err_code network_cuda_render(struct network_cuda *self, const struct sample
         self->slot[turn].count = 0;
     }
     if (rc)
-        cudaStreamSynchronize(self->stream);    /* nothing writes into the caller's memory later */
+        cudaDeviceSynchronize();    /* nothing writes into the caller's memory later */
     return rc;
 }
 
@@ -1118,7 +1123,7 @@ enum err_code network_cuda_profile(struct network_cuda *self, int count,
 
     for (int i = 0; !rc && i < marks; i++)
         rc = said(cudaEventCreate(&mark[i]), "an event", e);
-    begin(self, count);
+    begin(self, &self->slot[0], count);
     for (int i = 0; !rc && i < marks; i++) {
         rc = said(cudaEventRecord(mark[i], self->stream), "an event", e);
         if (!rc && i == 0)
