@@ -1,7 +1,5 @@
 #include "kernels/cuda/quantize.cuh"
 
-#include <float.h>
-
 enum { THREADS = 256 };
 
 /* One thread a pixel. Grid: pixels, samples. */
@@ -13,14 +11,9 @@ static __global__ void quantize_kernel(const float *x, float gain, uint8_t *rgb,
 
     if (p >= pixels)
         return;                      /* the last block is partial */
-    for (size_t c = 0; c < 3; c++) {
-        float v = __fmul_rn(x[(sample * 3 + c) * pixels + p], gain);
-
-        finite &= fabsf(v) <= FLT_MAX;
-        v = __fadd_rn(__fmul_rn(v, 127.5f), 128.0f);
-        v = v > 0.0f ? v : 0.0f;     /* NaN too: its conversion would be undefined */
-        rgb[(sample * pixels + p) * 3 + c] = (uint8_t)(v < 255.0f ? v : 255.0f);
-    }
+    for (size_t c = 0; c < 3; c++)
+        rgb[(sample * pixels + p) * 3 + c] =
+            quantize_value(x[(sample * 3 + c) * pixels + p], gain, &finite);
     if (!finite)
         atomicMin(&broken[sample], layer);
 }

@@ -8,6 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* One value; *finite becomes false when it times gain is not. */
+static __device__ __forceinline__ uint8_t quantize_value(float v, float gain, bool *finite)
+{
+    v = __fmul_rn(v, gain);
+    *finite &= fabsf(v) <= 3.4028234e38f;
+    v = __fadd_rn(__fmul_rn(v, 127.5f), 128.0f);
+    v = v > 0.0f ? v : 0.0f;        /* NaN too: its conversion would be undefined */
+    return (uint8_t)(v < 255.0f ? v : 255.0f);
+}
+
 /* All in device memory, queued on stream and not awaited; what could not be launched is returned.
  *   x       [samples, 3, height, width]   gain    of the plan's picture
  *   rgb     [samples, height, width, 3]   broken  [samples]; becomes layer, if that is less, where a

@@ -1,5 +1,7 @@
 #include "kernels/cuda/rgb.cuh"
 
+#include "kernels/cuda/quantize.cuh"
+
 enum { THREADS = 128, COLOURS = 3 };
 
 static const float OUTER = 0.25f, INNER = 0.75f;    /* [1,3,3,1] / 4 */
@@ -79,13 +81,13 @@ static __device__ __forceinline__ float doubled(const float *x, int half, int ro
 }
 
 /* A thread has a pixel. For each it reads 12 bytes a group and 3 of the image before, and writes
- * 12. */
+ * 12 of the image and 3 of the bytes. */
 static __global__ void __launch_bounds__(THREADS) skip_kernel(const struct skip_job job)
 {
     size_t pixels = (size_t)job.size * job.size;
     size_t pixel = (size_t)blockIdx.x * THREADS + threadIdx.x;
     int sample = (int)blockIdx.y, half = job.size / 2;
-    bool bad = false;
+    bool bad = false, finite = true;
 
     if (pixel >= pixels)
         return;
@@ -107,10 +109,16 @@ static __global__ void __launch_bounds__(THREADS) skip_kernel(const struct skip_
             job.trace[plane * pixels + pixel] = v;
         if (job.before)
             v = __fadd_rn(doubled(job.before + plane * half * half, half, row, column), v);
-        job.image[plane * pixels + pixel] = v;
+        if (job.image)
+            job.image[plane * pixels + pixel] = v;
+        if (job.bytes)
+            job.bytes[((size_t)sample * pixels + pixel) * COLOURS + colour] =
+                quantize_value(v, job.gain, &finite);
     }
     if (bad)
         atomicMin(&job.broken[sample], job.layer);
+    if (!finite)
+        atomicMin(&job.broken[sample], job.picture);
 }
 
 cudaError_t skip_run(const struct skip_job *job, int samples, cudaStream_t stream)

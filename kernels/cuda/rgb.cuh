@@ -28,10 +28,14 @@ struct skip_job {
     const float *bias;          /* [3] */
     float clamp;                /* 0: none */
     const float *before;        /* [sample][3][size/2][size/2]; NULL: nothing is added to */
-    float *image;               /* [sample][3][size][size] */
+    float *image;               /* [sample][3][size][size]; NULL: bytes is all that is wanted */
     float *trace;               /* the same shape: part alone; NULL: nobody looks */
     int layer;
     int *broken;                /* [samples]; as finish.cuh has it */
+    /* The finished picture's: what quantize.cuh makes of image, without reading it again. */
+    uint8_t *bytes;             /* [sample][size][size][3]; NULL: not wanted */
+    float gain;                 /* of the plan's picture */
+    int picture;                /* for broken: image times gain is not finite */
 };
 
 cudaError_t skip_run(const struct skip_job *job, int samples, cudaStream_t stream);

@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "kernels/fir.h"
+#include "kernels/quantize.h"
 #include "kernels/torgb.h"
 }
 
@@ -167,6 +168,34 @@ static int matches_the_cpu_to_the_bit(struct trial t)
     return misses;
 }
 
+/* With the image and without it. */
+static int bytes_are_the_quantized_image(struct trial t)
+{
+    struct inputs in = inputs_of(&t);
+    floats sums = random_floats((size_t)t.samples * 3 * t.size * t.size, 9), part;
+    floats image = image_of(&t, &in, sums, &part);
+    size_t pixels = (size_t)t.size * t.size;
+    std::vector<uint8_t> expect(image.size()), got(image.size());
+    struct skip_job job = skip_of(&t, &in, device_floats(sums), false);
+    int misses = 0;
+
+    job.gain = 1.5f;
+    for (float &v : image)
+        v *= job.gain;
+    for (int n = 0; n < t.samples; n++)
+        quantize_cpu(&expect[n * 3 * pixels], &image[n * 3 * pixels], pixels);
+    for (int k = 0; k < 2; k++) {
+        job.bytes = (uint8_t *)device_make(got.size());
+        device_launched(skip_run(&job, t.samples, 0));
+        device_get(got.data(), job.bytes, got.size());
+        misses += check_same(got.data(), expect.data(), got.size(), "skip's bytes %d px N=%d%s",
+                             t.size, t.samples, k ? " without the image" : "");
+        job.image = NULL;
+    }
+    device_release();
+    return misses;
+}
+
 static int names_what_is_broken(void)
 {
     struct trial t = { PRECISION_FP32, 6, 40, 3, 0, true, 0.5f };
@@ -183,6 +212,20 @@ static int names_what_is_broken(void)
     int misses = check_that(broken[0] == ENDING_LAYER && broken[1] == ENDING_WHOLE &&
                                 broken[2] == ENDING_LAYER,
                             "skip names the samples that are broken");
+
+    /* whole until it is a picture */
+    floats huge(sums.size(), 1.0f);
+    huge[1 * 2 * 3 * 36 + 100] = 1e38f;
+    skip = skip_of(&t, &in, device_floats(huge), false);
+    skip.clamp = 0.0f;
+    skip.bytes = (uint8_t *)device_make((size_t)t.samples * 3 * 36);
+    skip.gain = 10.0f;
+    skip.picture = ENDING_LAYER + 2;
+    device_launched(skip_run(&skip, t.samples, 0));
+    device_get(broken.data(), skip.broken, broken.size() * sizeof broken[0]);
+    misses += check_that(broken[0] == ENDING_WHOLE && broken[1] == ENDING_LAYER + 2 &&
+                             broken[2] == ENDING_WHOLE,
+                         "skip names the pictures that are broken");
     device_release();
     return misses;
 }
@@ -206,6 +249,11 @@ extern "C" int check_rgb(void)
                            true, 0.5f };
 
         misses += matches_the_cpu_to_the_bit(t);
+        t.channels = 3;
+        misses += bytes_are_the_quantized_image(t);
+        t.adds = false;
+        t.size = 37;
+        misses += bytes_are_the_quantized_image(t);
     }
     return misses + names_what_is_broken();
 }
