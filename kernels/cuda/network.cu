@@ -7,7 +7,6 @@
 #include "kernels/cuda/jpeg.cuh"
 #include "kernels/cuda/mapping.cuh"
 #include "kernels/cuda/normalize.cuh"
-#include "kernels/cuda/quantize.cuh"
 #include "kernels/cuda/rgb.cuh"
 #include "kernels/cuda/room.cuh"
 #include "kernels/cuda/waves.cuh"
@@ -729,6 +728,11 @@ static cudaError_t run_picture(struct network_cuda *self, const struct layer *la
     job.trace = self->trace;
     job.layer = (int)(layer - self->layer);
     job.broken = self->at_work->device_broken;
+    if (is_last(self, layer)) {
+        job.bytes = self->at_work->device_rgb;
+        job.gain = self->picture_gain;
+        job.picture = BROKEN_PICTURE;
+    }
     return skip_run(&job, self->samples, self->stream);
 }
 
@@ -753,20 +757,14 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
     return mapping_cuda_run(self->mapping, &job, self->blas, self->stream, e);
 }
 
-/* From the finished picture to bytes, and to coefficients where they are wanted. */
-static enum err_code run_output(const struct network_cuda *self, bool jpeg, struct err *e)
+/* The finished picture's bytes to coefficients. */
+static enum err_code run_jpeg(const struct network_cuda *self, struct err *e)
 {
     const struct slot *slot = self->at_work;
-    int size = self->resolution;
-    cudaError_t rc = cuda_quantize_run(self->image[self->picture], slot->device_rgb,
-                                       self->picture_gain, size, size, self->samples,
-                                       BROKEN_PICTURE, slot->device_broken, self->stream);
 
-    if (rc == cudaSuccess && jpeg)
-        rc = cuda_jpeg_run(slot->device_rgb, slot->device_jpeg,
-                           (const uint16_t *)(self->inputs + self->at.tables), size, size,
-                           self->samples, self->stream);
-    return said(rc, "the picture", e);
+    return said(cuda_jpeg_run(slot->device_rgb, slot->device_jpeg,
+                              (const uint16_t *)(self->inputs + self->at.tables), self->resolution,
+                              self->resolution, self->samples, self->stream), "jpeg", e);
 }
 
 static void begin(struct network_cuda *self, struct slot *slot, int samples)
@@ -793,7 +791,7 @@ static enum err_code enqueue(struct network_cuda *self, struct slot *slot, bool 
     rc = run_mapping(self, e);
     for (int i = 0; !rc && i < self->layers; i++)
         rc = run_step(self, &self->layer[i], e);
-    return rc ? rc : run_output(self, jpeg, e);
+    return rc || !jpeg ? rc : run_jpeg(self, e);
 }
 
 /* The graph of so many samples, captured at its first use. */
@@ -897,8 +895,6 @@ static enum err_code trace(struct network_cuda *self, struct slot *slot,
         }
     }
     self->trace = NULL;
-    if (!rc)
-        rc = run_output(self, false, e);
     cudaStreamSynchronize(self->stream);
     cudaFree(device[0]);
     cudaFree(device[1]);
@@ -1131,7 +1127,7 @@ enum err_code network_cuda_profile(struct network_cuda *self, int count,
         else if (!rc && i <= self->layers)
             rc = run_step(self, &self->layer[i - 1], e);
         else if (!rc && i == self->layers + 1)
-            rc = run_output(self, true, e);
+            rc = run_jpeg(self, e);
     }
     if (!rc)
         rc = said(cudaStreamSynchronize(self->stream), "a render", e);
@@ -1141,7 +1137,7 @@ enum err_code network_cuda_profile(struct network_cuda *self, int count,
         rc = said(cudaEventElapsedTime(&ms, mark[i], mark[i + 1]), "an event", e);
         if (!rc)
             row(arg, i == 0 ? "mapping" : i <= self->layers ? self->layer[i - 1].plan.name
-                                                            : "output", 1e3 * (double)ms);
+                                                            : "jpeg", 1e3 * (double)ms);
     }
     for (int i = 0; i < marks; i++)
         if (mark[i])

@@ -32,7 +32,7 @@ struct skip_job {
     float *trace;               /* the same shape: part alone; NULL: nobody looks */
     int layer;
     int *broken;                /* [samples]; as finish.cuh has it */
-    /* The finished picture's: what quantize.cuh makes of image, without reading it again. */
+    /* The finished picture's: what quantize.cuh makes of image. */
     uint8_t *bytes;             /* [sample][size][size][3]; NULL: not wanted */
     float gain;                 /* of the plan's picture */
     int picture;                /* for broken: image times gain is not finite */

@@ -68,7 +68,6 @@ int check_waves(void);
 int check_mapping(void);
 int check_blas(void);
 int check_filtered_lrelu(void);
-int check_quantize(void);
 int check_jpeg(void);
 int check_network(void);
 int check_golden(void);

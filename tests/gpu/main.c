@@ -12,7 +12,6 @@
 #pragma weak check_mapping
 #pragma weak check_blas
 #pragma weak check_filtered_lrelu
-#pragma weak check_quantize
 #pragma weak check_jpeg
 #pragma weak check_network
 #pragma weak check_bench
@@ -31,7 +30,6 @@ static const struct check_part PARTS[] = {
     { "mapping", "z to w", check_mapping, 8 },
     { "blas", "the same by cuBLAS", check_blas, 10 },
     { "filtered_lrelu", "StyleGAN 3's activation", check_filtered_lrelu, 15 },
-    { "quantize", "floats to bytes", check_quantize, 8 },
     { "jpeg", "JPEG coefficients, to the bit", check_jpeg, 10 },
     { "network", "whole networks against the CPU engine", check_network, 20 },
     { "golden", "recorded networks in every precision", check_golden, 40 },
