@@ -76,10 +76,18 @@ struct thread {
     unsigned group;             /* that the next copy belongs to */
 };
 
+/* Lanes on their way to one meeting. */
+struct gathering {
+    unsigned mask, arrived;
+    emulated_meeting *meeting;
+    int line;
+    unsigned first;             /* lane, for messages */
+};
+
 struct warp {
-    unsigned exists, ready, waits;      /* sets of lanes */
-    emulated_meeting *meeting[LANES];   /* of those that wait */
-    unsigned mask[LANES];
+    unsigned exists, ready;     /* sets of lanes */
+    struct gathering gathering[LANES];
+    unsigned gatherings;        /* more than one where parts of a warp meet apart */
     void *operand[LANES];
 };
 
@@ -342,42 +350,55 @@ void emulated_barrier(const char *file, const char *function, int line)
     go_on();
 }
 
+/* The one that self arrives at; a new one when it is the first. */
+static struct gathering *find_gathering(struct warp *w, const struct thread *self,
+                                        emulated_meeting *meeting, unsigned mask)
+{
+    const struct place *here = &self->place;
+    struct gathering *g = w->gathering, *end = g + w->gatherings;
+
+    for (; g < end; g++) {
+        if (g->mask == mask && g->meeting == meeting && g->line == here->line)
+            return g;
+        if (g->mask >> self->lane & 1) {
+            const struct place *there = &threads[self->warp * LANES + g->first].place;
+            emulated_fail("%s in %s, %s:%d, mask %08x, where lane %u waits for it at %s in %s, "
+                          "%s:%d, mask %08x",
+                          here->what, here->function, here->file, here->line, mask, g->first,
+                          there->what, there->function, there->file, there->line, g->mask);
+        }
+    }
+    if (!(mask >> self->lane & 1) || (mask & ~w->exists))
+        emulated_fail("%s in %s, %s:%d: mask %08x is without this lane or has lanes that the warp "
+                      "has not: %08x",
+                      here->what, here->function, here->file, here->line, mask, w->exists);
+    w->gatherings++;
+    *g = { mask, 0, meeting, here->line, self->lane };
+    return g;
+}
+
 void emulated_meet(emulated_meeting *meeting, const char *what, unsigned mask, void *operand,
                    const char *file, const char *function, int line)
 {
     struct thread *self = current;
     struct warp *w = &warps[self->warp];
-    unsigned bit = 1u << self->lane, others = w->waits & mask;
+    struct gathering *g;
 
     if (self == &host)
         emulated_fail("%s outside of a kernel", what);
-    if (!(mask & bit) || (mask & ~w->exists))
-        emulated_fail("%s in %s, %s:%d: mask %08x is without this lane or has lanes that the warp "
-                      "has not: %08x",
-                      what, function, file, line, mask, w->exists);
     self->place = { what, file, function, line };
-    w->meeting[self->lane] = meeting;
-    w->mask[self->lane] = mask;
     w->operand[self->lane] = operand;
-    if (others) {
-        unsigned lane = (unsigned)__builtin_ctz(others);
-        const struct place *there = &threads[self->warp * LANES + lane].place;
-        if (w->meeting[lane] != meeting || w->mask[lane] != mask || there->line != line)
-            emulated_fail("%s in %s, %s:%d, mask %08x, where lane %u waits at %s in %s, %s:%d, "
-                          "mask %08x",
-                          what, function, file, line, mask, lane, there->what, there->function,
-                          there->file, there->line, w->mask[lane]);
-    }
-    w->waits |= bit;
-    if ((w->waits & mask) != mask) {
+    g = find_gathering(w, self, meeting, mask);
+    g->arrived |= 1u << self->lane;
+    if (g->arrived != mask) {
         self->state = AT_MEETING;
-        w->ready &= ~bit;
+        w->ready &= ~(1u << self->lane);
         go_on();
         return;
     }
     meeting(w->operand, mask);
-    w->waits &= ~mask;
     w->ready |= mask;
+    *g = w->gathering[--w->gatherings];
 }
 
 /* Goes round all threads that can run, so that none starves while others wait in loops. */
@@ -631,7 +652,7 @@ static void run_block(void)
     }
     for (unsigned w = 0; w < warp_count; w++) {
         warps[w].ready = warps[w].exists;
-        warps[w].waits = 0;
+        warps[w].gatherings = 0;
     }
     order_warps();
     entered = true;
