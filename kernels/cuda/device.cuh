@@ -64,14 +64,14 @@ static inline cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, si
     return cudaLaunchKernel(function, grid, block, values, shared_bytes, stream);
 }
 
-#else
-
-#include <emulated_launch.h>    /* DYNAMIC_SHARED and launch, the same to look at */
-
-#endif
-
 /* Some seconds of waiting, whatever the clock: far beyond anything that is not a fault. */
 enum { SPIN_LIMIT = 1 << 26 };
+
+#else
+
+#include <emulated_launch.h>    /* DYNAMIC_SHARED, launch and SPIN_LIMIT, the same to look at */
+
+#endif
 
 /* For each turn of a loop that waits for something of the device: counts in *turns, which starts at
  * 0, and ends the kernel with what's name when that never comes, so that no fault is a hang. */

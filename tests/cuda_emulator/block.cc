@@ -357,6 +357,10 @@ static struct gathering *find_gathering(struct warp *w, const struct thread *sel
     const struct place *here = &self->place;
     struct gathering *g = w->gathering, *end = g + w->gatherings;
 
+    if (!(mask >> self->lane & 1) || (mask & ~w->exists))
+        emulated_fail("%s in %s, %s:%d: mask %08x is without this lane or has lanes that the warp "
+                      "has not: %08x",
+                      here->what, here->function, here->file, here->line, mask, w->exists);
     for (; g < end; g++) {
         if (g->mask == mask && g->meeting == meeting && g->line == here->line)
             return g;
@@ -368,10 +372,6 @@ static struct gathering *find_gathering(struct warp *w, const struct thread *sel
                           there->what, there->function, there->file, there->line, g->mask);
         }
     }
-    if (!(mask >> self->lane & 1) || (mask & ~w->exists))
-        emulated_fail("%s in %s, %s:%d: mask %08x is without this lane or has lanes that the warp "
-                      "has not: %08x",
-                      here->what, here->function, here->file, here->line, mask, w->exists);
     w->gatherings++;
     *g = { mask, 0, meeting, here->line, self->lane };
     return g;

@@ -10,6 +10,9 @@ extern unsigned char *emulated_shared;
 
 #define DYNAMIC_SHARED(type, name) type *name = reinterpret_cast<type *>(emulated_shared)
 
+/* Turns of a wait, each of which lets all other threads of the block run. */
+enum { SPIN_LIMIT = 1 << 14 };
+
 /* A stream, and where a launch stands in the source: that names the kernel in a message. */
 struct emulated_place {
     cudaStream_t stream;
