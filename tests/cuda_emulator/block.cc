@@ -65,13 +65,13 @@ struct thread {
 #else
     ucontext_t context;
 #endif
-    const void *bottom;         /* of its stack; NULL: none yet */
-    size_t size;
-    void *fake_stack;           /* ASan's */
     uint3 index;
     unsigned warp, lane;
     enum state state;
     struct place place;
+    const void *bottom;         /* of its stack; NULL: none yet */
+    size_t size;
+    void *fake_stack;           /* ASan's */
     std::vector<struct copy> copies;    /* under way, oldest first */
     unsigned group;             /* that the next copy belongs to */
 };
@@ -204,10 +204,8 @@ static void arrived(bool back)
     entered = false;
 }
 
-static void jump(struct thread *to)
+static inline void jump(struct thread *from, struct thread *to)
 {
-    struct thread *from = current;
-
     current = to;
     threadIdx = to->index;
     emulated_lane = to->lane;
@@ -223,10 +221,12 @@ static void jump(struct thread *to)
 }
 
 /* The k-th ready lane in the order that is asked for. */
-static unsigned pick_lane(unsigned ready)
+static inline unsigned pick_lane(unsigned ready)
 {
     unsigned turn;
 
+    if (__builtin_expect(order == EMULATED_FORWARD, 1))
+        return (unsigned)__builtin_ctz(ready);
     switch (order) {
     case EMULATED_FORWARD:
         break;
@@ -253,8 +253,8 @@ static void order_warps(void)
     }
 }
 
-/* The thread to go on with; the host when all have ended. */
-static struct thread *next_thread(void)
+/* The thread to go on with when the warp that ran has no lane that can; the host when all ended. */
+static __attribute__((noinline)) struct thread *next_of_others(void)
 {
     for (;;) {
         for (unsigned i = 0; i < warp_count; i++) {
@@ -276,13 +276,21 @@ static struct thread *next_thread(void)
     }
 }
 
-static void go_on(void)
+static inline struct thread *next_thread(void)
+{
+    unsigned w = warp_order[cursor], ready = warps[w].ready;
+
+    return ready ? &threads[w * LANES + pick_lane(ready)] : next_of_others();
+}
+
+/* self is not ready: lets others run until it is, and has been picked. */
+static inline void go_on(struct thread *self)
 {
     struct thread *next = next_thread();
 
-    if (next != current)
-        jump(next);
-    current->state = RUNS;
+    if (next != self)
+        jump(self, next);
+    self->state = RUNS;
 }
 
 /* A fiber runs one thread of a block after another, until the process ends. */
@@ -297,7 +305,7 @@ static void fiber_main(void)
         self->state = ENDED;
         ended++;
         warps[self->warp].ready &= ~(1u << self->lane);
-        jump(next_thread());
+        jump(self, next_thread());
     }
 }
 
@@ -347,7 +355,7 @@ void emulated_barrier(const char *file, const char *function, int line)
     self->state = AT_BARRIER;
     at_barrier++;
     warps[self->warp].ready &= ~(1u << self->lane);
-    go_on();
+    go_on(self);
 }
 
 /* The one that self arrives at; a new one when it is the first. */
@@ -393,7 +401,7 @@ void emulated_meet(emulated_meeting *meeting, const char *what, unsigned mask, v
     if (g->arrived != mask) {
         self->state = AT_MEETING;
         w->ready &= ~(1u << self->lane);
-        go_on();
+        go_on(self);
         return;
     }
     meeting(w->operand, mask);
@@ -419,7 +427,7 @@ void emulated_yield(void)
         ;
     struct thread *next = &threads[w * LANES + (unsigned)__builtin_ctz(ready)];
     if (next != self)
-        jump(next);
+        jump(self, next);
     self->state = RUNS;
 }
 
@@ -455,76 +463,87 @@ void emulated_vote_all(void *operand[LANES], unsigned mask)
 
 typedef float floats8 __attribute__((vector_size(32)));
 
-static void multiply(float *d[LANES], const float a[][16], const floats8 b[], int depth)
+template <int DEPTH>
+static inline void multiply(void *operand[LANES], const float a[16][16], const floats8 b[DEPTH])
 {
     floats8 row[16];
 
-    for (int lane = 0; lane < LANES; lane++) {
-        int g = lane / 4, t = lane % 4;
-        row[g][2 * t] = d[lane][0];
-        row[g][2 * t + 1] = d[lane][1];
-        row[g + 8][2 * t] = d[lane][2];
-        row[g + 8][2 * t + 1] = d[lane][3];
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        const float *d = ((const struct emulated_mma *)operand[lane])->d;
+        memcpy((float *)&row[lane / 4] + lane % 4 * 2, d, 8);
+        memcpy((float *)&row[lane / 4 + 8] + lane % 4 * 2, d + 2, 8);
     }
-    for (int i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 16; i++) {
         floats8 sum = row[i];
-        for (int k = 0; k < depth; k++)
+#pragma GCC unroll 16
+        for (unsigned k = 0; k < DEPTH; k++)
             sum += a[i][k] * b[k];
         row[i] = sum;
     }
-    for (int lane = 0; lane < LANES; lane++) {
-        int g = lane / 4, t = lane % 4;
-        d[lane][0] = row[g][2 * t];
-        d[lane][1] = row[g][2 * t + 1];
-        d[lane][2] = row[g + 8][2 * t];
-        d[lane][3] = row[g + 8][2 * t + 1];
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        float *d = ((const struct emulated_mma *)operand[lane])->d;
+        memcpy(d, (const float *)&row[lane / 4] + lane % 4 * 2, 8);
+        memcpy(d + 2, (const float *)&row[lane / 4 + 8] + lane % 4 * 2, 8);
     }
 }
 
-static inline void widen(float out[2], uint32_t pair)
+/* Count pairs of halves. */
+static inline void widen(float *out, const uint32_t *pairs, int count)
 {
-    out[0] = emulated_half_value((uint16_t)pair);
-    out[1] = emulated_half_value((uint16_t)(pair >> 16));
+#ifdef __F16C__
+    if (count == 4)
+        _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)pairs)));
+    else
+        _mm_storeu_ps(out, _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *)(const void *)pairs)));
+#else
+    for (int i = 0; i < 2 * count; i++)
+        out[i] = emulated_half_value((uint16_t)(pairs[i / 2] >> i % 2 * 16));
+#endif
 }
 
 void emulated_mma_f16_all(void *operand[LANES], unsigned mask)
 {
-    float *d[LANES], a[16][16], pair[2];
+    float a[16][16], part[8];
     floats8 b[16];
 
     (void)mask;
-    for (int lane = 0; lane < LANES; lane++) {
+    for (unsigned lane = 0; lane < LANES; lane++) {
         const struct emulated_mma *m = (const struct emulated_mma *)operand[lane];
-        int g = lane / 4, t = lane % 4;
-        d[lane] = m->d;
-        for (int i = 0; i < 4; i++)
-            widen(&a[g + i % 2 * 8][2 * t + i / 2 * 8], m->a[i]);
-        for (int i = 0; i < 2; i++) {
-            widen(pair, m->b[i]);
-            b[2 * t + 8 * i][g] = pair[0];
-            b[2 * t + 8 * i + 1][g] = pair[1];
-        }
+        unsigned g = lane / 4, t = lane % 4;
+        float *column = (float *)&b[2 * t] + g;
+        widen(part, m->a, 4);
+        memcpy(&a[g][2 * t], part, 8);
+        memcpy(&a[g + 8][2 * t], part + 2, 8);
+        memcpy(&a[g][2 * t + 8], part + 4, 8);
+        memcpy(&a[g + 8][2 * t + 8], part + 6, 8);
+        widen(part, m->b, 2);
+        column[0] = part[0];
+        column[8] = part[1];
+        column[8 * 8] = part[2];
+        column[9 * 8] = part[3];
     }
-    multiply(d, a, b, 16);
+    multiply<16>(operand, a, b);
 }
 
 void emulated_mma_tf32_all(void *operand[LANES], unsigned mask)
 {
     const uint32_t kept = 0xffffe000u;
-    float *d[LANES], a[16][16];
+    float a[16][16];
     floats8 b[8];
 
     (void)mask;
-    for (int lane = 0; lane < LANES; lane++) {
+    for (unsigned lane = 0; lane < LANES; lane++) {
         const struct emulated_mma *m = (const struct emulated_mma *)operand[lane];
-        int g = lane / 4, t = lane % 4;
-        d[lane] = m->d;
-        for (int i = 0; i < 4; i++)
-            a[g + i % 2 * 8][t + i / 2 * 4] = __uint_as_float(m->a[i] & kept);
-        for (int i = 0; i < 2; i++)
-            b[t + 4 * i][g] = __uint_as_float(m->b[i] & kept);
+        unsigned g = lane / 4, t = lane % 4;
+        float *column = (float *)&b[t] + g;
+        a[g][t] = __uint_as_float(m->a[0] & kept);
+        a[g + 8][t] = __uint_as_float(m->a[1] & kept);
+        a[g][t + 4] = __uint_as_float(m->a[2] & kept);
+        a[g + 8][t + 4] = __uint_as_float(m->a[3] & kept);
+        column[0] = __uint_as_float(m->b[0] & kept);
+        column[4 * 8] = __uint_as_float(m->b[1] & kept);
     }
-    multiply(d, a, b, 8);
+    multiply<8>(operand, a, b);
 }
 
 /* ---- Shared memory. ---- */
@@ -656,7 +675,7 @@ static void run_block(void)
     }
     order_warps();
     entered = true;
-    jump(next_thread());
+    jump(&host, next_thread());
 }
 
 void emulated_run(const struct emulated_launch *launch)
