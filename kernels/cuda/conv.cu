@@ -46,6 +46,7 @@ struct conv_launch {
     int size, rows;             /* pixels a side of the input, and of a phase of the output */
     int blocks, chunks, pieces; /* blocks and chunks of the input, pieces of 16 outputs */
     int out_blocks, phases, splits, samples, rgb_groups;
+    unsigned pixels;            /* of a channel of the output, all phases; times its blocks below 2^31 */
     int out_tiles, tiles_across;
     int stages, ring;           /* of the weights; bytes from the start of shared memory to them */
     struct phase_launch phase[CONV_PHASES_MAX];
@@ -117,28 +118,25 @@ static __device__ __forceinline__ void fetch_input(const struct conv_launch *p,
     }
 }
 
-/* Starts the copy of a step's weights; pieces that the layer does not have become zero. */
+/* Starts the copy of a step's weights; pieces that the layer does not have become zero. from: this
+ * thread's first row of the step. */
 template <class T>
 static __device__ __forceinline__ void fetch_weights(const struct conv_launch *p,
-                                                     const struct place *at, int chunk, int tap,
-                                                     char *to)
+                                                     const struct place *at, int blocks,
+                                                     const char *from, char *to)
 {
-    const struct phase_launch *phase = &p->phase[at->phase];
-    int blocks = blocks_of_chunk(p, chunk);
-    size_t piece_bytes = (size_t)p->blocks * (size_t)phase->taps * CONV_PIECE_BLOCK_BYTES;
-    const char *from = p->weights + phase->at + (size_t)(at->out / CONV_PIECE) * piece_bytes +
-                       (size_t)(chunk * CONV_CHUNK * phase->taps + tap * blocks) *
-                           CONV_PIECE_BLOCK_BYTES;
+    const int rows = CONV_CHUNK * CONV_PIECE;   /* of a piece */
+    size_t piece_bytes = (size_t)(p->blocks * p->phase[at->phase].taps) * CONV_PIECE_BLOCK_BYTES;
+    int first = (int)threadIdx.x;
 
 #pragma unroll
-    for (int i = (int)threadIdx.x; i < T::STAGE_BYTES / BLOCK_BYTES; i += T::THREADS) {
-        int piece = i / (CONV_CHUNK * CONV_PIECE), row = i % (CONV_CHUNK * CONV_PIECE);
+    for (int i = 0; i < T::STAGE_BYTES / BLOCK_BYTES; i += T::THREADS) {
+        int piece = (i + first) / rows;
         bool there = at->out / CONV_PIECE + piece < p->pieces;
 
-        if (row < blocks * CONV_PIECE)
-            copy_async16(to + i * BLOCK_BYTES,
-                         there ? from + (size_t)piece * piece_bytes + row * BLOCK_BYTES : from,
-                         there);
+        if ((i + first) % rows < blocks * CONV_PIECE && i + first < T::STAGE_BYTES / BLOCK_BYTES)
+            copy_async16(to + (i + first) * BLOCK_BYTES,
+                         there ? from + (size_t)(i / rows) * piece_bytes : p->weights, there);
     }
 }
 
@@ -265,7 +263,7 @@ static __device__ __forceinline__ void half_step(float sum[T::M][T::N][4], const
 
 /* ---- The loop. ---- */
 
-/* What is to be fetched next: its step, and where it goes. */
+/* A step, and where its operands lie in shared memory. */
 struct cursor {
     int chunk, tap, buffer, stage;
 };
@@ -281,16 +279,33 @@ static __device__ __forceinline__ void advance(struct cursor *c, const struct ph
     c->buffer = c->buffer + 1 == phase->buffers ? 0 : c->buffer + 1;
 }
 
+/* This thread's first row of a chunk's first step. Steps follow each other in memory. */
+static __device__ __forceinline__ const char *first_weights(const struct conv_launch *p,
+                                                            const struct place *at)
+{
+    const struct phase_launch *phase = &p->phase[at->phase];
+    int rows = CONV_CHUNK * CONV_PIECE, thread = (int)threadIdx.x;
+    size_t piece = (size_t)(at->out / CONV_PIECE + thread / rows);
+
+    return p->weights + phase->at + thread % rows * BLOCK_BYTES +
+           (piece * (size_t)p->blocks + (size_t)at->chunk * CONV_CHUNK) * (size_t)phase->taps *
+               CONV_PIECE_BLOCK_BYTES;
+}
+
 /* Starts the copies of a step, if there is one, as one group. A chunk's halo tile comes with its
  * first tap. */
 template <class T>
 static __device__ __forceinline__ void fetch(const struct conv_launch *p, const struct place *at,
-                                             struct cursor *c, char *shared, int input_bytes)
+                                             struct cursor *c, const char **weights, char *shared,
+                                             int input_bytes)
 {
     if (c->chunk < at->end) {
+        int blocks = blocks_of_chunk(p, c->chunk);
+
         if (c->tap == 0)
             fetch_input<T>(p, at, c->chunk, shared + c->buffer * input_bytes);
-        fetch_weights<T>(p, at, c->chunk, c->tap, shared + p->ring + c->stage * T::STAGE_BYTES);
+        fetch_weights<T>(p, at, blocks, *weights, shared + p->ring + c->stage * T::STAGE_BYTES);
+        *weights += blocks * CONV_PIECE_BLOCK_BYTES;
         advance(c, &p->phase[at->phase], p->stages);
     }
     copy_async_commit();
@@ -306,17 +321,18 @@ static __device__ __forceinline__ void add_up(const struct conv_launch *p, const
     int m_step = 2 / T::GROUPS * phase->wide * BLOCK_BYTES;
     const char *a = shared + input_lane<P, T>(phase->wide, plane, warp % T::DOWN);
     const char *b = shared + p->ring + weights_lane<P, T>(warp / T::DOWN);
+    const char *weights = first_weights(p, at);
     struct cursor next = { at->chunk, 0, 0, 0 }, now = next;
 
     for (int s = 1; s < p->stages; s++)
-        fetch<T>(p, at, &next, shared, input_bytes);
+        fetch<T>(p, at, &next, &weights, shared, input_bytes);
     while (now.chunk < at->end) {
         const char *left = a + now.buffer * input_bytes + phase->shift[now.tap];
         const char *right = b + now.stage * T::STAGE_BYTES;
 
         wait_for_stage(p->stages - 2);
         __syncthreads();
-        fetch<T>(p, at, &next, shared, input_bytes);
+        fetch<T>(p, at, &next, &weights, shared, input_bytes);
         half_step<P, T>(sum, left, right, plane, m_step);
         if (blocks_of_chunk(p, now.chunk) > 2)
             half_step<P, T>(sum, left + 2 * plane, right + 2 * CONV_PIECE_BLOCK_BYTES, plane,
@@ -332,73 +348,89 @@ template <class V> struct alignas(2 * sizeof(V)) pair {
     V first, second;
 };
 
-/* A lane's pixels, as places in a plane of all phases; -1: outside. */
+/* A lane's pixel, as a place in a plane of all phases; -1: outside. */
 template <class T>
-static __device__ __forceinline__ void lane_pixels(const struct conv_launch *p,
-                                                   const struct place *at, int pixel[T::M][2])
+static __device__ __forceinline__ int lane_pixel(const struct conv_launch *p,
+                                                 const struct place *at, int i, int h)
 {
     int lane = (int)threadIdx.x % 32, warp_down = (int)threadIdx.x / 32 % T::DOWN;
+    int group = 2 * (T::M * warp_down + i) + h;
+    int row = at->row + group / T::GROUPS;
+    int column = at->column + group % T::GROUPS * 8 + lane / 4;
 
-#pragma unroll
-    for (int i = 0; i < T::M; i++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            int group = 2 * (T::M * warp_down + i) + h;
-            int row = at->row + group / T::GROUPS;
-            int column = at->column + group % T::GROUPS * 8 + lane / 4;
-
-            pixel[i][h] = row < p->rows && column < p->rows
-                              ? (at->phase * p->rows + row) * p->rows + column
-                              : -1;
-        }
+    return row < p->rows && column < p->rows ? (at->phase * p->rows + row) * p->rows + column : -1;
 }
 
-/* Part of a split sum. */
+/* Part of a split sum. channel: the lane's first. */
 template <class P, class T>
 static __device__ __forceinline__ void store_part(const struct conv_launch *p,
                                                   const struct place *at,
                                                   float sum[T::M][T::N][4], int channel)
 {
-    size_t pixels = (size_t)p->phases * (size_t)p->rows * (size_t)p->rows;
     size_t tensor = (size_t)at->split * (size_t)p->samples + (size_t)at->sample;
-    int pixel[T::M][2];
-
-    lane_pixels<T>(p, at, pixel);
-#pragma unroll
-    for (int j = 0; j < T::N; j++, channel += 8) {
-        int block = channel / P::LANES;
-        float *y = (float *)p->y +
-                   (tensor * (size_t)p->out_blocks + (size_t)block) * pixels * P::LANES +
-                   channel % P::LANES;
-
-        if (block >= p->out_blocks)
-            break;
-#pragma unroll
-        for (int i = 0; i < T::M; i++)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                struct pair<float> v = { sum[i][j][2 * h], sum[i][j][2 * h + 1] };
-
-                if (pixel[i][h] >= 0)
-                    *(struct pair<float> *)(y + (size_t)pixel[i][h] * P::LANES) = v;
-            }
-    }
-}
-
-/* Adds the four lanes of a pixel up, and stores the group's part of the picture. */
-template <class T>
-static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
-                                                 const struct place *at, int group, size_t pixels,
-                                                 const int pixel[T::M][2], float rgb[T::M][2][3])
-{
-    int t = (int)threadIdx.x % 4;
-    bool real = group < p->rgb_groups;
-    float *out = p->finish.rgb_out +
-                 (((size_t)at->sample * (size_t)p->rgb_groups + (size_t)group) * 3 +
-                  (size_t)t) * pixels;
+    float *y = (float *)p->y + tensor * (size_t)p->out_blocks * p->pixels * P::LANES;
 
 #pragma unroll
     for (int i = 0; i < T::M; i++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int pixel = lane_pixel<T>(p, at, i, h);
+
+#pragma unroll
+            for (int j = 0; j < T::N; j++) {
+                int block = (channel + 8 * j) / P::LANES, lane = (channel + 8 * j) % P::LANES;
+                struct pair<float> v = { sum[i][j][2 * h], sum[i][j][2 * h + 1] };
+
+                if (pixel >= 0 && block < p->out_blocks)
+                    *(struct pair<float> *)(y + (size_t)(block * p->pixels + pixel) * P::LANES +
+                                            lane) = v;
+            }
+        }
+}
+
+/* What a channel needs at the end, side by side in shared memory. */
+struct alignas(16) channel_end {
+    struct finish_channel c;
+    float rgb[3], unused;
+};
+
+/* Those of the tile's channels. Nothing else is in shared memory any more. */
+template <class T, bool RGB>
+static __device__ __forceinline__ void load_ends(const struct conv_launch *p,
+                                                 const struct place *at, struct channel_end *ends)
+{
+    const struct finish *f = &p->finish;
+
+    __syncthreads();                /* the last step's operands lay here */
+    for (int i = (int)threadIdx.x; i < T::OUTS; i += T::THREADS) {
+        struct channel_end end = { finish_channel(f, at->sample, at->out + i), { 0, 0, 0 }, 0 };
+
+        for (int colour = 0; RGB && colour < 3; colour++)
+            if (at->out + i < f->channels)
+                end.rgb[colour] = f->rgb[(size_t)at->sample * f->each +
+                                         (size_t)(colour * f->channels + at->out + i)];
+        ends[i] = end;
+    }
+    __syncthreads();
+}
+
+/* m16 pieces that are finished together: sums for the picture take registers. */
+template <class T, bool RGB> struct together {
+    static const int ROWS = RGB ? 1 : T::M;
+};
+
+/* Adds the four lanes of a pixel up, and stores the group's part of the picture. */
+template <int ROWS>
+static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
+                                                 const struct place *at, int group,
+                                                 const int pixel[ROWS][2], float rgb[ROWS][2][3])
+{
+    int t = (int)threadIdx.x % 4;
+    size_t plane = ((size_t)at->sample * (size_t)p->rgb_groups + (size_t)group) * 3 + (size_t)t;
+    float *out = p->finish.rgb_out + plane * p->pixels;
+
+#pragma unroll
+    for (int i = 0; i < ROWS; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float mine = 0.0f;
@@ -412,83 +444,76 @@ static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
                 mine = t == colour ? v : mine;
                 rgb[i][h][colour] = 0.0f;
             }
-            if (real && t < 3 && pixel[i][h] >= 0)
+            if (group < p->rgb_groups && t < 3 && pixel[i][h] >= 0)
                 out[pixel[i][h]] = mine;
         }
 }
 
-/* Channels 2t and 2t + 1 of an n8: what they are multiplied by and what is added. */
+/* Pieces first.. of the warp. channel: the lane's first; ends: of that channel. */
 template <class P, class T, bool RGB>
-static __device__ __forceinline__ void finish_and_store(const struct conv_launch *p,
-                                                        const struct place *at,
-                                                        float sum[T::M][T::N][4], int channel)
+static __device__ __forceinline__ void finish_rows(const struct conv_launch *p,
+                                                   const struct place *at,
+                                                   float sum[T::M][T::N][4], int first, int channel,
+                                                   const struct channel_end *ends, bool *bad)
 {
+    const int ROWS = together<T, RGB>::ROWS;
     const struct finish *f = &p->finish;
-    size_t pixels = (size_t)p->phases * (size_t)p->rows * (size_t)p->rows;
-    int pixel[T::M][2];
-    float noise[T::M][2], rgb[T::M][2][3];
-    bool bad = false;
+    typename P::value *y = (typename P::value *)p->y +
+                           (size_t)at->sample * (size_t)p->out_blocks * p->pixels * P::LANES;
+    int pixel[ROWS][2];
+    float noise[ROWS][2], rgb[ROWS][2][3];
 
-    lane_pixels<T>(p, at, pixel);
 #pragma unroll
-    for (int i = 0; i < T::M; i++)
+    for (int i = 0; i < ROWS; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            noise[i][h] = pixel[i][h] >= 0 ? finish_noise(f, at->sample, (size_t)pixel[i][h]) : 0.0f;
-            for (int colour = 0; RGB && colour < 3; colour++)
+            pixel[i][h] = lane_pixel<T>(p, at, first + i, h);
+            noise[i][h] =
+                pixel[i][h] >= 0 ? finish_noise(f, at->sample, (size_t)pixel[i][h]) : 0.0f;
+            for (int colour = 0; colour < 3; colour++)
                 rgb[i][h][colour] = 0.0f;
         }
 #pragma unroll
     for (int j = 0; j < T::N; j++) {
         int mine = channel + 8 * j, block = mine / P::LANES;
-        char *y = (char *)p->y +
-                  ((((size_t)at->sample * (size_t)p->out_blocks + (size_t)block) * pixels) *
-                       P::LANES + (size_t)(mine % P::LANES)) * sizeof(typename P::value);
-        struct finish_channel c[2];
-        float colours[2][3];
+        struct channel_end end[2];
 
+        __syncwarp();               /* or ends would be read early, and kept for all rows: it has no
+                                       room in registers */
+        end[0] = ends[8 * j];
+        end[1] = ends[8 * j + 1];
 #pragma unroll
-        for (int k = 0; k < 2; k++) {
-            c[k] = finish_channel(f, at->sample, mine + k);
-            for (int colour = 0; RGB && colour < 3; colour++)
-                colours[k][colour] = mine + k < f->channels
-                                         ? f->rgb[(size_t)at->sample * f->each +
-                                                  (size_t)(colour * f->channels + mine + k)]
-                                         : 0.0f;
-        }
-#pragma unroll
-        for (int i = 0; i < T::M; i++)
+        for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 float stored[2] = { 0.0f, 0.0f };
 
-                if (pixel[i][h] < 0)
-                    continue;
 #pragma unroll
                 for (int k = 0; k < 2; k++) {
                     float v;
 
-                    if (mine + k >= f->channels)
+                    if (pixel[i][h] < 0 || mine + k >= f->channels)
                         continue;
-                    v = finish_value(f, &c[k], noise[i][h], sum[i][j][2 * h + k], &bad);
+                    v = finish_value(f, &end[k].c, noise[i][h], sum[first + i][j][2 * h + k], bad);
                     for (int colour = 0; RGB && colour < 3; colour++)
-                        rgb[i][h][colour] = __fmaf_rn(v, colours[k][colour], rgb[i][h][colour]);
+                        rgb[i][h][colour] = __fmaf_rn(v, end[k].rgb[colour], rgb[i][h][colour]);
                     if (f->trace)
                         f->trace[((size_t)at->sample * (size_t)f->channels + (size_t)(mine + k)) *
-                                     pixels + (size_t)pixel[i][h]] = v;
+                                     p->pixels + (size_t)pixel[i][h]] = v;
                     if (p->y)
-                        stored[k] = finish_stored<P>(&c[k], v, &bad);
+                        stored[k] = finish_stored<P>(&end[k].c, v, bad);
                 }
-                if (p->y && block < p->out_blocks) {
+                if (p->y && pixel[i][h] >= 0 && block < p->out_blocks) {
                     struct pair<typename P::value> v = { P::round(stored[0]), P::round(stored[1]) };
 
-                    *(struct pair<typename P::value> *)(y + (size_t)pixel[i][h] * BLOCK_BYTES) = v;
+                    *(struct pair<typename P::value> *)(y +
+                                                        (size_t)(block * p->pixels + pixel[i][h]) *
+                                                            P::LANES + mine % P::LANES) = v;
                 }
             }
         if (RGB && (j % (RGB_GROUP / 8) == RGB_GROUP / 8 - 1 || j == T::N - 1))
-            store_rgb<T>(p, at, mine / RGB_GROUP, pixels, pixel, rgb);
+            store_rgb<ROWS>(p, at, mine / RGB_GROUP, pixel, rgb);
     }
-    finish_report(f, at->sample, bad);
 }
 
 template <class P, class T, bool RGB>
@@ -496,9 +521,11 @@ static __global__ void __launch_bounds__(T::THREADS, T::RESIDENT)
     conv_kernel(const __grid_constant__ struct conv_launch p)
 {
     DYNAMIC_SHARED(char, shared);
+    struct channel_end *ends = (struct channel_end *)(void *)shared;
     struct place at = place_of_block<T>(&p);
-    int channel = at.out + (int)threadIdx.x / 32 / T::DOWN * T::N * 8 + (int)threadIdx.x % 4 * 2;
+    int channel = (int)threadIdx.x / 32 / T::DOWN * T::N * 8 + (int)threadIdx.x % 4 * 2;
     float sum[T::M][T::N][4];
+    bool bad = false;
 
 #pragma unroll
     for (int i = 0; i < T::M; i++)
@@ -508,10 +535,15 @@ static __global__ void __launch_bounds__(T::THREADS, T::RESIDENT)
             for (int k = 0; k < 4; k++)
                 sum[i][j][k] = 0.0f;
     add_up<P, T>(&p, &at, sum, shared);
-    if (p.splits > 1)
-        store_part<P, T>(&p, &at, sum, channel);
-    else
-        finish_and_store<P, T, RGB>(&p, &at, sum, channel);
+    if (p.splits > 1) {
+        store_part<P, T>(&p, &at, sum, at.out + channel);
+        return;
+    }
+    load_ends<T, RGB>(&p, &at, ends);
+#pragma unroll
+    for (int i = 0; i < T::M; i += together<T, RGB>::ROWS)
+        finish_rows<P, T, RGB>(&p, &at, sum, i, at.out + channel, ends + channel, &bad);
+    finish_report(&p.finish, at.sample, bad);
 }
 
 /* ---- The host. ---- */
@@ -759,6 +791,7 @@ cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_j
     p.pieces = conv_pack_pieces(&self->shape);
     p.out_blocks = activation_blocks(self->precision, self->shape.out);
     p.phases = self->phases;
+    p.pixels = (unsigned)(self->phases * self->rows * self->rows);
     p.splits = self->splits;
     p.samples = samples;
     p.out_tiles = divide_up(self->shape.out, v->outs);
