@@ -86,6 +86,9 @@ static __device__ __forceinline__ struct place place_of_block(const struct conv_
     at.sample = (int)blockIdx.z;
     at.chunk = p->chunks * at.split / p->splits;
     at.end = p->chunks * (at.split + 1) / p->splits;
+    /* behind the last pixel that any tap can see, as in the odd phases of UP_SCATTER: all zero */
+    if (at.row + p->phase[at.phase].dy >= p->size || at.column + p->phase[at.phase].dx >= p->size)
+        at.end = at.chunk;
     return at;
 }
 
@@ -685,17 +688,40 @@ static int pixel_tiles(const struct conv_cuda *self, const struct variant *v)
     return divide_up(self->rows, v->high) * divide_up(self->rows, v->wide);
 }
 
+/* Those of them in which there is anything to do, times the phase's taps. */
+static long long tile_taps(const struct conv_cuda *self, const struct variant *v, int phase)
+{
+    int taps = self->phase[phase].taps, down = self->rows, across = self->rows;
+    int dy = self->phase[phase].dy[0], dx = self->phase[phase].dx[0];
+
+    for (int t = 1; t < taps; t++) {
+        dy = smaller(dy, self->phase[phase].dy[t]);
+        dx = smaller(dx, self->phase[phase].dx[t]);
+    }
+    down = smaller(down, self->shape.size - dy);
+    across = smaller(across, self->shape.size - dx);
+    return (long long)divide_up(down, v->high) * divide_up(across, v->wide) * taps;
+}
+
 /* About how long all blocks take, in no unit: turns of all multiprocessors, times a tile's work. Few
  * threads hide little of the waiting. */
 static float time_of(const struct conv_cuda *self, const struct variant *v, int samples,
                      const struct device_limits *device)
 {
-    long long blocks = (long long)pixel_tiles(self, v) * divide_up(self->shape.out, v->outs) *
-                       self->phases * self->splits * samples;
-    long long turns = (blocks + device->processors - 1) / device->processors;
-    int together = turns < v->resident ? (int)turns : v->resident;
-    float busy = (float)smaller(together * v->threads, 256) / 256.0f;
+    long long work = 0, taps = 0, turn, turns;
+    int together;
+    float busy;
 
+    for (int p = 0; p < self->phases; p++) {
+        work += tile_taps(self, v, p);
+        taps += self->phase[p].taps;
+    }
+    work *= (long long)divide_up(self->shape.out, v->outs) * self->splits * samples;
+    turn = taps * device->processors;       /* of blocks of a phase's mean work, of which there are
+                                               `phases` to each tile */
+    turns = (work * self->phases + turn - 1) / turn;
+    together = turns < v->resident ? (int)turns : v->resident;
+    busy = (float)smaller(together * v->threads, 256) / 256.0f;
     return (float)turns * (float)(v->high * v->wide * v->outs) / (v->speed * (0.5f + 0.5f * busy));
 }
 
@@ -736,7 +762,8 @@ static void describe_phase(struct phase_launch *out, const struct conv_cuda *sel
 }
 
 /* Lays shared memory out for so many stages; returns its bytes. A halo tile's buffer is free again
- * when the last step that reads it is over, one before the first that may be fetched into it. */
+ * when the last step that reads it is over, one before the first that may be fetched into it; there
+ * need be no more of them than chunks. */
 static int lay_out(struct conv_launch *p, const struct variant *v, int stages)
 {
     p->stages = stages;
@@ -745,7 +772,8 @@ static int lay_out(struct conv_launch *p, const struct variant *v, int stages)
         struct phase_launch *phase = &p->phase[i];
         int bytes = CONV_CHUNK * phase->high * phase->wide * BLOCK_BYTES;
 
-        phase->buffers = 1 + divide_up(stages - 1, phase->taps);
+        phase->buffers = smaller(1 + divide_up(stages - 1, phase->taps),
+                                 divide_up(p->chunks, p->splits));
         p->ring = p->ring > phase->buffers * bytes ? p->ring : phase->buffers * bytes;
     }
     p->ring = divide_up(p->ring, 128) * 128;

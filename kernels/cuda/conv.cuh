@@ -51,7 +51,7 @@ struct conv_cuda_job {
     size_t x_each;              /* bytes from one sample's x to the next; 0: one for all */
     /* splits 1: the tensor, finished (phases: before the FIR); NULL when only finish.rgb_out is
      * wanted. splits above 1: [split][sample][block][phase][rows][rows][LANES] float32, LANES as the
-     * precision has, padded channels zero too; nothing of finish is used, `gather` ends the layer. */
+     * precision has; nothing of finish is used, `gather` ends the layer. */
     void *y;
     struct finish finish;
 };
