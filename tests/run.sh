@@ -14,9 +14,7 @@ mkdir -p "$log"
 rm -f "$log"/*
 unset SEEDPRESS_BROKER SEEDPRESS_LEDGER 2>/dev/null || true
 
-# Whether there is anything for nvcc to do, and nvcc.
-cuda=$(ls kernels/cuda/*.cu 2>/dev/null | head -n 1)
-[ -z "$cuda" ] || cuda=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || cuda=
+cuda=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || cuda=
 
 echo "building"
 make -s -j"$jobs" B="$build" all tests
@@ -64,7 +62,8 @@ list() {
     done
     # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
     for b in "$build" "$san"; do
-        [ ! -x "$b/emulated/check" ] || "$b/emulated/check" --list |
+        echo "$b $b/emulated/check_emulator $log"
+        "$b/emulated/check" --list |
             while read -r part rest; do
                 echo "$b $b/emulated/check $log --tap $part"
             done

@@ -7,18 +7,18 @@
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/mma.cuh"
 
+extern "C" {
+#include "tests/gpu/check.h"
+}
+
 #include <stdio.h>
 #include <string.h>
-
-extern "C" int check_probe(void);
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static int expect(bool holds, const char *words)
 {
-    if (!holds)
-        fprintf(stderr, "probe: missed: %s\n", words);
-    return !holds;
+    return check_that(holds, "%s", words);
 }
 
 /* Whole numbers from -8 to 8, another row of them for each seed. */
@@ -233,8 +233,9 @@ static int check_product(unsigned seed, int which)
     else
         keep_error(&b, launch(loaded_kernel, 1, 32, sizeof p, 0, in, out, which - 2));
     missed = bench_end(&b, got, sizeof got, WORDS[which]);
-    return missed ? missed
-                  : compare(got, which == 1 || which == 4 ? tf32 : f16, WORDS[which]);
+    if (!missed)
+        missed = compare(got, which == 1 || which == 4 ? tf32 : f16, WORDS[which]);
+    return check_that(missed == 0, "%s, inputs %u", WORDS[which], seed);
 }
 
 /* ---- Loads. ---- */
@@ -412,7 +413,7 @@ static int check_rounding(void)
                got[i][1] == __half_as_ushort(__float2half_rn(in[i]));
     }
     return expect(tf32, "round_tf32") + expect(f16, "__float2half_rn") +
-           expect(host, "roundings on the host make other bits");
+           expect(host, "both roundings, on the host");
 }
 
 static __global__ void widen_kernel(float *out)
@@ -494,7 +495,7 @@ static int check_arithmetic(void)
         for (int k = 0; k < 8; k++)
             missed += bits_of(got[i][k]) != bits_of(want[k]);
     }
-    return expect(missed == 0, "arithmetic makes other bits than the host's");
+    return expect(missed == 0, "arithmetic makes the host's bits");
 }
 
 /* ---- Lanes that talk. ---- */
@@ -585,7 +586,8 @@ static int check_shared(void)
     for (uint32_t i = 0; i < WORDS; i++)
         want += i * 7u;
     for (int i = 0; i < THREADS && !missed; i++)
-        missed = expect(got[i] == want, "64 KiB of shared memory");
+        missed += got[i] != want;
+    missed = expect(missed == 0, "64 KiB of shared memory");
     uint32_t *none = NULL;
     cudaError_t st = launch(shared_kernel, 1, 32, 256 << 10, 0, none, 1);
     missed += expect(st != cudaSuccess, "256 KiB of shared memory are refused");
