@@ -92,5 +92,20 @@ static inline __half2 __hmin2(__half2 a, __half2 b) { return { __hmin(a.x, b.x),
 static inline __half2 __hadd2(__half2 a, __half2 b) { return { __hadd(a.x, b.x), __hadd(a.y, b.y) }; }
 static inline __half2 __hsub2(__half2 a, __half2 b) { return { __hsub(a.x, b.x), __hsub(a.y, b.y) }; }
 static inline __half2 __hmul2(__half2 a, __half2 b) { return { __hmul(a.x, b.x), __hmul(a.y, b.y) }; }
+/* One rounding: the sum is exact in double, and on its way through float32 it is rounded to odd, which
+ * the rounding to 11 bits then sees as what it was. */
+static inline __half __hfma(__half a, __half b, __half c)
+{
+    double sum = (double)((float)a * (float)b) + (double)(float)c;
+    float v = (float)sum;
+
+    if (isfinite(v) && (double)v != sum)
+        v = __uint_as_float((__float_as_uint(v) - (fabs((double)v) > fabs(sum))) | 1u);
+    return __half(v);
+}
+static inline __half2 __hfma2(__half2 a, __half2 b, __half2 c)
+{
+    return { __hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y) };
+}
 
 #endif
