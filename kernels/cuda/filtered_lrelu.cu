@@ -314,14 +314,14 @@ cudaError_t filtered_lrelu_cuda_plain(const struct filtered_lrelu_job *job, int 
 
 int filtered_lrelu_cuda_tiles(enum precision precision, const struct filtered_lrelu *filter)
 {
-    (void)precision;
     (void)filter;
-    return 1;
+    return precision == PRECISION_FP16 ? filtered_lrelu_cuda_mma_tiles() : 1;
 }
 
 cudaError_t filtered_lrelu_cuda_run(const struct filtered_lrelu_job *job, int samples, int tile,
                                     cudaStream_t stream)
 {
-    (void)tile;
+    if (job->precision == PRECISION_FP16)
+        return filtered_lrelu_cuda_mma(job, samples, tile, stream);
     return filtered_lrelu_cuda_plain(job, samples, stream);
 }

@@ -28,4 +28,9 @@ cudaError_t filtered_lrelu_cuda_run(const struct filtered_lrelu_job *job, int sa
 cudaError_t filtered_lrelu_cuda_plain(const struct filtered_lrelu_job *job, int samples,
                                       cudaStream_t stream);
 
+/* fp16 on the tensor cores; tile as above. What filtered_lrelu_cuda_run does in that precision. */
+int filtered_lrelu_cuda_mma_tiles(void);
+cudaError_t filtered_lrelu_cuda_mma(const struct filtered_lrelu_job *job, int samples, int tile,
+                                    cudaStream_t stream);
+
 #endif
