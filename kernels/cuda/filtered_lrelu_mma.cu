@@ -62,12 +62,20 @@ template <int UP, bool RADIAL> struct strip_size {
     static const int CELLS = STAGE + (RADIAL ? WARPS * GROUP * STAGE_PITCH : 0);
 };
 
+/* The rectifier and its gain, rise * v + bend * |v|, and the clamp: what is kept of u. */
+struct rectifier {
+    float rise, bend;
+    __half2 least, most;
+    bool clamps;
+};
+
 struct strip_work {
     struct filtered_lrelu filter;               /* its taps are fp16 already */
     const cell *x;
     cell *y;
     int strips;                 /* side by side */
     int steps;                  /* of a strip */
+    struct rectifier rectifier;
     struct finish finish;
 };
 
@@ -189,12 +197,16 @@ static __device__ __forceinline__ void load_rows(const struct strip_work *w, con
     const int row = 2 * s->row / UP + w->filter.start[0];
     const int column = 2 * s->column / UP + w->filter.start[0];
 
-    for (int i = threadIdx.x; i < count * columns; i += THREADS) {
-        int r = first + i / columns, c = i % columns;
-        bool valid = row + r >= 0 && row + r < in && column + c >= 0 && column + c < in;
-        size_t at = valid ? (size_t)(row + r) * (size_t)in + (size_t)(column + c) : 0;
+    for (int r = first + s->warp; r < first + count; r += WARPS) {
+        const bool inside = row + r >= 0 && row + r < in;
+        const cell *from = w->x + s->in_at + (inside ? (size_t)(row + r) * (size_t)in : 0);
+        cell *to = ring + r % size::RING * size::PITCH;
 
-        copy_async16(&ring[r % size::RING * size::PITCH + c], &w->x[s->in_at + at], valid);
+        for (int c = s->lane; c < columns; c += 32) {
+            bool valid = inside && column + c >= 0 && column + c < in;
+
+            copy_async16(to + c, from + (valid ? column + c : 0), valid);
+        }
     }
     copy_async_commit();
 }
@@ -233,26 +245,6 @@ static __device__ __forceinline__ void up_y(const struct strip *s, const cell *r
     }
 }
 
-/* The rectifier and its gain: rise * v + bend * |v|, of which scale is kept. */
-struct rectifier {
-    float rise, bend;
-    uint32_t least, most;       /* the clamp, twice */
-    bool clamps;
-};
-
-static __device__ __forceinline__ struct rectifier rectifier_of(const struct filtered_lrelu *f,
-                                                               float scale)
-{
-    struct rectifier r;
-
-    r.rise = __fmul_rn(0.6f * scale, f->gain);
-    r.bend = __fmul_rn(0.4f * scale, f->gain);
-    r.least = packed(-scale * f->clamp, -scale * f->clamp);
-    r.most = packed(scale * f->clamp, scale * f->clamp);
-    r.clamps = f->clamp > 0.0f;
-    return r;
-}
-
 /* Two of u. Whatever came in was finite; without a clamp it may still be too large for fp16. */
 static __device__ __forceinline__ uint32_t rectified(const struct rectifier *r, float low,
                                                      float high, __half2 *bad)
@@ -262,7 +254,7 @@ static __device__ __forceinline__ uint32_t rectified(const struct rectifier *r, 
 
     if (!r->clamps)
         return checked(v, bad);
-    return bits_of(__hmin2(__hmax2(halves_of(v), halves_of(r->least)), halves_of(r->most)));
+    return bits_of(__hmin2(__hmax2(halves_of(v), r->least), r->most));
 }
 
 /* Two rows of mid: column 8 * run on, and eight more. Runs share the eight between them, so that only
@@ -381,7 +373,7 @@ static __device__ __forceinline__ void trace(const struct strip_work *w, int cha
 {
     const size_t out = (size_t)w->filter.out, channels = (size_t)w->finish.channels;
 
-    if (w->finish.trace && channel < w->finish.channels)
+    if (channel < w->finish.channels)
         w->finish.trace[((blockIdx.z * channels + (size_t)channel) * out + (size_t)row) * out +
                         (size_t)column] = v;
 }
@@ -407,18 +399,21 @@ static __device__ __forceinline__ bool down_y(const struct strip_work *w, const 
 
         ldmatrix_x4_trans(u, from + 2 * pair);
         mma_f16(sum[pair], u, ends);
-        for (int i = 0; i < 4; i++) {
-            const int r = i % 2, lane = 2 * pair + i / 2, c = (int)blockIdx.y * LANES + lane;
+        for (int i = 0; i < 2; i++) {
+            const int c = (int)blockIdx.y * LANES + 2 * pair + i;
             const struct finish_channel channel = finish_channel(&w->finish, blockIdx.z, c);
-            const bool kept = step > 0 && row + r < out && column < out;
-            bool wrong = false;
 
-            done[r].lane[lane] =
-                fp16::round(finish_stored<fp16>(&channel, sum[pair][i], &wrong));
-            if (kept)
-                trace(w, c, row + r, column, sum[pair][i]);
-            bad |= wrong && kept;
-            sum[pair][i] = 0.0f;
+            for (int r = 0; r < 2; r++) {
+                const bool kept = step > 0 && row + r < out && column < out;
+                bool wrong = false;
+
+                done[r].lane[2 * pair + i] =
+                    fp16::round(finish_stored<fp16>(&channel, sum[pair][2 * i + r], &wrong));
+                bad |= wrong && kept;
+                if (w->finish.trace && kept)
+                    trace(w, c, row + r, column, sum[pair][2 * i + r]);
+                sum[pair][2 * i + r] = 0.0f;
+            }
         }
         mma_f16(sum[pair], u, begins);
     }
@@ -479,7 +474,8 @@ static __device__ __forceinline__ bool down_radial(const struct strip_work *w,
             if (step > 0 && row + r < out && column + k < out) {
                 stage[r * STAGE_PITCH + k].lane[s->g] =
                     fp16::round(finish_stored<fp16>(channel, sum[pair][i], &bad));
-                trace(w, c, row + r, column + k, sum[pair][i]);
+                if (w->finish.trace)
+                    trace(w, c, row + r, column + k, sum[pair][i]);
             }
             sum[pair][i] = 0.0f;
         }
@@ -535,7 +531,6 @@ static __global__ void __launch_bounds__(THREADS, 3) separable_kernel(const stru
     DYNAMIC_SHARED(cell, ring);
     cell *mid = ring + size::MID, *sums = ring + size::LAST;
     const struct strip s = strip_here(&w, size::PER_RUN);
-    const struct rectifier r = rectifier_of(&w.filter, 1.0f);
     const struct up_band<UP> up = { &w.filter };
     uint32_t up_left[4], up_right[UP][2], begins[2], ends[2];
     float sum[LANES / 2][4] = {};
@@ -555,7 +550,7 @@ static __global__ void __launch_bounds__(THREADS, 3) separable_kernel(const stru
             load_rows<UP, false>(&w, &s, ring, size::KEEP + step * size::ADVANCE, size::ADVANCE);
         up_y<UP, false>(&s, ring, mid, up_left, step, &wide);
         __syncthreads();
-        up_and_down_x<UP>(&s, mid, sums, up_right, begins, ends, &r, &wide);
+        up_and_down_x<UP>(&s, mid, sums, up_right, begins, ends, &w.rectifier, &wide);
         copy_async_wait<0>();
         __syncthreads();
         bad |= down_y(&w, &s, sums, sum, begins, ends, step);
@@ -570,7 +565,6 @@ static __global__ void __launch_bounds__(THREADS, 2) radial_kernel(const struct 
     DYNAMIC_SHARED(cell, ring);
     cell *mid = ring + size::MID, *u = ring + size::LAST, *stage = ring + size::STAGE;
     const struct strip s = strip_here(&w, size::PER_RUN);
-    const struct rectifier r = rectifier_of(&w.filter, 1.0f / RADIAL_SCALE);
     const struct up_band<UP> up = { &w.filter };
     uint32_t up_left[UP / 2][4], begins[HALF][2], ends[HALF][2];
     const struct finish_channel channel =
@@ -592,7 +586,7 @@ static __global__ void __launch_bounds__(THREADS, 2) radial_kernel(const struct 
             load_rows<UP, true>(&w, &s, ring, size::KEEP + step * size::ADVANCE, size::ADVANCE);
         up_y<UP, true>(&s, ring, mid, up_left[0], step, &wide);
         __syncthreads();
-        up_x<UP>(&s, mid, u, up_left, &r, &wide);
+        up_x<UP>(&s, mid, u, up_left, &w.rectifier, &wide);
         copy_async_wait<0>();
         __syncthreads();
         bad |= down_radial(&w, &s, u, stage, sum, begins, ends, &channel, step);
@@ -626,6 +620,19 @@ static void round_taps(float *tap, int count, float scale)
         lost = want - tap[next];
         done[next] = true;
     }
+}
+
+static struct rectifier rectifier_of(const struct filtered_lrelu *f)
+{
+    const float scale = f->radial ? 1.0f / RADIAL_SCALE : 1.0f;
+    struct rectifier r;
+
+    r.rise = 0.6f * scale * f->gain;
+    r.bend = 0.4f * scale * f->gain;
+    r.least = __floats2half2_rn(-scale * f->clamp, -scale * f->clamp);
+    r.most = __floats2half2_rn(scale * f->clamp, scale * f->clamp);
+    r.clamps = f->clamp > 0.0f;
+    return r;
 }
 
 static int divide_up(int value, int by)
@@ -688,6 +695,7 @@ cudaError_t filtered_lrelu_cuda_mma(const struct filtered_lrelu_job *job, int sa
     w.y = (cell *)job->y;
     w.strips = divide_up(out, WIDE);
     w.steps = tile < 0 ? choose_steps(out, blocks * samples) : STEPS[tile];
+    w.rectifier = rectifier_of(job->filter);
     w.finish = job->finish;
 
     dim3 grid((unsigned)(w.strips * divide_up(out, w.steps * GROUP)), (unsigned)blocks,
