@@ -59,23 +59,20 @@ template <int UP, bool RADIAL> struct strip_size {
     static const int MID = RING * PITCH;        /* x filtered in y starts here */
     static const int LAST = MID + STRETCH * PITCH;      /* and here what goes down in y */
     static const int STAGE = LAST + STRETCH * (RADIAL ? U_PITCH : SUM_PITCH);
-    static const int CELLS = STAGE + (RADIAL ? WARPS * GROUP * STAGE_PITCH : 0);
-};
-
-/* The rectifier and its gain, rise * v + bend * |v|, and the clamp: what is kept of u. */
-struct rectifier {
-    float rise, bend;
-    __half2 least, most;
-    bool clamps;
+    static const int NEXT = STAGE + (RADIAL ? WARPS * GROUP * STAGE_PITCH : 0);
+    static const int CELLS = NEXT + LANES * (int)sizeof(float) / BLOCK_BYTES;
+    static_assert(PITCH % 8 == 1 && RING % 8 == 0, "eight rows in eight times four banks");
 };
 
 struct strip_work {
     struct filtered_lrelu filter;               /* its taps are fp16 already */
+    float up_x_tap[FILTERED_LRELU_UP_MAX][TAPS];    /* the same, with the rectifier's gain */
+    __half2 least, most;                        /* the clamp */
+    bool clamps;
     const cell *x;
     cell *y;
     int strips;                 /* side by side */
     int steps;                  /* of a strip */
-    struct rectifier rectifier;
     struct finish finish;
 };
 
@@ -87,7 +84,6 @@ struct strip {
     int steps;                  /* with rows of y in them */
     int groups;                 /* with columns of y in them */
     int runs;                   /* of eight columns of x that they need */
-    size_t in_at, out_at;       /* cells before the channels' planes */
 };
 
 /* ---- Operands ---- */
@@ -118,12 +114,13 @@ static __device__ __forceinline__ uint32_t packed(float low, float high)
 /* x, counted from where the first phase starts, to u. */
 template <int UP> struct up_band {
     const struct filtered_lrelu *f;
+    const float (*tap)[TAPS];
 
     __device__ __forceinline__ float at(int from, int to) const
     {
         int phase = to % UP, k = from - to / UP - (f->start[phase] - f->start[0]);
 
-        return k >= 0 && k < TAPS ? f->up_tap[phase][k] : 0.0f;
+        return k >= 0 && k < TAPS ? tap[phase][k] : 0.0f;
     }
 };
 
@@ -187,6 +184,12 @@ static __device__ __forceinline__ void band_down(uint32_t begins[2], uint32_t en
 
 /* ---- The steps ---- */
 
+/* Cells before those of the block's channels, in a tensor of side x side pixels. */
+static __device__ __forceinline__ size_t plane_at(int side)
+{
+    return (blockIdx.z * (size_t)gridDim.y + blockIdx.y) * (size_t)side * (size_t)side;
+}
+
 /* Rows first .. first + count of x, counted from the strip's first, to their places in the ring. */
 template <int UP, bool RADIAL>
 static __device__ __forceinline__ void load_rows(const struct strip_work *w, const struct strip *s,
@@ -199,7 +202,7 @@ static __device__ __forceinline__ void load_rows(const struct strip_work *w, con
 
     for (int r = first + s->warp; r < first + count; r += WARPS) {
         const bool inside = row + r >= 0 && row + r < in;
-        const cell *from = w->x + s->in_at + (inside ? (size_t)(row + r) * (size_t)in : 0);
+        const cell *from = w->x + plane_at(in) + (inside ? (size_t)(row + r) * (size_t)in : 0);
         cell *to = ring + r % size::RING * size::PITCH;
 
         for (int c = s->lane; c < columns; c += 32) {
@@ -245,16 +248,17 @@ static __device__ __forceinline__ void up_y(const struct strip *s, const cell *r
     }
 }
 
-/* Two of u. Whatever came in was finite; without a clamp it may still be too large for fp16. */
-static __device__ __forceinline__ uint32_t rectified(const struct rectifier *r, float low,
+/* Two of u; the gain is in them already. Whatever came in was finite; without a clamp it may still be
+ * too large for fp16. */
+static __device__ __forceinline__ uint32_t rectified(const struct strip_work *w, float low,
                                                      float high, __half2 *bad)
 {
-    uint32_t v = packed(__fmaf_rn(r->bend, fabsf(low), __fmul_rn(r->rise, low)),
-                        __fmaf_rn(r->bend, fabsf(high), __fmul_rn(r->rise, high)));
+    __half2 v = __floats2half2_rn(low, high);
 
-    if (!r->clamps)
-        return checked(v, bad);
-    return bits_of(__hmin2(__hmax2(halves_of(v), r->least), r->most));
+    v = __hmax2(v, __hmul2(v, __floats2half2_rn(0.2f, 0.2f)));
+    if (!w->clamps)
+        return checked(bits_of(v), bad);
+    return bits_of(__hmin2(__hmax2(v, w->least), w->most));
 }
 
 /* Two rows of mid: column 8 * run on, and eight more. Runs share the eight between them, so that only
@@ -278,11 +282,11 @@ static __device__ __forceinline__ void load_run(const struct strip *s, const cel
 /* Two rows of mid, up in x, rectified, down in x -> two rows of sums. A row of sums keeps a group's
  * columns by channel: [group][channel][column]. */
 template <int UP>
-static __device__ __forceinline__ void up_and_down_x(const struct strip *s, const cell *mid,
+static __device__ __forceinline__ void up_and_down_x(const struct strip_work *w,
+                                                     const struct strip *s, const cell *mid,
                                                      cell *sums, const uint32_t up[UP][2],
                                                      const uint32_t begins[2],
-                                                     const uint32_t ends[2],
-                                                     const struct rectifier *r, __half2 *bad)
+                                                     const uint32_t ends[2], __half2 *bad)
 {
     typedef struct strip_size<UP, false> size;
     uint32_t x[size::RUNS + 2][2];
@@ -310,10 +314,10 @@ static __device__ __forceinline__ void up_and_down_x(const struct strip *s, cons
             mma_f16(first, pixels, up[2 * part]);
             mma_f16(second, pixels, up[2 * part + 1]);
 
-            const uint32_t u[4] = { rectified(r, first[0], first[1], bad),
-                                    rectified(r, first[2], first[3], bad),
-                                    rectified(r, second[0], second[1], bad),
-                                    rectified(r, second[2], second[3], bad) };
+            const uint32_t u[4] = { rectified(w, first[0], first[1], bad),
+                                    rectified(w, first[2], first[3], bad),
+                                    rectified(w, second[0], second[1], bad),
+                                    rectified(w, second[2], second[3], bad) };
 
             mma_f16(sum, u, ends);
             if (stretch > 0) {
@@ -329,9 +333,9 @@ static __device__ __forceinline__ void up_and_down_x(const struct strip *s, cons
 
 /* Two rows of mid, up in x, rectified -> two rows of u. */
 template <int UP>
-static __device__ __forceinline__ void up_x(const struct strip *s, const cell *mid, cell *u,
-                                            const uint32_t up[UP / 2][4],
-                                            const struct rectifier *r, __half2 *bad)
+static __device__ __forceinline__ void up_x(const struct strip_work *w, const struct strip *s,
+                                            const cell *mid, cell *u,
+                                            const uint32_t up[UP / 2][4], __half2 *bad)
 {
     typedef struct strip_size<UP, true> size;
     uint32_t x[size::RUNS + 2][2];
@@ -359,8 +363,8 @@ static __device__ __forceinline__ void up_x(const struct strip *s, const cell *m
                 float v[4] = { 0.0f };
 
                 mma_f16(v, up[part], pixels);
-                at[0] = rectified(r, v[0], v[1], bad);
-                at[8 * 4] = rectified(r, v[2], v[3], bad);
+                at[0] = rectified(w, v[0], v[1], bad);
+                at[8 * 4] = rectified(w, v[2], v[3], bad);
             }
         }
     }
@@ -378,19 +382,35 @@ static __device__ __forceinline__ void trace(const struct strip_work *w, int cha
                         (size_t)column] = v;
 }
 
+/* Two channels of a pixel as they are stored. */
+static __device__ __forceinline__ uint32_t ended(const float next[2], float low, float high,
+                                                 bool *bad)
+{
+    struct finish_channel first = {}, second = {};
+
+    first.next = next[0];
+    second.next = next[1];
+    low = finish_stored<fp16>(&first, low, bad);
+    high = finish_stored<fp16>(&second, high, bad);
+    return packed(low, high);
+}
+
 /* STRETCH rows of sums down in y: a warp a group of columns, two channels a product. What began with
  * the stretch before, in sum, is ended and stored, and sum begins anew. */
 static __device__ __forceinline__ bool down_y(const struct strip_work *w, const struct strip *s,
-                                              const cell *sums, float sum[LANES / 2][4],
-                                              const uint32_t begins[2], const uint32_t ends[2],
-                                              int step)
+                                              const cell *sums, const float next[LANES],
+                                              float sum[LANES / 2][4], const uint32_t begins[2],
+                                              const uint32_t ends[2], int step)
 {
     const int matrix = s->lane / 8, out = w->filter.out;
     const int row = s->row + GROUP * (step - 1) + 2 * s->t;
     const int column = s->column + GROUP * s->warp + s->g;
-    const cell *from = sums + (matrix / 2 * 8 + s->lane % 8) * SUM_PITCH + GROUP * s->warp + matrix % 2;
-    cell done[2];
-    bool bad = false;
+    const cell *from =
+        sums + (matrix / 2 * 8 + s->lane % 8) * SUM_PITCH + GROUP * s->warp + matrix % 2;
+    const bool kept[2] = { step > 0 && column < out && row < out,
+                           step > 0 && column < out && row + 1 < out };
+    uint32_t done[2][LANES / 2];
+    bool bad[2] = { false, false };
 
     if (s->warp >= s->groups)
         return false;
@@ -399,28 +419,24 @@ static __device__ __forceinline__ bool down_y(const struct strip_work *w, const 
 
         ldmatrix_x4_trans(u, from + 2 * pair);
         mma_f16(sum[pair], u, ends);
-        for (int i = 0; i < 2; i++) {
-            const int c = (int)blockIdx.y * LANES + 2 * pair + i;
-            const struct finish_channel channel = finish_channel(&w->finish, blockIdx.z, c);
-
-            for (int r = 0; r < 2; r++) {
-                const bool kept = step > 0 && row + r < out && column < out;
-                bool wrong = false;
-
-                done[r].lane[2 * pair + i] =
-                    fp16::round(finish_stored<fp16>(&channel, sum[pair][2 * i + r], &wrong));
-                bad |= wrong && kept;
-                if (w->finish.trace && kept)
-                    trace(w, c, row + r, column, sum[pair][2 * i + r]);
-                sum[pair][2 * i + r] = 0.0f;
-            }
-        }
+        for (int r = 0; r < 2; r++)
+            done[r][pair] = ended(next + 2 * pair, sum[pair][r], sum[pair][2 + r], &bad[r]);
+        for (int i = 0; w->finish.trace && i < 4; i++)
+            if (kept[i % 2])
+                trace(w, (int)blockIdx.y * LANES + 2 * pair + i / 2, row + i % 2, column,
+                      sum[pair][i]);
+        for (int i = 0; i < 4; i++)
+            sum[pair][i] = 0.0f;
         mma_f16(sum[pair], u, begins);
     }
     for (int r = 0; r < 2; r++)
-        if (step > 0 && row + r < out && column < out)
-            w->y[s->out_at + (size_t)(row + r) * out + column] = done[r];
-    return bad;
+        if (kept[r]) {
+            cell to;
+
+            memcpy(&to, done[r], sizeof to);
+            w->y[plane_at(out) + (size_t)(row + r) * out + column] = to;
+        }
+    return (bad[0] && kept[0]) || (bad[1] && kept[1]);
 }
 
 /* STRETCH rows of u down: a warp a group of columns, two columns a product. sum as above. The thread's
@@ -488,7 +504,7 @@ static __device__ __forceinline__ bool down_radial(const struct strip_work *w,
         int r = i / GROUP, k = i % GROUP;
 
         if (step > 0 && row + r < out && column + k < out)
-            w->y[s->out_at + (size_t)(row + r) * out + column + k] = stage[r * STAGE_PITCH + k];
+            w->y[plane_at(out) + (size_t)(row + r) * out + column + k] = stage[r * STAGE_PITCH + k];
     }
     __syncwarp();                               /* before the next step writes there */
     return bad;
@@ -499,8 +515,6 @@ static __device__ __forceinline__ bool down_radial(const struct strip_work *w,
 static __device__ __forceinline__ struct strip strip_here(const struct strip_work *w, int per_run)
 {
     struct strip s;
-    const size_t in = (size_t)w->filter.in, out = (size_t)w->filter.out;
-    const size_t plane = blockIdx.z * (size_t)gridDim.y + blockIdx.y;
 
     s.warp = threadIdx.x / 32;
     s.lane = threadIdx.x % 32;
@@ -511,8 +525,6 @@ static __device__ __forceinline__ struct strip strip_here(const struct strip_wor
     s.steps = min(w->steps, (w->filter.out - s.row + GROUP - 1) / GROUP);
     s.groups = min((int)GROUPS, (w->filter.out - s.column + GROUP - 1) / GROUP);
     s.runs = (s.groups + per_run) / per_run;
-    s.in_at = plane * in * in;
-    s.out_at = plane * out * out;
     return s;
 }
 
@@ -530,17 +542,22 @@ static __global__ void __launch_bounds__(THREADS, 3) separable_kernel(const stru
     typedef struct strip_size<UP, false> size;
     DYNAMIC_SHARED(cell, ring);
     cell *mid = ring + size::MID, *sums = ring + size::LAST;
+    float *next = (float *)(ring + size::NEXT);
     const struct strip s = strip_here(&w, size::PER_RUN);
-    const struct up_band<UP> up = { &w.filter };
+    const struct up_band<UP> y_band = { &w.filter, w.filter.up_tap };
+    const struct up_band<UP> x_band = { &w.filter, w.up_x_tap };
     uint32_t up_left[4], up_right[UP][2], begins[2], ends[2];
     float sum[LANES / 2][4] = {};
     __half2 wide = __floats2half2_rn(0.0f, 0.0f);
     bool bad = false;
 
-    band_left(up_left, up, 0, 0, &s);
+    band_left(up_left, y_band, 0, 0, &s);
     for (int i = 0; i < UP; i++)
-        band_right(up_right[i], up, 0, GROUP * i, &s);
+        band_right(up_right[i], x_band, 0, GROUP * i, &s);
     band_down(begins, ends, down_band{ &w.filter }, &s);
+    if (threadIdx.x < LANES)
+        next[threadIdx.x] =
+            finish_channel(&w.finish, blockIdx.z, (int)(blockIdx.y * LANES + threadIdx.x)).next;
 
     load_rows<UP, false>(&w, &s, ring, 0, size::KEEP);
     copy_async_wait<0>();
@@ -550,10 +567,10 @@ static __global__ void __launch_bounds__(THREADS, 3) separable_kernel(const stru
             load_rows<UP, false>(&w, &s, ring, size::KEEP + step * size::ADVANCE, size::ADVANCE);
         up_y<UP, false>(&s, ring, mid, up_left, step, &wide);
         __syncthreads();
-        up_and_down_x<UP>(&s, mid, sums, up_right, begins, ends, &w.rectifier, &wide);
+        up_and_down_x<UP>(&w, &s, mid, sums, up_right, begins, ends, &wide);
         copy_async_wait<0>();
         __syncthreads();
-        bad |= down_y(&w, &s, sums, sum, begins, ends, step);
+        bad |= down_y(&w, &s, sums, next, sum, begins, ends, step);
     }
     finish_report(&w.finish, blockIdx.z, bad || is_bad(wide));
 }
@@ -565,16 +582,18 @@ static __global__ void __launch_bounds__(THREADS, 2) radial_kernel(const struct 
     DYNAMIC_SHARED(cell, ring);
     cell *mid = ring + size::MID, *u = ring + size::LAST, *stage = ring + size::STAGE;
     const struct strip s = strip_here(&w, size::PER_RUN);
-    const struct up_band<UP> up = { &w.filter };
-    uint32_t up_left[UP / 2][4], begins[HALF][2], ends[HALF][2];
+    const struct up_band<UP> y_band = { &w.filter, w.filter.up_tap };
+    const struct up_band<UP> x_band = { &w.filter, w.up_x_tap };
+    uint32_t up_left[4], up_x_left[UP / 2][4], begins[HALF][2], ends[HALF][2];
     const struct finish_channel channel =
         finish_channel(&w.finish, blockIdx.z, (int)blockIdx.y * LANES + s.g);
     float sum[GROUP / 2][4] = {};
     __half2 wide = __floats2half2_rn(0.0f, 0.0f);
     bool bad = false;
 
+    band_left(up_left, y_band, 0, 0, &s);
     for (int i = 0; i < UP / 2; i++)
-        band_left(up_left[i], up, 0, STRETCH * i, &s);
+        band_left(up_x_left[i], x_band, 0, STRETCH * i, &s);
     for (int t = 0; t < HALF; t++)
         band_down(begins[t], ends[t], pair_band{ &w.filter, t }, &s);
 
@@ -584,9 +603,9 @@ static __global__ void __launch_bounds__(THREADS, 2) radial_kernel(const struct 
     for (int step = 0; step <= s.steps; step++) {
         if (step < s.steps)
             load_rows<UP, true>(&w, &s, ring, size::KEEP + step * size::ADVANCE, size::ADVANCE);
-        up_y<UP, true>(&s, ring, mid, up_left[0], step, &wide);
+        up_y<UP, true>(&s, ring, mid, up_left, step, &wide);
         __syncthreads();
-        up_x<UP>(&s, mid, u, up_left, &w.rectifier, &wide);
+        up_x<UP>(&w, &s, mid, u, up_x_left, &wide);
         copy_async_wait<0>();
         __syncthreads();
         bad |= down_radial(&w, &s, u, stage, sum, begins, ends, &channel, step);
@@ -622,17 +641,26 @@ static void round_taps(float *tap, int count, float scale)
     }
 }
 
-static struct rectifier rectifier_of(const struct filtered_lrelu *f)
+/* The filter as the kernels want it. */
+static void prepare(struct strip_work *w, const struct filtered_lrelu *filter)
 {
-    const float scale = f->radial ? 1.0f / RADIAL_SCALE : 1.0f;
-    struct rectifier r;
+    const float scale = filter->radial ? 1.0f / RADIAL_SCALE : 1.0f;
+    const float clamp = scale * filter->clamp;
+    struct filtered_lrelu *f = &w->filter;
 
-    r.rise = 0.6f * scale * f->gain;
-    r.bend = 0.4f * scale * f->gain;
-    r.least = __floats2half2_rn(-scale * f->clamp, -scale * f->clamp);
-    r.most = __floats2half2_rn(scale * f->clamp, scale * f->clamp);
-    r.clamps = f->clamp > 0.0f;
-    return r;
+    *f = *filter;
+    memcpy(w->up_x_tap, f->up_tap, sizeof w->up_x_tap);
+    for (int p = 0; p < f->up; p++) {
+        round_taps(f->up_tap[p], TAPS, 1.0f);
+        round_taps(w->up_x_tap[p], TAPS, scale * f->gain);
+    }
+    if (f->radial)
+        round_taps(&f->half_tap[0][0], DOWN_TAPS * HALF, RADIAL_SCALE);
+    else
+        round_taps(f->down_tap, DOWN_TAPS, 1.0f);
+    w->least = __floats2half2_rn(-clamp, -clamp);
+    w->most = __floats2half2_rn(clamp, clamp);
+    w->clamps = filter->clamp > 0.0f;
 }
 
 static int divide_up(int value, int by)
@@ -684,18 +712,11 @@ cudaError_t filtered_lrelu_cuda_mma(const struct filtered_lrelu_job *job, int sa
     const int out = job->filter->out;
     const int blocks = activation_blocks(PRECISION_FP16, job->finish.channels);
 
-    w.filter = *job->filter;
-    for (int p = 0; p < w.filter.up; p++)
-        round_taps(w.filter.up_tap[p], TAPS, 1.0f);
-    if (w.filter.radial)
-        round_taps(&w.filter.half_tap[0][0], DOWN_TAPS * HALF, RADIAL_SCALE);
-    else
-        round_taps(w.filter.down_tap, DOWN_TAPS, 1.0f);
+    prepare(&w, job->filter);
     w.x = (const cell *)job->x;
     w.y = (cell *)job->y;
     w.strips = divide_up(out, WIDE);
     w.steps = tile < 0 ? choose_steps(out, blocks * samples) : STEPS[tile];
-    w.rectifier = rectifier_of(job->filter);
     w.finish = job->finish;
 
     dim3 grid((unsigned)(w.strips * divide_up(out, w.steps * GROUP)), (unsigned)blocks,
