@@ -1,6 +1,6 @@
-/* filtered_lrelu -- StyleGAN 3's activation on the device (kernels/filtered_lrelu.h has the formulas):
- * up, leaky rectifier, clamp, down, without the full-size intermediate in memory. fp16 runs its
- * filters on the tensor cores, the other precisions by fused multiply-adds in float32. */
+/* filtered_lrelu -- StyleGAN 3's activation on the device (kernels/filtered_lrelu.h has the
+ * formulas): up, leaky rectifier, clamp, down, without the full-size intermediate in memory. fp16
+ * runs its filters on the tensor cores, the other precisions by fused multiply-adds in float32. */
 #ifndef KERNELS_CUDA_FILTERED_LRELU_CUH
 #define KERNELS_CUDA_FILTERED_LRELU_CUH
 
@@ -15,10 +15,10 @@ struct filtered_lrelu_job {
     const struct filtered_lrelu *filter;    /* on the host; copied into the launch */
     const void *x;              /* [sample][block][in][in][LANES] */
     void *y;                    /* [sample][block][out][out][LANES] */
-    struct finish finish;       /* channels, layer, broken, each, next, trace; v is the filter's y */
+    struct finish finish;       /* channels, layer, broken, each, next, trace; v: the filter's y */
 };
 
-/* tile -1: the variant that suits; else 0..filtered_lrelu_cuda_tiles()-1: all give the same bits. */
+/* tile -1: the variant that suits; else 0..filtered_lrelu_cuda_tiles()-1: all of the same bits. */
 int filtered_lrelu_cuda_tiles(enum precision precision, const struct filtered_lrelu *filter);
 cudaError_t filtered_lrelu_cuda_run(const struct filtered_lrelu_job *job, int samples, int tile,
                                     cudaStream_t stream);

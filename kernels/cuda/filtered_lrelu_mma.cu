@@ -9,25 +9,29 @@
  *     down y    [2 channels x 8 columns][16 rows of u]  x  band [16 rows of u][8 of out]
  *     radial    [2 columns x 8 channels][16 rows of u]  x  band [16 rows of u][8 of out], for each
  *               of the six pairs of mirrored columns, which are added first
- * Eight pixels of y reach 26 of u: two blocks of 16. So a block of u takes part in two products,
- * as the end of eight pixels and as the start of the next eight, whose sums wait in registers.
+ * Eight pixels of y reach 26 of u: two stretches of 16. So a stretch of u takes part in two
+ * products, as the end of eight pixels and as the start of the next eight, whose sums wait in
+ * registers.
  *
  * A block of 8 warps makes a strip of y, WIDE columns of eight channels, and marches down it, eight
  * rows a step. x comes in by asynchronous copies, the rows of a step while the one before is
  * computed, into a ring; x filtered in y, and u filtered in x (radial: u), lie in shared memory.
  *
- * Rounded to fp16 are taps (so that sums of them stay, see round_taps), x filtered in y, u behind
- * the clamp, then u filtered in x, or the sum of two mirrored columns; all sums are float32. The
- * factors of x that no tap reaches are zero, and what they meet is finite unless x is not: then the
- * layer is reported broken a pixel or two wider than the definition would.
+ * Rounded to fp16 are taps (so that sums of them stay, see round_taps), x filtered in y, u before
+ * the rectifier and behind it, then u filtered in x, or the sum of two mirrored columns; all sums
+ * are float32. With the official designs all of it together is 72 to 80 dB below the signal, 65 for
+ * white noise in the critically sampled layers; storing y in fp16 is 73.
  *
- * For a step of 64 x 8 pixels x 8 channels, up 2 (up 4):
- *                  mma                                  KB through shared memory      shared KB
- *     separable    80 (48) + 288 + 64 = 432 (400)       120 (97)                      67 (44)
- *     radial       80 (48) + 144 + 384 = 608 (576)      138 (115)                     96 (70)
- * against 1.0 and 3.2 million multiply-adds one by one. u is 144 columns wide for 128: 12 %; a strip
- * of S steps makes S + 1 blocks of rows. Rows and columns are an odd number of pixels apart, so that
- * neither ldmatrix nor a store meets a bank twice. */
+ * Where a band has no tap it has a zero, and what meets it is finite unless x is not, or is above
+ * 43000: then the layer is reported broken a few pixels wider than by definition, never less.
+ *
+ * For a step of 64 x 8 pixels of eight channels, up 2 (up 4):
+ *                  mma                              through shared memory    shared memory
+ *     separable    80 (48) + 288 + 64               104 (73) KB              68 (42) KB
+ *     radial       80 (48) + 144 + 384              178 (146) KB             98 (71) KB
+ * against 311 (radial: 460) thousand multiply-adds one by one. u is 144 columns wide for 128, x 80
+ * (48) for 64 (32); a strip of S steps makes S + 1 stretches of u. Rows are an odd number of cells
+ * apart, so that neither ldmatrix nor a store of a warp meets a bank twice. */
 #include "kernels/cuda/filtered_lrelu.cuh"
 
 #include <string.h>
@@ -248,8 +252,8 @@ static __device__ __forceinline__ void up_y(const struct strip *s, const cell *r
     }
 }
 
-/* Two of u; the gain is in them already. Whatever came in was finite; without a clamp it may still be
- * too large for fp16. */
+/* Two of u; the gain is in them already. Whatever came in was finite; without a clamp it may still
+ * be too large for fp16. */
 static __device__ __forceinline__ uint32_t rectified(const struct strip_work *w, float low,
                                                      float high, __half2 *bad)
 {
@@ -261,7 +265,7 @@ static __device__ __forceinline__ uint32_t rectified(const struct strip_work *w,
     return bits_of(__hmin2(__hmax2(v, w->least), w->most));
 }
 
-/* Two rows of mid: column 8 * run on, and eight more. Runs share the eight between them, so that only
+/* Two rows of mid: eight columns, and eight more. Runs share the eight between them, so that only
  * every other run loads. */
 template <int UP, bool RADIAL>
 static __device__ __forceinline__ void load_run(const struct strip *s, const cell *mid,
@@ -395,8 +399,8 @@ static __device__ __forceinline__ uint32_t ended(const float next[2], float low,
     return packed(low, high);
 }
 
-/* STRETCH rows of sums down in y: a warp a group of columns, two channels a product. What began with
- * the stretch before, in sum, is ended and stored, and sum begins anew. */
+/* STRETCH rows of sums down in y: a warp a group of columns, two channels a product. What began
+ * with the stretch before, in sum, is ended and stored, and sum begins anew. */
 static __device__ __forceinline__ bool down_y(const struct strip_work *w, const struct strip *s,
                                               const cell *sums, const float next[LANES],
                                               float sum[LANES / 2][4], const uint32_t begins[2],
@@ -439,8 +443,8 @@ static __device__ __forceinline__ bool down_y(const struct strip_work *w, const 
     return (bad[0] && kept[0]) || (bad[1] && kept[1]);
 }
 
-/* STRETCH rows of u down: a warp a group of columns, two columns a product. sum as above. The thread's
- * channel is the g-th; pixels come together in the warp's own stage. */
+/* STRETCH rows of u down: a warp a group of columns, two columns a product. sum as above. The
+ * thread's channel is the g-th; pixels come together in the warp's own stage. */
 static __device__ __forceinline__ bool down_radial(const struct strip_work *w,
                                                    const struct strip *s, const cell *u,
                                                    cell *stage, float sum[GROUP / 2][4],

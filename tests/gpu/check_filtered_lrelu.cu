@@ -1,7 +1,12 @@
 /* The filtered lrelu of the device against the CPU's, which sees the same rounded inputs: by fused
- * multiply-adds the same values, on the tensor cores close ones; and the promises of the header. */
+ * multiply-adds the same values (so that what is close to the CPU is close to that way too), on the
+ * tensor cores close ones; and the promises of the header. */
 #include "kernels/cuda/filtered_lrelu.cuh"
 #include "tests/gpu/check.h"
+
+extern "C" {
+#include "kernels/precision.h"
+}
 
 #include <float.h>
 #include <limits.h>
@@ -10,8 +15,6 @@
 #include <string.h>
 
 enum { LAYER = 5, TAPS_MAX = FILTERED_LRELU_TAPS * FILTERED_LRELU_UP_MAX, EACH_MORE = 7 };
-
-static const char *const PRECISION_WORDS[PRECISION_COUNT] = { "fp16", "tf32", "fp32" };
 
 struct trial {
     int in, out, up, pad_lo;
@@ -176,7 +179,8 @@ static size_t value_at(enum precision precision, int channels, size_t pixels, in
 }
 
 /* b's samples from first on, as a tensor. */
-static unsigned char *packed(const struct bench *b, enum precision precision, int first, int samples)
+static unsigned char *packed(const struct bench *b, enum precision precision, int first,
+                             int samples)
 {
     size_t each = activation_bytes(precision, b->t.channels, b->in_pixels);
     unsigned char *out = (unsigned char *)calloc((size_t)samples, each);
@@ -301,13 +305,15 @@ static double decibels(const float *got, const float *expect, size_t count)
 
 /* ---- Checks ---- */
 
-/* Of y's peak. By fused multiply-adds in the CPU's order, no bit should differ. On the tensor cores:
- * taps and what lies between the filters have 11 bits, and the largest of many thousand errors is
- * some five of them. */
+/* Of y's peak. By fused multiply-adds in the CPU's order: no value differs. On the tensor cores
+ * some roundings to 11 bits lie between x and y, and taps have 11 bits: 2^-12 each, of what may be
+ * a few times the peak before the filters take from it; measured are 2e-4 to 1.3e-3. */
 static double tolerance(enum precision precision, enum way way)
 {
-    return way == PLAIN || precision != PRECISION_FP16 ? 1e-6 : 3e-3;
+    return way == PLAIN || precision != PRECISION_FP16 ? 0.0 : 2e-3;
 }
+
+enum { LEAST_DECIBELS = 70 };       /* against the peak, in fp16; measured are 72 to 92 */
 
 /* What is stored: v * next, rounded; zeros in padded channels. */
 static int check_stored(const struct bench *b, enum precision precision, const struct result *r)
@@ -324,7 +330,7 @@ static int check_stored(const struct bench *b, enum precision precision, const s
                     dirty += !(got == 0.0f);
                     continue;
                 }
-                float v = r->trace[((size_t)s * b->t.channels + (size_t)c) * b->out_pixels + i];
+                float v = r->trace[((size_t)s * b->t.channels + c) * b->out_pixels + i];
 
                 if (b->next)
                     v *= b->next[(size_t)s * b->each + (size_t)c];
@@ -332,7 +338,7 @@ static int check_stored(const struct bench *b, enum precision precision, const s
             }
     return check_that(wrong == 0 && dirty == 0,
                       "%s %s: stores what it traces (%zu other values, %zu in padding)",
-                      PRECISION_WORDS[precision], b->name, wrong, dirty);
+                      precision_word(precision), b->name, wrong, dirty);
 }
 
 static int check_values(const struct bench *b, enum precision precision, enum way way)
@@ -341,16 +347,16 @@ static int check_values(const struct bench *b, enum precision precision, enum wa
     float *expect = expected(b, precision);
     double peak = check_peak(expect, r.trace_count);
     int missed = check_no_error(r.status, cudaGetErrorString(r.status), "%s %s: runs",
-                                PRECISION_WORDS[precision], b->name);
+                                precision_word(precision), b->name);
 
     for (int s = 0; s < b->t.samples; s++)
         missed += r.broken[s] == INT_MAX ? 0 : check_that(false, "%s: nothing broke", b->name);
     missed += check_within(check_max_error(r.trace, expect, r.trace_count) / peak,
                            tolerance(precision, way), "%s %s %s, of the peak",
-                           PRECISION_WORDS[precision], way == PLAIN ? "plain" : "chosen", b->name);
+                           precision_word(precision), way == PLAIN ? "plain" : "chosen", b->name);
     if (precision == PRECISION_FP16 && way == BY_TILE)
-        missed += check_at_least(decibels(r.trace, expect, r.trace_count), 66.0, "%s %s, dB",
-                                 PRECISION_WORDS[precision], b->name);
+        missed += check_at_least(decibels(r.trace, expect, r.trace_count), LEAST_DECIBELS,
+                                 "%s %s, dB", precision_word(precision), b->name);
     missed += check_stored(b, precision, &r);
     free(expect);
     result_release(&r);
@@ -364,20 +370,20 @@ static int check_same_bits(const struct bench *b, enum precision precision)
     size_t y_each = all.y_bytes / (size_t)b->t.samples;
     int missed = 0, tiles = filtered_lrelu_cuda_tiles(precision, &b->filter);
 
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < tiles && tiles > 1; tile++) {
         struct result r = run(b, precision, BY_TILE, tile, 0, b->t.samples);
 
-        missed += check_same(r.y, all.y, all.y_bytes, "%s %s: tile %d", PRECISION_WORDS[precision],
+        missed += check_same(r.y, all.y, all.y_bytes, "%s %s: tile %d", precision_word(precision),
                              b->name, tile);
         missed += check_same(r.trace, all.trace, all.trace_count * sizeof *all.trace,
-                             "%s %s: trace of tile %d", PRECISION_WORDS[precision], b->name, tile);
+                             "%s %s: trace of tile %d", precision_word(precision), b->name, tile);
         result_release(&r);
     }
     for (int s = 0; s < b->t.samples && b->t.samples > 1; s++) {
         struct result r = run(b, precision, BY_TILE, s % tiles, s, 1);
 
         missed += check_same(r.y, all.y + (size_t)s * y_each, y_each, "%s %s: place %d alone",
-                             PRECISION_WORDS[precision], b->name, s);
+                             precision_word(precision), b->name, s);
         result_release(&r);
     }
     result_release(&all);
@@ -385,8 +391,8 @@ static int check_same_bits(const struct bench *b, enum precision precision)
 }
 
 /* One value of one channel of the sample in the middle is bad: that sample alone is reported. */
-static int check_report(struct trial t, enum precision precision, enum way way, float bad, float next,
-                        bool breaks)
+static int check_report(struct trial t, enum precision precision, enum way way, float bad,
+                        float next, bool breaks)
 {
     struct bench b = bench_create(t, 77);
     struct result r;
@@ -399,7 +405,7 @@ static int check_report(struct trial t, enum precision precision, enum way way, 
             b.x[((size_t)t.channels + (size_t)t.channels - 1) * b.in_pixels + i] = bad;
     r = run(&b, precision, way, -1, 0, t.samples);
     holds = r.broken[0] == INT_MAX && r.broken[1] == (breaks ? LAYER : INT_MAX);
-    int missed = check_that(holds, "%s %s %s: %g with next %g is %s", PRECISION_WORDS[precision],
+    int missed = check_that(holds, "%s %s %s: %g with next %g is %s", precision_word(precision),
                             way == PLAIN ? "plain" : "chosen", b.name, (double)bad, (double)next,
                             breaks ? "reported" : "fine");
 
@@ -413,10 +419,9 @@ static int check_reports(enum precision precision, enum way way)
     int missed = 0;
 
     for (int form = 0; form < 4; form++) {
-        struct trial t = { 22, 24, form % 2 ? 4 : 2, form % 2 ? 10 : 9, form / 2 > 0, 256.0f, 5, 2 };
+        struct trial t = { 22, form % 2 ? 40 : 24, form % 2 ? 4 : 2, form % 2 ? 10 : 9, form > 1,
+                           256.0f, 5, 2 };
 
-        if (form % 2)
-            t.out = 40;
         missed += check_report(t, precision, way, NAN, 1.0f, true);
         missed += check_report(t, precision, way, INFINITY, 1.0f, true);
         missed += check_report(t, precision, way, -INFINITY, 1.0f, true);
@@ -433,13 +438,21 @@ static int check_reports(enum precision precision, enum way way)
     return missed;
 }
 
+/* A device alone has time for these. */
+static const struct trial LARGE_TRIALS[] = {
+    { 1046, 1044, 2, 9, false, 256.0f, 32, 2 },
+    { 534, 1044, 4, -6, false, 256.0f, 3, 1 },
+    { 532, 1044, 4, -2, true, 256.0f, 19, 2 },
+    { 1044, 1024, 2, -9, true, 256.0f, 3, 1 },
+};
+
 static const struct trial TRIALS[] = {
     /* layers of small networks, t and r */
-    { 38, 36, 2, 9, false, 256.0f, 16, 1 },
-    { 38, 52, 4, -6, false, 256.0f, 21, 1 },
-    { 54, 32, 2, -11, false, 256.0f, 16, 1 },
     { 36, 36, 2, 11, true, 256.0f, 16, 1 },
+    { 38, 52, 4, -6, false, 256.0f, 21, 1 },
     { 36, 52, 4, -2, true, 256.0f, 9, 1 },
+    { 54, 32, 2, -11, false, 256.0f, 16, 1 },
+    { 38, 36, 2, 9, false, 256.0f, 16, 1 },
     /* of large ones */
     { 86, 148, 4, -6, false, 256.0f, 3, 1 },
     { 84, 148, 4, -2, true, 256.0f, 3, 1 },
@@ -448,24 +461,46 @@ static const struct trial TRIALS[] = {
     { 5, 1, 2, 5, false, 0.0f, 1, 3 },
     { 5, 3, 4, 7, true, 0.0f, 17, 2 },
     { 11, 13, 2, -7, false, 0.5f, 3, 2 },
-    { 9, 29, 4, 33, false, 0.0f, 2, 2 },
+    { 9, 29, 4, 33, false, 0.0f, 2, 3 },
     { 11, 8, 2, -13, true, 0.5f, 2, 2 },
     { 23, 70, 4, 3, true, 0.0f, 1, 1 },
     { 37, 65, 2, 40, false, 0.0f, 1, 1 },
     { 40, 66, 2, 26, true, 0.0f, 5, 1 },
 };
 
+enum {
+    TRIAL_COUNT = sizeof TRIALS / sizeof TRIALS[0],
+    LARGE_COUNT = sizeof LARGE_TRIALS / sizeof LARGE_TRIALS[0],
+};
+
+static int check_trial(struct trial t, enum precision precision, uint32_t seed)
+{
+    struct bench b = bench_create(t, seed);
+    int missed = check_values(&b, precision, BY_TILE);
+
+    if (precision == PRECISION_FP16 && (seed % 2 || check_scale() == CHECK_FULL))
+        missed += check_values(&b, precision, PLAIN);
+    missed += check_same_bits(&b, precision);
+    if (seed % 4 == 1) {
+        free(b.next);
+        b.next = NULL;
+        missed += check_values(&b, precision, BY_TILE);
+    }
+    bench_release(&b);
+    return missed;
+}
+
 /* Each padding's phases start differently. */
-static int check_paddings(enum precision precision, enum way way)
+static int check_paddings(enum precision precision)
 {
     int missed = 0;
 
     for (int pad = -4; pad <= 4; pad++)
         for (int form = 0; form < 4; form++) {
-            struct bench b = bench_create({ 9, 10, form % 2 ? 4 : 2, pad, form / 2 > 0, 3.0f, 1, 1 },
+            struct bench b = bench_create({ 9, 10, form % 2 ? 4 : 2, pad, form > 1, 3.0f, 1, 1 },
                                           (uint32_t)pad);
 
-            missed += check_values(&b, precision, way);
+            missed += check_values(&b, precision, BY_TILE);
             bench_release(&b);
         }
     return missed;
@@ -473,28 +508,21 @@ static int check_paddings(enum precision precision, enum way way)
 
 int check_filtered_lrelu(void)
 {
-    int count = (int)(sizeof TRIALS / sizeof TRIALS[0]), missed = 0;
+    const enum check_scale scale = check_scale();
+    int missed = 0;
 
     for (int p = PRECISION_FP16; p < PRECISION_COUNT; p++) {
         enum precision precision = (enum precision)p;
+        /* tf32 and fp32 are one kernel, but for a rounding */
+        int by = scale == CHECK_TINY ? 4 : scale == CHECK_SHORT && p == PRECISION_TF32 ? 3 : 1;
 
-        for (int i = 0; i < count; i++) {
-            struct bench b = bench_create(TRIALS[i], (uint32_t)i);
-
-            missed += check_values(&b, precision, BY_TILE);
-            if (precision == PRECISION_FP16)
-                missed += check_values(&b, precision, PLAIN);
-            missed += check_same_bits(&b, precision);
-            if (i % 4 == 1) {
-                free(b.next);
-                b.next = NULL;
-                missed += check_values(&b, precision, BY_TILE);
-            }
-            bench_release(&b);
-        }
-        missed += check_paddings(precision, BY_TILE);
+        for (int i = 0; i < TRIAL_COUNT; i += by)
+            missed += check_trial(TRIALS[i], precision, (uint32_t)i);
+        for (int i = 0; scale == CHECK_FULL && i < LARGE_COUNT; i++)
+            missed += check_trial(LARGE_TRIALS[i], precision, (uint32_t)i);
+        if (scale != CHECK_TINY && by == 1)
+            missed += check_paddings(precision);
         missed += check_reports(precision, BY_TILE);
     }
-    missed += check_reports(PRECISION_FP16, PLAIN);
-    return missed;
+    return missed + check_reports(PRECISION_FP16, PLAIN);
 }
