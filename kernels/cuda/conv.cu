@@ -1,6 +1,6 @@
 #include "kernels/cuda/conv.cuh"
 
-#include "kernels/cuda/conv_pack.cuh"
+#include "kernels/cuda/conv_finish.cuh"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,78 +25,21 @@ struct tile {
     static const int N = OUTS / 8 / ACROSS;         /* n8 pieces of a warp; even */
     static const int GROUPS = WIDE / 8;             /* of 8 pixels in a row */
     static const int STAGE_BYTES = OUTS / CONV_PIECE * CONV_CHUNK * CONV_PIECE_BLOCK_BYTES;
+
+    static __device__ __forceinline__ int lane_pixel(const struct conv_launch *p,
+                                                     const struct place *at, int i, int h)
+    {
+        int lane = (int)threadIdx.x % 32, warp_down = (int)threadIdx.x / 32 % DOWN;
+        int group = 2 * (M * warp_down + i) + h;
+        int row = at->row + group / GROUPS;
+        int column = at->column + group % GROUPS * 8 + lane / 4;
+
+        return row < p->rows && column < p->rows ? (at->phase * p->rows + row) * p->rows + column
+                                                 : -1;
+    }
 };
 
 enum { STAGES_MAX = 6, STAGES_MIN = 2, STAGES_GOOD = 3 };
-
-/* A phase as a tile sees it. */
-struct phase_launch {
-    int taps, dy, dx;           /* input pixel = pixel of the tile + these, at the halo's corner */
-    int high, wide;             /* of the halo tile, in pixels */
-    unsigned inverse;           /* of wide: see row_of */
-    int buffers;                /* halo tiles in shared memory */
-    int shift[CONV_TAPS_MAX];   /* bytes from the corner to the tap */
-    size_t at;                  /* of its weights, in bytes */
-};
-
-struct conv_launch {
-    const char *x, *weights;
-    size_t x_each;
-    void *y;
-    int size, rows;             /* pixels a side of the input, and of a phase of the output */
-    int blocks, chunks, pieces; /* blocks and chunks of the input, pieces of 16 outputs */
-    int out_blocks, phases, splits, samples, rgb_groups;
-    unsigned pixels;            /* of a channel of the output, all phases; times its blocks below 2^31 */
-    int out_tiles, tiles_across;
-    int stages, ring;           /* of the weights; bytes from the start of shared memory to them */
-    struct phase_launch phase[CONV_PHASES_MAX];
-    struct finish finish;
-};
-
-/* Where a block works. */
-struct place {
-    int phase, row, column;     /* of the first pixel */
-    int out, sample, split;     /* out: first channel */
-    int chunk, end;             /* chunks of its part of the sum */
-};
-
-/* index / wide, for wide <= 64 and index < 4096: exact, as index * wide < 2^18. */
-enum { INVERSE_BITS = 18 };
-
-static __device__ __forceinline__ int row_of(int index, unsigned inverse)
-{
-    return (int)((unsigned)index * inverse >> INVERSE_BITS);
-}
-
-/* Blocks that share their input come one after the other: outputs, then phases, then tiles. */
-template <class T>
-static __device__ __forceinline__ struct place place_of_block(const struct conv_launch *p)
-{
-    struct place at;
-    int index = (int)blockIdx.x, rest;
-
-    rest = index / p->out_tiles;
-    at.out = (index - rest * p->out_tiles) * T::OUTS;
-    index = rest / p->phases;
-    at.phase = rest - index * p->phases;
-    rest = index / p->tiles_across;
-    at.row = rest * T::HIGH;
-    at.column = (index - rest * p->tiles_across) * T::WIDE;
-    at.split = (int)blockIdx.y;
-    at.sample = (int)blockIdx.z;
-    at.chunk = p->chunks * at.split / p->splits;
-    at.end = p->chunks * (at.split + 1) / p->splits;
-    /* behind the last pixel that any tap can see, as in the odd phases of UP_SCATTER: all zero */
-    if (at.row + p->phase[at.phase].dy >= p->size || at.column + p->phase[at.phase].dx >= p->size)
-        at.end = at.chunk;
-    return at;
-}
-
-/* Blocks that a chunk has: four, or two. */
-static __device__ __forceinline__ int blocks_of_chunk(const struct conv_launch *p, int chunk)
-{
-    return min(CONV_CHUNK, p->blocks - chunk * CONV_CHUNK);
-}
 
 /* Starts the copy of a chunk's halo tile; what lies outside the picture becomes zero. */
 template <class T>
@@ -346,24 +289,6 @@ static __device__ __forceinline__ void add_up(const struct conv_launch *p, const
 
 /* ---- The end. ---- */
 
-/* Two neighbouring channels, as one store. */
-template <class V> struct alignas(2 * sizeof(V)) pair {
-    V first, second;
-};
-
-/* A lane's pixel, as a place in a plane of all phases; -1: outside. */
-template <class T>
-static __device__ __forceinline__ int lane_pixel(const struct conv_launch *p,
-                                                 const struct place *at, int i, int h)
-{
-    int lane = (int)threadIdx.x % 32, warp_down = (int)threadIdx.x / 32 % T::DOWN;
-    int group = 2 * (T::M * warp_down + i) + h;
-    int row = at->row + group / T::GROUPS;
-    int column = at->column + group % T::GROUPS * 8 + lane / 4;
-
-    return row < p->rows && column < p->rows ? (at->phase * p->rows + row) * p->rows + column : -1;
-}
-
 /* Part of a split sum. channel: the lane's first. */
 template <class P, class T>
 static __device__ __forceinline__ void store_part(const struct conv_launch *p,
@@ -377,7 +302,7 @@ static __device__ __forceinline__ void store_part(const struct conv_launch *p,
     for (int i = 0; i < T::M; i++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int pixel = lane_pixel<T>(p, at, i, h);
+            int pixel = T::lane_pixel(p, at, i, h);
 
 #pragma unroll
             for (int j = 0; j < T::N; j++) {
@@ -391,139 +316,17 @@ static __device__ __forceinline__ void store_part(const struct conv_launch *p,
         }
 }
 
-/* What a channel needs at the end, side by side in shared memory. */
-struct alignas(16) channel_end {
-    struct finish_channel c;
-    float rgb[3], unused;
-};
-
-/* Those of the tile's channels. Nothing else is in shared memory any more. */
-template <class T, bool RGB>
-static __device__ __forceinline__ void load_ends(const struct conv_launch *p,
-                                                 const struct place *at, struct channel_end *ends)
-{
-    const struct finish *f = &p->finish;
-
-    __syncthreads();                /* the last step's operands lay here */
-    for (int i = (int)threadIdx.x; i < T::OUTS; i += T::THREADS) {
-        struct channel_end end = { finish_channel(f, at->sample, at->out + i), { 0, 0, 0 }, 0 };
-
-        for (int colour = 0; RGB && colour < 3; colour++)
-            if (at->out + i < f->channels)
-                end.rgb[colour] = f->rgb[(size_t)at->sample * f->each +
-                                         (size_t)(colour * f->channels + at->out + i)];
-        ends[i] = end;
-    }
-    __syncthreads();
-}
-
 /* m16 pieces that are finished together: sums for the picture take registers. */
 template <class T, bool RGB> struct together {
     static const int ROWS = RGB ? 1 : T::M;
 };
-
-/* Adds the four lanes of a pixel up, and stores the group's part of the picture. */
-template <int ROWS>
-static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
-                                                 const struct place *at, int group,
-                                                 const int pixel[ROWS][2], float rgb[ROWS][2][3])
-{
-    int t = (int)threadIdx.x % 4;
-    size_t plane = ((size_t)at->sample * (size_t)p->rgb_groups + (size_t)group) * 3 + (size_t)t;
-    float *out = p->finish.rgb_out + plane * p->pixels;
-
-#pragma unroll
-    for (int i = 0; i < ROWS; i++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float mine = 0.0f;
-
-#pragma unroll
-            for (int colour = 0; colour < 3; colour++) {
-                float v = rgb[i][h][colour];
-
-                v = __fadd_rn(v, __shfl_xor_sync(0xffffffffu, v, 1));
-                v = __fadd_rn(v, __shfl_xor_sync(0xffffffffu, v, 2));
-                mine = t == colour ? v : mine;
-                rgb[i][h][colour] = 0.0f;
-            }
-            if (group < p->rgb_groups && t < 3 && pixel[i][h] >= 0)
-                out[pixel[i][h]] = mine;
-        }
-}
-
-/* Pieces first.. of the warp. channel: the lane's first; ends: of that channel. */
-template <class P, class T, bool RGB>
-static __device__ __forceinline__ void finish_rows(const struct conv_launch *p,
-                                                   const struct place *at,
-                                                   float sum[T::M][T::N][4], int first, int channel,
-                                                   const struct channel_end *ends, bool *bad)
-{
-    const int ROWS = together<T, RGB>::ROWS;
-    const struct finish *f = &p->finish;
-    typename P::value *y = (typename P::value *)p->y +
-                           (size_t)at->sample * (size_t)p->out_blocks * p->pixels * P::LANES;
-    int pixel[ROWS][2];
-    float noise[ROWS][2], rgb[ROWS][2][3];
-
-#pragma unroll
-    for (int i = 0; i < ROWS; i++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            pixel[i][h] = lane_pixel<T>(p, at, first + i, h);
-            noise[i][h] =
-                pixel[i][h] >= 0 ? finish_noise(f, at->sample, (size_t)pixel[i][h]) : 0.0f;
-            for (int colour = 0; colour < 3; colour++)
-                rgb[i][h][colour] = 0.0f;
-        }
-#pragma unroll
-    for (int j = 0; j < T::N; j++) {
-        int mine = channel + 8 * j, block = mine / P::LANES;
-        struct channel_end end[2];
-
-        __syncwarp();               /* or ends would be read early, and kept for all rows: it has no
-                                       room in registers */
-        end[0] = ends[8 * j];
-        end[1] = ends[8 * j + 1];
-#pragma unroll
-        for (int i = 0; i < ROWS; i++)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float stored[2] = { 0.0f, 0.0f };
-
-#pragma unroll
-                for (int k = 0; k < 2; k++) {
-                    float v;
-
-                    if (pixel[i][h] < 0 || mine + k >= f->channels)
-                        continue;
-                    v = finish_value(f, &end[k].c, noise[i][h], sum[first + i][j][2 * h + k], bad);
-                    for (int colour = 0; RGB && colour < 3; colour++)
-                        rgb[i][h][colour] = __fmaf_rn(v, end[k].rgb[colour], rgb[i][h][colour]);
-                    if (f->trace)
-                        f->trace[((size_t)at->sample * (size_t)f->channels + (size_t)(mine + k)) *
-                                     p->pixels + (size_t)pixel[i][h]] = v;
-                    if (p->y)
-                        stored[k] = finish_stored<P>(&end[k].c, v, bad);
-                }
-                if (p->y && pixel[i][h] >= 0 && block < p->out_blocks) {
-                    struct pair<typename P::value> v = { P::round(stored[0]), P::round(stored[1]) };
-
-                    *(struct pair<typename P::value> *)(y +
-                                                        (size_t)(block * p->pixels + pixel[i][h]) *
-                                                            P::LANES + mine % P::LANES) = v;
-                }
-            }
-        if (RGB && (j % (RGB_GROUP / 8) == RGB_GROUP / 8 - 1 || j == T::N - 1))
-            store_rgb<ROWS>(p, at, mine / RGB_GROUP, pixel, rgb);
-    }
-}
 
 template <class P, class T, bool RGB>
 static __global__ void __launch_bounds__(T::THREADS, T::RESIDENT)
     conv_kernel(const __grid_constant__ struct conv_launch p)
 {
     DYNAMIC_SHARED(char, shared);
+    const int ROWS = together<T, RGB>::ROWS;
     struct channel_end *ends = (struct channel_end *)(void *)shared;
     struct place at = place_of_block<T>(&p);
     int channel = (int)threadIdx.x / 32 / T::DOWN * T::N * 8 + (int)threadIdx.x % 4 * 2;
@@ -542,10 +345,12 @@ static __global__ void __launch_bounds__(T::THREADS, T::RESIDENT)
         store_part<P, T>(&p, &at, sum, at.out + channel);
         return;
     }
-    load_ends<T, RGB>(&p, &at, ends);
+    __syncthreads();                /* the last step's operands lay here */
+    load_ends<T, RGB>(&p, &at, ends, (int)threadIdx.x, T::THREADS);
+    __syncthreads();
 #pragma unroll
-    for (int i = 0; i < T::M; i += together<T, RGB>::ROWS)
-        finish_rows<P, T, RGB>(&p, &at, sum, i, at.out + channel, ends + channel, &bad);
+    for (int i = 0; i < T::M; i += ROWS)
+        finish_rows<P, T, RGB, ROWS>(&p, &at, sum + i, i, at.out + channel, ends + channel, &bad);
     finish_report(&p.finish, at.sample, bad);
 }
 
@@ -605,16 +410,6 @@ int conv_cuda_tiles(const struct conv_cuda *self)
     struct variant list[VARIANTS_MAX];
 
     return list_of(self, list);
-}
-
-static int divide_up(int value, int by)
-{
-    return (value + by - 1) / by;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
 }
 
 /* Parts of the sum; by the size alone, so that a class has one order. */
@@ -682,44 +477,15 @@ static cudaError_t read_limits(struct device_limits *out)
     return st;
 }
 
-/* Pixel tiles of a phase. */
-static int pixel_tiles(const struct conv_cuda *self, const struct variant *v)
-{
-    return divide_up(self->rows, v->high) * divide_up(self->rows, v->wide);
-}
-
-/* Those of them in which there is anything to do, times the phase's taps. */
-static long long tile_taps(const struct conv_cuda *self, const struct variant *v, int phase)
-{
-    int taps = self->phase[phase].taps, down = self->rows, across = self->rows;
-    int dy = self->phase[phase].dy[0], dx = self->phase[phase].dx[0];
-
-    for (int t = 1; t < taps; t++) {
-        dy = smaller(dy, self->phase[phase].dy[t]);
-        dx = smaller(dx, self->phase[phase].dx[t]);
-    }
-    down = smaller(down, self->shape.size - dy);
-    across = smaller(across, self->shape.size - dx);
-    return (long long)divide_up(down, v->high) * divide_up(across, v->wide) * taps;
-}
-
 /* About how long all blocks take, in no unit: turns of all multiprocessors, times a tile's work. Few
  * threads hide little of the waiting. */
 static float time_of(const struct conv_cuda *self, const struct variant *v, int samples,
                      const struct device_limits *device)
 {
-    long long work = 0, taps = 0, turn, turns;
+    long long turns = tile_turns(self, v->high, v->wide, v->outs, samples, device->processors);
     int together;
     float busy;
 
-    for (int p = 0; p < self->phases; p++) {
-        work += tile_taps(self, v, p);
-        taps += self->phase[p].taps;
-    }
-    work *= (long long)divide_up(self->shape.out, v->outs) * self->splits * samples;
-    turn = taps * device->processors;       /* of blocks of a phase's mean work, of which there are
-                                               `phases` to each tile */
-    turns = (work * self->phases + turn - 1) / turn;
     together = turns < v->resident ? (int)turns : v->resident;
     busy = (float)smaller(together * v->threads, 256) / 256.0f;
     return (float)turns * (float)(v->high * v->wide * v->outs) / (v->speed * (0.5f + 0.5f * busy));
@@ -734,31 +500,6 @@ static int choose(const struct conv_cuda *self, const struct variant *list, int 
         if (time_of(self, &list[i], samples, device) < time_of(self, &list[best], samples, device))
             best = i;
     return best;
-}
-
-/* The halo tile of a phase. */
-static void describe_phase(struct phase_launch *out, const struct conv_cuda *self, int index,
-                           const struct variant *v)
-{
-    int taps = self->phase[index].taps;
-    const int *dy = self->phase[index].dy, *dx = self->phase[index].dx;
-    int low_y = dy[0], high_y = dy[0], low_x = dx[0], high_x = dx[0];
-
-    for (int t = 1; t < taps; t++) {
-        low_y = dy[t] < low_y ? dy[t] : low_y;
-        high_y = dy[t] > high_y ? dy[t] : high_y;
-        low_x = dx[t] < low_x ? dx[t] : low_x;
-        high_x = dx[t] > high_x ? dx[t] : high_x;
-    }
-    out->taps = taps;
-    out->dy = low_y;
-    out->dx = low_x;
-    out->high = v->high + high_y - low_y;
-    out->wide = v->wide + high_x - low_x;
-    out->inverse = (1u << INVERSE_BITS) / (unsigned)out->wide + 1;
-    out->at = self->phase[index].at;
-    for (int t = 0; t < taps; t++)
-        out->shift[t] = ((dy[t] - low_y) * out->wide + dx[t] - low_x) * BLOCK_BYTES;
 }
 
 /* Lays shared memory out for so many stages; returns its bytes. A halo tile's buffer is free again
@@ -807,30 +548,10 @@ cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_j
     if (st || samples == 0)
         return st;
     v = &list[tile < 0 ? choose(self, list, count, samples, &device) : tile];
-    memset(&p, 0, sizeof p);
-    p.x = (const char *)job->x;
-    p.x_each = job->x_each;
-    p.weights = (const char *)self->weights;
-    p.y = job->y;
-    p.size = self->shape.size;
-    p.rows = self->rows;
-    p.blocks = activation_blocks(self->precision, self->shape.in);
-    p.chunks = divide_up(p.blocks, CONV_CHUNK);
-    p.pieces = conv_pack_pieces(&self->shape);
-    p.out_blocks = activation_blocks(self->precision, self->shape.out);
-    p.phases = self->phases;
-    p.pixels = (unsigned)(self->phases * self->rows * self->rows);
-    p.splits = self->splits;
-    p.samples = samples;
-    p.out_tiles = divide_up(self->shape.out, v->outs);
-    p.tiles_across = divide_up(self->rows, v->wide);
-    p.rgb_groups = rgb_groups(job->finish.channels);
-    p.finish = job->finish;
-    for (int i = 0; i < self->phases; i++)
-        describe_phase(&p.phase[i], self, i, v);
+    p = describe_launch(self, job, samples, v->high, v->wide, v->outs);
     bytes = fit(&p, v, &device);
 
-    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v)), (unsigned)p.splits,
+    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v->high, v->wide)), (unsigned)p.splits,
               (unsigned)samples);
 
     return launch(job->finish.rgb && self->splits == 1 ? v->rgb_kernel : v->kernel, grid,
