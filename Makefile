@@ -122,7 +122,7 @@ EMULATED := $(patsubst %,$B/emulated/%.o,$(basename $(filter-out %/bench.cu,$(CH
 $B/emulated/check: $(CHECK) $B/emulated/tests/gpu/check.o $(EMULATED)
 	$(CXX) $(LDFLAGS) -pthread -o $@ $^ -lm -ldl
 # The emulator held to its own promises: it finds what is planted.
-$B/emulated/check_emulator: $(patsubst %,$B/emulated/tests/cuda_emulator/%.o,check_emulator block runtime)
+$B/emulated/check_emulator: $(patsubst %,$B/emulated/tests/cuda_emulator/%.o,check_emulator block emulated_hopper runtime)
 	$(CXX) $(LDFLAGS) -pthread -o $@ $^
 $B/emulated/%.o: %.cu
 	@mkdir -p $(@D)

@@ -265,6 +265,8 @@ static __attribute__((noinline)) struct thread *next_of_others(void)
         }
         if (ended == thread_count)
             return &host;
+        if (emulated_hopper_deliver())
+            continue;
         if (at_barrier < thread_count)
             emulated_fail("%s", at_barrier == 0
                                     ? "lanes wait for others that never come"
@@ -407,6 +409,26 @@ void emulated_meet(emulated_meeting *meeting, const char *what, unsigned mask, v
     meeting(w->operand, mask);
     w->ready |= mask;
     *g = w->gathering[--w->gatherings];
+}
+
+unsigned emulated_thread(void)
+{
+    return (unsigned)(current - threads);
+}
+
+void emulated_park(const char *what, const char *file, const char *function, int line)
+{
+    struct thread *self = current;
+
+    self->place = { what, file, function, line };
+    self->state = AT_MEETING;
+    warps[self->warp].ready &= ~(1u << self->lane);
+    go_on(self);
+}
+
+void emulated_wake(unsigned thread)
+{
+    warps[threads[thread].warp].ready |= 1u << threads[thread].lane;
 }
 
 /* Goes round all threads that can run, so that none starves while others wait in loops. */
@@ -614,6 +636,7 @@ static void copy_now(const struct copy *c)
         memcpy(c->to, c->from, 16);
     else
         memset(c->to, 0, 16);
+    emulated_hopper_wrote(c->to);
 }
 
 void emulated_copy(void *shared, const void *global, bool valid, const char *file,
@@ -673,9 +696,11 @@ static void run_block(void)
         warps[w].ready = warps[w].exists;
         warps[w].gatherings = 0;
     }
+    emulated_hopper_begin(shared_bytes);
     order_warps();
     entered = true;
     jump(&host, next_thread());
+    emulated_hopper_end(warp_count);
 }
 
 void emulated_run(const struct emulated_launch *launch)

@@ -2,6 +2,7 @@
  * the runtime with a planted fault, or the same without it, in a process of its own: what it should
  * come to is a result, a wrong result, or an end with certain words. Lines are TAP. */
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/hopper.cuh"
 #include "kernels/cuda/mma.cuh"
 
 #include "cuda_emulator.h"
@@ -142,6 +143,64 @@ static __global__ void stage_kernel(int *out, const int *in, int fault)
     copy_async_commit();
     copy_async_wait<0>();
     out[i] = v;
+}
+
+/* A bulk copy that all wait for, by a barrier of one arrival behind it. */
+static __global__ void bulk_kernel(int *out, const int *in, int fault)
+{
+    DYNAMIC_SHARED(int, s);
+    uint64_t *barrier = (uint64_t *)(void *)(s + THREADS);
+    int i = (int)threadIdx.x, bytes = THREADS * (int)sizeof(int);
+
+    if (i == 0)
+        barrier_init(barrier, 1);
+    __syncthreads();
+    if (i == 0) {
+        barrier_expect(barrier, fault == 1 ? bytes + 16 : bytes);
+        bulk_copy(s, in, fault == 2 ? bytes - 4 : bytes, barrier);
+    }
+    if (i == 1 && fault == 3)
+        barrier_arrive(barrier);
+    if (fault != 4)
+        barrier_wait(barrier, 0);
+    out[i] = s[THREADS - 1 - i];
+    if (fault == 4)
+        barrier_wait(barrier, 0);
+}
+
+enum { OPERANDS = 64 * 16 * 2 * 2 };    /* bytes of a and b */
+
+/* Each warp its rows of a product of zeros, added to what the registers hold. */
+static __global__ void product_kernel(int *out, const int *in, int fault)
+{
+    DYNAMIC_SHARED(char, s);
+    int i = (int)threadIdx.x;
+    uint64_t a = operand_descriptor(shared_address(s), 128, 256);
+    uint64_t b = operand_descriptor(shared_address(s) + OPERANDS / 2, 128, fault == 5 ? 512 : 256);
+    float d[8][4] = {};
+
+    for (int k = i; k < OPERANDS / 16; k += THREADS)
+        copy_async16(s + k * 16, in, false);
+    copy_async_commit();
+    copy_async_wait<0>();
+    if (fault != 1)
+        fence_async();
+    __syncthreads();
+    d[7][3] = (float)in[i];
+    if (fault != 2)
+        wgmma_fence();
+    wgmma_f16<64>(d, a, b);
+    wgmma_commit();
+    if (fault != 3)
+        wgmma_wait<0>();
+    out[i] = d[7][3] > 0.0f ? (int)d[7][3] : -1;
+    if (fault == 3)
+        wgmma_wait<0>();
+    if (fault == 4) {
+        wgmma_fence();
+        wgmma_f16<64>(d, a, b);
+        wgmma_commit();
+    }
 }
 
 /* fault 1: one element is never written. */
@@ -453,6 +512,26 @@ static const struct trial TRIALS[] = {
     { "a copy_async_wait for too few", copy_kernel, NULL, 2, 2 * INTS, turned, WRONG, NULL, false },
     { "a stage copied behind a barrier", stage_kernel, NULL, 0, INTS, turned, RIGHT, NULL, false },
     { "a stage copied without one", stage_kernel, NULL, 1, INTS, turned, WRONG, NULL, false },
+    { "a bulk copy is waited for", bulk_kernel, NULL, 0, INTS + 8, turned, RIGHT, NULL, false },
+    { "a bulk copy of fewer bytes than expected", bulk_kernel, NULL, 1, INTS + 8, turned, DIES,
+      "lanes wait for others that never come", false },
+    { "a bulk copy of no multiple of 16 bytes", bulk_kernel, NULL, 2, INTS + 8, turned, DIES,
+      "bulk_copy in", false },
+    { "a barrier's phase with an arrival too many", bulk_kernel, NULL, 3, INTS + 8, turned, DIES,
+      "wait", false },
+    { "a bulk copy that nobody waited for", bulk_kernel, NULL, 4, INTS + 8, turned, WRONG, NULL,
+      false },
+    { "a product is waited for", product_kernel, NULL, 0, OPERANDS, plain, RIGHT, NULL, false },
+    { "operands without fence_async", product_kernel, NULL, 1, OPERANDS, plain, DIES,
+      "without fence_async behind it", false },
+    { "a missing wgmma_fence", product_kernel, NULL, 2, OPERANDS, plain, DIES, "no wgmma_fence",
+      false },
+    { "registers of a product under way", product_kernel, NULL, 3, OPERANDS, plain, WRONG, NULL,
+      false },
+    { "a product that nobody waited for", product_kernel, NULL, 4, OPERANDS, plain, DIES,
+      "ends with products under way", false },
+    { "an operand beyond shared memory", product_kernel, NULL, 5, OPERANDS, plain, DIES,
+      "outside of the block's", false },
     { "shared memory is written before it is read", poison_kernel, NULL, 0, INTS, plain, RIGHT,
       NULL, false },
     { "shared memory that nobody wrote", poison_kernel, NULL, 1, INTS, plain, WRONG, NULL, false },

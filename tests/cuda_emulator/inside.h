@@ -30,4 +30,20 @@ void emulated_run(const struct emulated_launch *launch);
 /* Says what is wrong, after the name of the kernel, block and thread that run, and aborts. */
 void emulated_fail(const char *words, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/* ---- What block.cc gives emulated_hopper.cc, ---- */
+
+/* The place in its block of the thread that runs. */
+unsigned emulated_thread(void);
+/* That thread waits until it is woken. */
+void emulated_park(const char *what, const char *file, const char *function, int line);
+void emulated_wake(unsigned thread);
+
+/* ---- and what it tells it: a block begins and ends, a thread has written 16 bytes of shared memory
+ * by a copy, and no thread can run: true when something has arrived then. ---- */
+
+void emulated_hopper_begin(size_t shared_bytes);
+void emulated_hopper_end(unsigned warps);
+void emulated_hopper_wrote(const void *shared);
+bool emulated_hopper_deliver(void);
+
 #endif
