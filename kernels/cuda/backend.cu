@@ -25,6 +25,7 @@ struct engine {
     int device;
     enum precision precision;
     bool drop_values;
+    bool wgmma;                 /* large layers by conv_wgmma.cuh, as SEEDPRESS_CUDA_WGMMA=1 asks */
     struct blas *blas;          /* NULL: not installed; own kernels make the products */
     char numerics_class[TEXT_MAX], text[TEXT_MAX], driver[TEXT_MAX];
 };
@@ -49,13 +50,24 @@ static bool has_machine_code(int capability)
     return capability >= OLDEST && capability <= 90;
 }
 
+/* Off unless it is asked for, where the probe of gpu-check has not switched it off. */
+static bool wants_wgmma(const struct engine *self, int capability)
+{
+    const char *wish = getenv("SEEDPRESS_CUDA_WGMMA"), *off = getenv("SEEDPRESS_CUDA_OFF");
+
+    return wish && strcmp(wish, "1") == 0 && capability == 90 &&
+           self->precision == PRECISION_FP16 && !(off && strstr(off, "wgmma"));
+}
+
 /* Tensor cores differ in their inner sums from generation to generation, so a class names the chip,
- * not the path through the code. What the driver compiled is never equal to what was shipped. */
+ * and the products of warpgroups where they are used; else not the path through the code. What the
+ * driver compiled is never equal to what was shipped. */
 static void write_class(struct engine *self, int capability)
 {
-    snprintf(self->numerics_class, sizeof self->numerics_class, "cuda-%ssm%d-%s%s-%d",
+    snprintf(self->numerics_class, sizeof self->numerics_class, "cuda-%ssm%d-%s%s%s-%d",
              has_machine_code(capability) ? "" : "ptx80-", capability,
-             precision_word(self->precision), self->blas ? "" : "-fc", CLASS_VERSION);
+             precision_word(self->precision), self->wgmma ? "-wgmma" : "", self->blas ? "" : "-fc",
+             CLASS_VERSION);
 }
 
 static enum err_code read_device(struct engine *self, struct err *e)
@@ -81,6 +93,7 @@ static enum err_code read_device(struct engine *self, struct err *e)
     snprintf(self->driver, sizeof self->driver, "CUDA driver %d.%d, runtime %d.%d, %s",
              driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10,
              self->blas ? blas_version(self->blas) : "no cuBLAS");
+    self->wgmma = wants_wgmma(self, capability);
     write_class(self, capability);
     return ERR_OK;
 }
@@ -177,6 +190,7 @@ static enum err_code cuda_load(struct engine *self, struct model *model, int max
     net->max_batch = max_batch;
     options.precision = self->precision;
     options.max_batch = max_batch;
+    options.wgmma = self->wgmma;
     options.tile = tile ? (int)strtol(tile, NULL, 10) : -1;
     options.blas = self->blas;
     cudaSetDevice(self->device);

@@ -1,6 +1,7 @@
 #include "kernels/cuda/conv.cuh"
 
 #include "kernels/cuda/conv_finish.cuh"
+#include "kernels/cuda/conv_wgmma.cuh"
 
 #include <stdlib.h>
 #include <string.h>
@@ -409,7 +410,7 @@ int conv_cuda_tiles(const struct conv_cuda *self)
 {
     struct variant list[VARIANTS_MAX];
 
-    return list_of(self, list);
+    return self->wgmma ? conv_wgmma_tiles() : list_of(self, list);
 }
 
 /* Parts of the sum; by the size alone, so that a class has one order. */
@@ -543,8 +544,11 @@ cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_j
     struct device_limits device;
     struct conv_launch p;
     const struct variant *v;
-    cudaError_t st = read_limits(&device);
+    cudaError_t st = cudaSuccess;
 
+    if (self->wgmma)
+        return conv_wgmma_run(self, job, samples, tile, stream);
+    st = read_limits(&device);
     if (st || samples == 0)
         return st;
     v = &list[tile < 0 ? choose(self, list, count, samples, &device) : tile];

@@ -33,6 +33,7 @@ struct conv_cuda {
         size_t at;              /* of its packed weights, in bytes */
     } phase[CONV_PHASES_MAX];
     const void *weights;        /* on the device */
+    bool wgmma;                 /* by conv_wgmma.cuh's kernels; set by conv_cuda_use_wgmma alone */
 };
 
 /* Packs and uploads the weights (conv_pack.cuh); weights->scale as in kernels/conv.h. down [out] takes

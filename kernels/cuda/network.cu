@@ -1,6 +1,7 @@
 #include "kernels/cuda/network.cuh"
 
 #include "kernels/cuda/conv.cuh"
+#include "kernels/cuda/conv_wgmma.cuh"
 #include "kernels/cuda/filtered_lrelu.cuh"
 #include "kernels/cuda/fir.cuh"
 #include "kernels/cuda/gather.cuh"
@@ -71,6 +72,7 @@ struct slot {
 struct network_cuda {
     enum precision precision;
     int tile;
+    bool wgmma;
     int resolution, num_ws, z_dim, w_dim;
     float picture_gain;
     struct fourier waves;
@@ -173,6 +175,8 @@ static enum err_code prepare_conv(struct network_cuda *self, struct layer *layer
     weights.scale = gain;
     rc = conv_cuda_init(&layer->conv, &plan->conv, &weights, self->precision, self->room, down,
                         plan->demodulate ? energy : NULL, e);
+    if (!rc && self->wgmma && conv_wgmma_suits(&layer->conv))
+        rc = conv_cuda_use_wgmma(&layer->conv, e);
     if (!rc)
         rc = mapping_cuda_add(self->mapping, plan, down, plan->demodulate ? energy : NULL,
                               &layer->places, e);
@@ -385,6 +389,7 @@ enum err_code network_cuda_create(const struct plan *plan, const struct network_
         return err_set(e, ERR_NOMEM, "no memory for a network");
     self->precision = options->precision;
     self->tile = options->tile;
+    self->wgmma = options->wgmma;
     self->blas = options->blas;
     self->micro = options->max_batch < NETWORK_MICRO ? options->max_batch : NETWORK_MICRO;
     self->resolution = plan->resolution;

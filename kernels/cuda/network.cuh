@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/blas.cuh"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,7 @@ struct network_options {
     int max_batch;
     int tile;                   /* -1: what suits; for tests: the variant that every kernel takes,
                                    as far as it has so many */
+    bool wgmma;                 /* the layers that conv_wgmma_suits take that way */
     struct blas *blas;          /* borrowed; NULL: own kernels make the products */
 };
 
