@@ -60,6 +60,7 @@ void check_switch_off(const char *path);
 int check_device(void);             /* which device; none: the run ends */
 int check_probe(void);              /* one mma, wgmma, TMA box ... against the host's emulation */
 int check_conv(void);
+int check_wgmma(void);
 int check_fir(void);
 int check_gather(void);
 int check_normalize(void);

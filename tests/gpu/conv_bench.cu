@@ -1,5 +1,6 @@
 #include "tests/gpu/conv_bench.cuh"
 
+#include "kernels/cuda/conv_wgmma.cuh"
 #include "tests/gpu/check.h"
 #ifndef __CUDACC__
 #include "tests/cuda_emulator/cuda_emulator.h"
@@ -176,8 +177,10 @@ int conv_bench_make(struct conv_bench *b, const struct conv_trial *trial, enum p
     make_finish(b);
     b->down = floats((size_t)n->out, 1.0f);
     b->energy = floats(b->pairs, 1.0f);
-    return conv_cuda_init(&b->conv, n, &b->weights, precision, b->room, b->down, b->energy, &e) ||
-           room_check(b->room, &e);
+    if (conv_cuda_init(&b->conv, n, &b->weights, precision, b->room, b->down, b->energy, &e) ||
+        room_check(b->room, &e))
+        return 1;
+    return trial->with & WGMMA ? conv_cuda_use_wgmma(&b->conv, &e) : 0;
 }
 
 void conv_bench_release(struct conv_bench *b)

@@ -1,5 +1,5 @@
-/* conv_bench -- a convolution on the device beside its definition: what check_conv holds the
- * kernels to. */
+/* conv_bench -- a convolution on the device beside its definition: what check_conv and check_wgmma hold
+ * the kernels to. */
 #ifndef TESTS_GPU_CONV_BENCH_CUH
 #define TESTS_GPU_CONV_BENCH_CUH
 
@@ -13,6 +13,7 @@ enum conv_with {
     ACTIVATED = 32, CLAMPED = 64,
     NEXT = 128,
     RGB = 256, ONLY_RGB = 512,
+    WGMMA = 1024,                   /* conv_cuda_use_wgmma */
 };
 
 struct conv_trial {

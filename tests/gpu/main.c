@@ -4,6 +4,7 @@
 /* A part whose file is not there, or not in this build, is NULL and left out. */
 #pragma weak check_probe
 #pragma weak check_conv
+#pragma weak check_wgmma
 #pragma weak check_fir
 #pragma weak check_gather
 #pragma weak check_normalize
@@ -22,6 +23,7 @@ static const struct check_part PARTS[] = {
     { "device", "what is checked", check_device, 20 },
     { "probe", "single instructions against their host versions", check_probe, 10 },
     { "conv", "convolutions against the reference", check_conv, 15 },
+    { "wgmma", "products of warpgroups, and convolutions by them", check_wgmma, 15 },
     { "fir", "up-convolution's filter, and how a layer ends", check_fir, 8 },
     { "gather", "sums of parts, and how a layer ends", check_gather, 8 },
     { "normalize", "instance norm", check_normalize, 8 },
