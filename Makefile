@@ -13,7 +13,7 @@ CFLAGS  ?= -O2 -g
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
 
 # msgpack-c's C part has another name in later releases.
-MSGPACK  = $(shell pkg-config --exists msgpack && echo msgpack || echo msgpack-c)
+MSGPACK  = $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
 PKGS     = libzmq $(MSGPACK) libpq libcrypto libjpeg libpng libcjson inih
 ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
            -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.

@@ -4,10 +4,13 @@
 # targets runs the PTX, as it would in use.
 set -eu
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. ')
-if [ -z "$capability" ]; then
+# A driver that does not work is told of on the standard output.
+case $capability in
+'' | *[!0-9]*)
     nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
     capability=$("$(dirname "$nvcc")/__nvcc_device_query" 2>/dev/null | cut -d , -f 1) || true
-fi
+    ;;
+esac
 case $capability in
 90) echo "-gencode arch=compute_90a,code=sm_90a" ;;
 80 | 86 | 89) echo "-gencode arch=compute_$capability,code=sm_$capability" ;;
