@@ -38,7 +38,6 @@ struct functions {
 };
 
 struct blas {
-    void *library;              /* of dlopen; NULL: the program has one in it */
     struct functions call;
     cublas_handle handle;
     void *workspace[BLAS_LANES];
@@ -73,7 +72,10 @@ static bool find(struct functions *out, void *library)
 
 static enum err_code open_library(struct blas *self, struct err *e)
 {
-    static const char *const NAMES[] = { "libcublas.so.13", "libcublas.so.12" };
+    /* the last two: a toolkit of which the loader was not told */
+    static const char *const NAMES[] = { "libcublas.so.13", "libcublas.so.12",
+                                         "/usr/local/cuda/lib64/libcublas.so.13",
+                                         "/usr/local/cuda/lib64/libcublas.so.12" };
 
     self->call = (struct functions){
         cublasCreate_v2,    cublasDestroy_v2,      cublasGetProperty, cublasSetMathMode,
@@ -82,10 +84,13 @@ static enum err_code open_library(struct blas *self, struct err *e)
     if (self->call.create)
         return ERR_OK;
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        self->library = dlopen(NAMES[i], RTLD_NOW | RTLD_LOCAL);
-        if (!self->library)
+        /* Stays open to the end of the process: reading 600 MB anew for each engine takes long, and
+         * what it has registered with the driver is not made to be taken away. */
+        void *library = dlopen(NAMES[i], RTLD_NOW | RTLD_LOCAL);
+
+        if (!library)
             continue;
-        if (find(&self->call, self->library))
+        if (find(&self->call, library))
             return ERR_OK;
         return err_set(e, ERR_UNSUPPORTED, "library \"%s\" lacks functions", NAMES[i]);
     }
@@ -150,8 +155,6 @@ void blas_destroy(struct blas **self)
         s->call.destroy(s->handle);
     for (int lane = 0; lane < BLAS_LANES; lane++)
         cudaFree(s->workspace[lane]);
-    if (s->library)
-        dlclose(s->library);
     free(s);
     *self = NULL;
 }

@@ -96,6 +96,7 @@ struct network_cuda {
     struct jpeg_coefficients_layout layout;
     struct slot slot[SLOTS];
     float *drawn;               /* on the host: a sample's own noise planes */
+    bool ran_bare;              /* once without a graph, because a capture failed */
 
     /* What is being enqueued. */
     struct slot *at_work;
@@ -809,8 +810,8 @@ static enum err_code find_graph(struct network_cuda *self, struct slot *slot, bo
     cudaError_t ended;
 
     if (!*exec) {
-        rc = said(cudaStreamBeginCapture(self->stream, cudaStreamCaptureModeThreadLocal), "capture",
-                  e);
+        /* Relaxed: a kernel's first launch, cuBLAS's too, may load its code in the middle of it. */
+        rc = said(cudaStreamBeginCapture(self->stream, cudaStreamCaptureModeRelaxed), "capture", e);
         if (rc)
             return rc;
         rc = enqueue(self, slot, jpeg, e);
@@ -1025,23 +1026,33 @@ static enum err_code fetch(struct network_cuda *self, struct slot *slot,
     return said(rc, "the results", e);
 }
 
+/* Should a capture fail the first time, the steps run without a graph: what they load is there then,
+ * and what is wrong with one of them says its own name. */
+static enum err_code run(struct network_cuda *self, struct slot *slot, bool jpeg, struct err *e)
+{
+    cudaGraphExec_t graph;
+    enum err_code rc = find_graph(self, slot, jpeg, &graph, e);
+
+    if (!rc)
+        return said(cudaGraphLaunch(graph, self->stream), "launch", e);
+    if (self->ran_bare)
+        return rc;
+    self->ran_bare = true;
+    cudaGetLastError();
+    return enqueue(self, slot, jpeg, e);
+}
+
 static enum err_code start(struct network_cuda *self, struct slot *slot,
                            const struct sample *samples, const struct network_result *result,
                            struct err *e)
 {
     const struct capture *capture = result->capture;
-    cudaGraphExec_t graph;
     enum err_code rc = fill_inputs(self, slot, samples, result, e);
 
     if (rc)
         return rc;
-    if (capture && capture->trace) {
-        rc = trace(self, slot, capture, e);
-    } else {
-        rc = find_graph(self, slot, result->coefficients != NULL, &graph, e);
-        if (!rc)
-            rc = said(cudaGraphLaunch(graph, self->stream), "launch", e);
-    }
+    rc = capture && capture->trace ? trace(self, slot, capture, e)
+                                   : run(self, slot, result->coefficients != NULL, e);
     return rc ? rc : fetch(self, slot, result, e);
 }
 

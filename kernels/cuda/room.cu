@@ -97,6 +97,9 @@ void *room_put(struct room *self, const void *data, size_t bytes)
 
     if (piece && bytes > 0)
         status = cudaMemcpy(piece, data, bytes, cudaMemcpyHostToDevice);
+    if (piece && bytes > 0 && !status)      /* a copy from pageable memory may return before it is
+                                               there, and no other stream waits for it */
+        status = cudaStreamSynchronize(NULL);
     if (status)
         note_failure(self, status);
     return piece;
