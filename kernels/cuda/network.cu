@@ -62,8 +62,7 @@ struct slot {
     int *broken;                /* page-locked [NETWORK_MICRO] */
     uint8_t *rgb;               /* page-locked [NETWORK_MICRO, H, W, 3] */
     int *device_broken;
-    uint8_t *device_rgb;
-    int16_t *device_jpeg;
+    void *device_result;        /* pixels or coefficients, whichever are copied to the host */
     cudaGraphExec_t graph[NETWORK_MICRO + 1][2];    /* by samples, for pixels or JPEG; or NULL */
     cudaEvent_t rendered, done;
     int first, count;           /* of the batch's samples; count 0: nothing */
@@ -93,6 +92,11 @@ struct network_cuda {
     struct fourier_wave *wave;
     void *x[2];                 /* activations; layers take turns */
     size_t x_bytes[2];          /* of one sample */
+    /* The last picture's sums are made in x[last_sums]; in the other one, which nobody reads any
+     * more, it is finished. */
+    int last_sums;
+    float *finished;            /* [micro, 3, H, W] */
+    uint8_t *unseen;            /* behind it, [micro, H, W, 3]: pixels that no host wants */
     struct jpeg_coefficients_layout layout;
     struct slot slot[SLOTS];
     float *drawn;               /* on the host: a sample's own noise planes */
@@ -101,9 +105,10 @@ struct network_cuda {
     /* What is being enqueued. */
     struct slot *at_work;
     int samples;
+    uint8_t *pixels;            /* where the finished picture's go */
     float *trace;               /* a layer's values for whoever looks; NULL: nobody */
     int turn;                   /* x[] that holds the last layer's output */
-    int picture;                /* image[] that holds the picture so far */
+    int picture;                /* image[] that holds the picture so far, but the last */
 };
 
 static enum err_code said(cudaError_t rc, const char *what, struct err *e)
@@ -263,11 +268,14 @@ static void measure_layer(struct network_cuda *self, const struct layer *layer, 
     if (plan->finish == PLAN_PICTURE) {
         size_t sums = (size_t)rgb_groups(plan->conv.in) * COLOURS * pixels;
 
-        /* The last sums lie in an activation that nobody needs any more. */
-        if (is_last(self, layer))
-            need(&self->x_bytes[layer->made ? *turn : !*turn], sums * sizeof(float));
-        else
+        if (!is_last(self, layer)) {
             need(&m->rgb_out, sums);
+            return;
+        }
+        /* A layer that made the sums has taken its turn since. */
+        self->last_sums = layer->made ? *turn : !*turn;
+        need(&self->x_bytes[self->last_sums], sums * sizeof(float));
+        need(&self->x_bytes[!self->last_sums], COLOURS * pixels * (sizeof(float) + 1));
         return;
     }
     if (plan->source != PLAN_LAST && plan->conv.in > 0)
@@ -321,13 +329,13 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
 {
     struct memory m = {};
     size_t columns = NETWORK_MICRO, pixels = pixels_of(self->resolution);
-    size_t rgb_bytes = (size_t)self->micro * pixels * COLOURS;
+    size_t rgb_bytes = (size_t)self->micro * pixels * COLOURS, jpeg_bytes;
     int turn = 0, picture = 0, size = 0;
     cudaError_t rc = cudaSuccess;
 
     for (int i = 0; i < self->layers; i++) {
         measure_layer(self, &self->layer[i], &turn, &m);
-        if (self->layer[i].plan.finish == PLAN_PICTURE) {
+        if (self->layer[i].plan.finish == PLAN_PICTURE && !is_last(self, &self->layer[i])) {
             size = self->layer[i].plan.size;
             picture = !picture;
             need(&m.image[picture], COLOURS * pixels_of(size));
@@ -335,6 +343,7 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
     }
     place_inputs(&self->at, self->z_dim);
     self->layout = jpeg_coefficients_layout(self->resolution, self->resolution);
+    jpeg_bytes = (size_t)self->micro * self->layout.count * sizeof(int16_t);
     self->inputs = (uint8_t *)room_take(self->room, self->at.bytes);
     self->ws = (float *)room_take(self->room, columns * (size_t)self->num_ws *
                                                   (size_t)self->w_dim * sizeof(float));
@@ -355,9 +364,7 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
         struct slot *slot = &self->slot[i];
 
         slot->device_broken = (int *)room_take(self->room, columns * sizeof *slot->device_broken);
-        slot->device_rgb = (uint8_t *)room_take(self->room, rgb_bytes);
-        slot->device_jpeg = (int16_t *)room_take(
-            self->room, (size_t)self->micro * self->layout.count * sizeof *slot->device_jpeg);
+        slot->device_result = room_take(self->room, larger(rgb_bytes, jpeg_bytes));
         rc = cudaMallocHost((void **)&slot->inputs, self->at.bytes);
         if (rc == cudaSuccess)
             rc = cudaMallocHost((void **)&slot->broken, columns * sizeof *slot->broken);
@@ -374,7 +381,11 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
     if (rc != cudaSuccess || !self->drawn)
         return err_set(e, ERR_NOMEM, "no page-locked memory for %d pictures of %d pixels",
                        self->micro, self->resolution);
-    return room_check(self->room, e);
+    if (room_check(self->room, e))
+        return e->code;
+    self->finished = (float *)self->x[!self->last_sums];
+    self->unseen = (uint8_t *)(self->finished + (size_t)self->micro * COLOURS * pixels);
+    return ERR_OK;
 }
 
 static enum err_code fill_slots(struct network_cuda *self, struct err *e);
@@ -517,7 +528,13 @@ static void add_activation(const struct network_cuda *self, const struct layer *
 /* Where a ToRGB's sums go: for the last one, into the activation that will not be written. */
 static float *sums_of(const struct network_cuda *self, const struct layer *torgb)
 {
-    return is_last(self, torgb) ? (float *)self->x[!self->turn] : self->rgb_out;
+    return is_last(self, torgb) ? (float *)self->x[self->last_sums] : self->rgb_out;
+}
+
+/* A ToRGB's picture, with those before it. */
+static float *picture_of(const struct network_cuda *self, const struct layer *torgb)
+{
+    return is_last(self, torgb) ? self->finished : self->image[self->picture];
 }
 
 /* What the kernel that ends the layer is told besides. */
@@ -703,9 +720,7 @@ static cudaError_t run_picture(struct network_cuda *self, const struct layer *la
 {
     const struct plan_layer *plan = &layer->plan;
     size_t pixels = pixels_of(plan->size);
-    /* A layer that made the sums has taken its turn since. */
-    float *sums = is_last(self, layer) ? (float *)self->x[layer->made ? self->turn : !self->turn]
-                                       : self->rgb_out;
+    float *sums = sums_of(self, layer);
     struct skip_job job = {};
 
     if (!layer->made) {
@@ -723,19 +738,19 @@ static cudaError_t run_picture(struct network_cuda *self, const struct layer *la
         if (rc != cudaSuccess)
             return rc;
     }
-    self->picture = !self->picture;
     job.rgb_out = sums;
     job.groups = rgb_groups(plan->conv.in);
     job.size = plan->size;
     job.bias = plan->bias;
     job.clamp = plan->clamp;
-    job.before = plan->adds ? self->image[!self->picture] : NULL;
-    job.image = self->image[self->picture];
+    job.before = plan->adds ? self->image[self->picture] : NULL;
+    self->picture = !self->picture;
+    job.image = picture_of(self, layer);
     job.trace = self->trace;
     job.layer = (int)(layer - self->layer);
     job.broken = self->at_work->device_broken;
     if (is_last(self, layer)) {
-        job.bytes = self->at_work->device_rgb;
+        job.bytes = self->pixels;
         job.gain = self->picture_gain;
         job.picture = BROKEN_PICTURE;
     }
@@ -766,9 +781,7 @@ static enum err_code run_mapping(struct network_cuda *self, struct err *e)
 /* The finished picture's bytes to coefficients. */
 static enum err_code run_jpeg(const struct network_cuda *self, struct err *e)
 {
-    const struct slot *slot = self->at_work;
-
-    return said(cuda_jpeg_run(slot->device_rgb, slot->device_jpeg,
+    return said(cuda_jpeg_run(self->pixels, (int16_t *)self->at_work->device_result,
                               (const uint16_t *)(self->inputs + self->at.tables), self->resolution,
                               self->resolution, self->samples, self->stream), "jpeg", e);
 }
@@ -776,6 +789,7 @@ static enum err_code run_jpeg(const struct network_cuda *self, struct err *e)
 static void begin(struct network_cuda *self, struct slot *slot, int samples)
 {
     self->at_work = slot;
+    self->pixels = (uint8_t *)slot->device_result;
     self->samples = samples;
     self->turn = self->picture = 0;
     self->trace = NULL;
@@ -794,6 +808,8 @@ static enum err_code enqueue(struct network_cuda *self, struct slot *slot, bool 
     enum err_code rc;
 
     begin(self, slot, slot->count);
+    if (jpeg)
+        self->pixels = self->unseen;
     rc = run_mapping(self, e);
     for (int i = 0; !rc && i < self->layers; i++)
         rc = run_step(self, &self->layer[i], e);
@@ -861,8 +877,8 @@ static enum err_code show_picture(struct network_cuda *self, const struct captur
     snprintf(name, sizeof name, "b%d.x", plan->size);
     rc = show(self, capture, first, name, x, plan->conv.in, plan->size, host, e);
     snprintf(name, sizeof name, "b%d.img", plan->size);
-    return rc ? rc : show(self, capture, first, name, self->image[self->picture], COLOURS,
-                          plan->size, host, e);
+    return rc ? rc : show(self, capture, first, name, picture_of(self, layer), COLOURS, plan->size,
+                          host, e);
 }
 
 /* Two traces are kept: a ToRGB shows its input once more. */
@@ -1006,7 +1022,7 @@ static enum err_code fetch(struct network_cuda *self, struct slot *slot,
         rc = cudaMemcpyAsync(capture->ws + first * ws, self->ws, count * ws * sizeof(float), down,
                              self->stream);
     if (rc == cudaSuccess && capture && capture->image)
-        rc = cudaMemcpyAsync(capture->image + first * values, self->image[self->picture],
+        rc = cudaMemcpyAsync(capture->image + first * values, self->finished,
                              count * values * sizeof(float), down, self->stream);
     if (rc == cudaSuccess)
         rc = cudaEventRecord(slot->rendered, self->stream);
@@ -1016,10 +1032,11 @@ static enum err_code fetch(struct network_cuda *self, struct slot *slot,
         rc = cudaMemcpyAsync(slot->broken, slot->device_broken, count * sizeof *slot->broken, down,
                              self->copies);
     if (rc == cudaSuccess && result->rgb)
-        rc = cudaMemcpyAsync(slot->rgb, slot->device_rgb, count * values, down, self->copies);
+        rc = cudaMemcpyAsync(slot->rgb, slot->device_result, count * values, down, self->copies);
     if (rc == cudaSuccess && result->coefficients)
-        rc = cudaMemcpyAsync(result->coefficients + first * self->layout.count, slot->device_jpeg,
-                             count * self->layout.count * sizeof *slot->device_jpeg, down,
+        rc = cudaMemcpyAsync(result->coefficients + first * self->layout.count,
+                             slot->device_result,
+                             count * self->layout.count * sizeof *result->coefficients, down,
                              self->copies);
     if (rc == cudaSuccess)
         rc = cudaEventRecord(slot->done, self->copies);
@@ -1136,6 +1153,7 @@ enum err_code network_cuda_profile(struct network_cuda *self, int count,
     for (int i = 0; !rc && i < marks; i++)
         rc = said(cudaEventCreate(&mark[i]), "an event", e);
     begin(self, &self->slot[0], count);
+    self->pixels = self->unseen;
     for (int i = 0; !rc && i < marks; i++) {
         rc = said(cudaEventRecord(mark[i], self->stream), "an event", e);
         if (!rc && i == 0)

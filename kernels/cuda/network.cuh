@@ -41,7 +41,7 @@ enum err_code network_cuda_create(const struct plan *plan, const struct network_
 void network_cuda_destroy(struct network_cuda **self);
 size_t network_cuda_bytes(const struct network_cuda *self);
 
-/* What a render is to bring; NULL: not wanted. */
+/* What a render is to bring; NULL: not wanted. Pixels or coefficients, not both. */
 struct network_result {
     uint8_t *rgb;               /* [count, H, W, 3] */
     const int *qualities;       /* [count]; and then */
