@@ -134,6 +134,21 @@ $B/emulated/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLC) -DCHECK_EMULATED $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# Programs that open the emulated backend as they open a device's: it lies beside them.
+EMULATED_BIN := $(patsubst $B/%,$B/emulated/bin/%,$(PROGS)) $B/emulated/bin/libseedpress-cuda.so
+$B/emulated/bin/libseedpress-cuda.so: $(CU:%.cu=$B/emulated/%.o) kernels/cuda/backend.map \
+        $(patsubst %.cc,$B/emulated/%.o,$(wildcard tests/cuda_emulator/*.cc))
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -shared -pthread -Wl,--version-script=kernels/cuda/backend.map -o $@ \
+	    $(filter %.o,$^) -ldl
+$B/emulated/bin/seedpress%: $B/seedpress%
+	@mkdir -p $(@D)
+	ln -f $< $@
+$B/emulated/bin/seedpress: $B/seedpress
+	@mkdir -p $(@D)
+	ln -f $< $@
+$B/tests/flow_cuda: | $(EMULATED_BIN)
+
 # Only the names of seedpress.h leave the shared library.
 $B/libseedpress.so: $(LIBSP) $(BASE) client/seedpress.map
 	$(CC) $(LDFLAGS) -shared -pthread -Wl,-soname,libseedpress.so.1 \
