@@ -58,13 +58,14 @@ static size_t held(void)
 #endif
 }
 
-/* Work is done as late as waiting allows, or at once. */
+/* Work is done as late as waiting allows, and threads run in the other order; or all as always. */
 static void be_late(bool late)
 {
 #ifdef __CUDACC__
     (void)late;
 #else
     emulated_streams_set(late ? EMULATED_STREAMS_DEFERRED : EMULATED_STREAMS_AT_ONCE);
+    emulated_order_set(late ? EMULATED_REVERSE : EMULATED_FORWARD);
 #endif
 }
 
