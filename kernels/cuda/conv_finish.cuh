@@ -1,6 +1,6 @@
-/* conv_finish -- how conv's kernels end a tile: finish.cuh's formulas, from sums as the tensor cores
- * leave them with the lanes. A warp has M m16 pieces of pixels times N n8 pieces of outputs; lane
- * 4g + t has of each the pixels g and g + 8 (h = 0, 1) and the outputs 2t and 2t + 1.
+/* conv_finish -- how conv's kernels end a tile: finish.cuh's formulas, from sums as the tensor
+ * cores leave them with the lanes. A warp has M m16 pieces of pixels times N n8 pieces of outputs;
+ * lane 4g + t has of each the pixels g and g + 8 (h = 0, 1) and the outputs 2t and 2t + 1.
  *
  * T is a kind of tile with the members M, N, OUTS and
  *     int lane_pixel(const struct conv_launch *, const struct place *, int i, int h)
@@ -70,7 +70,8 @@ static __device__ __forceinline__ void store_rgb(const struct conv_launch *p,
         }
 }
 
-/* ROWS pieces of the warp, the first being its piece `first`. channel: the lane's first; ends: of that channel. */
+/* ROWS pieces of the warp, the first being its piece `first`. channel: the lane's first; ends: of
+ * that channel. */
 template <class P, class T, bool RGB, int ROWS>
 static __device__ __forceinline__ void finish_rows(const struct conv_launch *p,
                                                    const struct place *at,

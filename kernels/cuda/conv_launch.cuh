@@ -1,5 +1,5 @@
-/* conv_launch -- what conv's kernels are told, and where each of their blocks works: the same for the
- * products of a warp (conv.cu) and of a warpgroup (conv_wgmma.cu). T is a kind of tile with the
+/* conv_launch -- what conv's kernels are told, and where each of their blocks works: the same for
+ * the products of a warp (conv.cu) and of a warpgroup (conv_wgmma.cu). T is a kind of tile with the
  * members HIGH, WIDE and OUTS: pixels and output channels of a block. */
 #ifndef KERNELS_CUDA_CONV_LAUNCH_CUH
 #define KERNELS_CUDA_CONV_LAUNCH_CUH
@@ -24,7 +24,8 @@ struct conv_launch {
     int size, rows;             /* pixels a side of the input, and of a phase of the output */
     int blocks, chunks, pieces; /* blocks and chunks of the input, pieces of 16 outputs */
     int out_blocks, phases, splits, samples, rgb_groups;
-    unsigned pixels;            /* of a channel of the output, all phases; times its blocks below 2^31 */
+    unsigned pixels;            /* of a channel of the output, all phases; times its blocks below
+                                   2^31 */
     int out_tiles, tiles_across;
     int stages, ring;           /* of the weights; bytes from the start of shared memory to them */
     struct phase_launch phase[CONV_PHASES_MAX];
@@ -107,8 +108,8 @@ static inline long long tile_taps(const struct conv_cuda *self, int high, int wi
     return (long long)divide_up(down, high) * divide_up(across, wide) * taps;
 }
 
-/* What tiles of so many outputs have to do, in blocks of a phase's mean work: as many turns of so many
- * multiprocessors. */
+/* What tiles of so many outputs have to do, in blocks of a phase's mean work: as many turns of so
+ * many multiprocessors. */
 static inline long long tile_turns(const struct conv_cuda *self, int high, int wide, int outs,
                                    int samples, int processors)
 {

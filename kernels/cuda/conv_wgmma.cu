@@ -6,20 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A block makes a tile: HIGH x 16 pixels times OUTS output channels. Its first two warpgroups add up
- * and finish, each M pieces of 8 x 8 pixels, a product of m64 each; one warp behind them feeds.
+/* A block makes a tile: HIGH x 16 pixels times OUTS output channels. Its first two warpgroups add
+ * up and finish, each M pieces of 8 x 8 pixels, a product of m64 each; one warp behind them feeds.
  *     shared memory   a halo tile of a chunk's blocks, [block][pixel][16 bytes], 2 to 4 of them. 8
  *                     pixels side by side are a core matrix, the row below is the next one along m,
- *                     the next block along k: a piece of 8 x 8 pixels is one descriptor, and a tap only
- *                     shifts its address
+ *                     the next block along k: a piece of 8 x 8 pixels is one descriptor, and a tap
+ *                     only shifts its address
  *                     a ring of the weights of a step (a tap of a chunk), [8 outputs][block]
  *                     [8 outputs of it][16 bytes]: one descriptor, however many outputs
  *                     what the channels need at the end
  *     barriers        full and free of each halo tile and each stage of the ring
- * All is fetched by bulk copies: the weights a piece of 16 outputs each, the halo tile a row of a block
- * each. What of it lies outside the picture is the same in every chunk: it is made zero once, at the
- * start. Adding up, a step's products are started before those of the step before are waited for, so
- * that the tensor cores always have some. */
+ * All is fetched by bulk copies: the weights a piece of 16 outputs each, the halo tile a row of a
+ * block each. What of it lies outside the picture is the same in every chunk: it is made zero once,
+ * at the start. Adding up, a step's products are started before those of the step before are waited
+ * for, so that the tensor cores always have some. */
 
 enum {
     GROUP_THREADS = 128, GROUPS = 2, ADDERS = GROUPS * GROUP_THREADS,   /* threads that add up */
@@ -162,8 +162,8 @@ static __device__ __forceinline__ void feed_input(const struct conv_launch *p,
 
 /* A step's weights: each lane a piece. Pieces that the layer does not have stay as they are: their
  * sums are nobody's. */
-static __device__ __forceinline__ void feed_weights(const char *from, int pieces, int bytes, char *to,
-                                                    uint64_t *full)
+static __device__ __forceinline__ void feed_weights(const char *from, int pieces, int bytes,
+                                                    char *to, uint64_t *full)
 {
     int lane = (int)threadIdx.x % 32;
 
@@ -216,9 +216,9 @@ struct adding {
     int tap;
 };
 
-/* Chunks of 2 * HALVES blocks. No condition stands between products, and one loop has them all, or the
- * compiler would put them in a row. input: of the group's first piece; ring: addresses in shared
- * memory. All is waited for. */
+/* Chunks of 2 * HALVES blocks. No condition stands between products, and one loop has them all, or
+ * the compiler would put them in a row. input: of the group's first piece; ring: addresses in
+ * shared memory. All is waited for. */
 template <class T, int HALVES>
 static __device__ __forceinline__ void add_chunks(const struct phase_launch *phase, int chunks,
                                                   struct barriers *bar, uint64_t input,
@@ -234,7 +234,8 @@ static __device__ __forceinline__ void add_chunks(const struct phase_launch *pha
         hold_registers<T::OUTS>(sum[i]);
 #pragma unroll 1
     for (int step = chunks * phase->taps; step > 0; step--) {
-        uint64_t a = input + operand_step(s->buffer.slot * CONV_CHUNK * plane + phase->shift[s->tap]);
+        int at = s->buffer.slot * CONV_CHUNK * plane + phase->shift[s->tap];
+        uint64_t a = input + operand_step(at);
         uint64_t b = operand_descriptor(ring + (uint32_t)(s->stage.slot * T::STAGE_BYTES), k_step,
                                         row_step);
 
@@ -510,7 +511,8 @@ cudaError_t conv_wgmma_run(const struct conv_cuda *self, const struct conv_cuda_
     p = describe_launch(self, job, samples, v->high, WIDE, v->outs);
     bytes = lay_out(&p, v);
 
-    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v->high, WIDE)), 1, (unsigned)samples);
+    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v->high, WIDE)), 1,
+              (unsigned)samples);
 
     return launch(job->finish.rgb ? v->rgb_kernel : v->kernel, grid, dim3(THREADS), (size_t)bytes,
                   stream, p);

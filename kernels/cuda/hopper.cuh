@@ -1,15 +1,15 @@
-/* hopper -- machine instructions that only sm_90a has: products of a warpgroup (four warps, the first
- * one's index a multiple of 4) that run beside everything else, bulk copies, and the barriers in
- * shared memory by which both are waited for.
+/* hopper -- machine instructions that only sm_90a has: products of a warpgroup (four warps, the
+ * first one's index a multiple of 4) that run beside everything else, bulk copies, and the barriers
+ * in shared memory by which both are waited for.
  *
  * Two worlds see shared memory. Ordinary loads, stores and copy_async16 are of the generic proxy;
  * wgmma and bulk_copy of the async proxy. What the one wrote the other sees only after
  * fence_async() in the thread that wrote (and has waited for its own copies), then a barrier.
  *
  * An operand of wgmma lies in shared memory without swizzle, in core matrices of 8 rows of 16 bytes
- * (8 values of k), rows 16 bytes apart: one descriptor says where the first lies, and how far the next
- * are along k and along the rows. D, float32, is in the lanes as in mma_f16: warp w of the group has
- * rows 16w..16w+15, d[j] is the n8 piece j.
+ * (8 values of k), rows 16 bytes apart: one descriptor says where the first lies, and how far the
+ * next are along k and along the rows. D, float32, is in the lanes as in mma_f16: warp w of the
+ * group has rows 16w..16w+15, d[j] is the n8 piece j.
  *
  * Source: PTX ISA, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions" and
  * "mbarrier"; of leading and stride byte offset, for operands along k without swizzle, the first is
@@ -80,8 +80,8 @@ static __device__ __forceinline__ void barrier_expect(uint64_t *barrier, int byt
 /* Nanoseconds that one look at a barrier may take. */
 enum { BARRIER_LOOK_NS = 64 };
 
-/* Waits until the phase of this parity is over: of the one that runs and the one before, whichever has
- * it. Of a new barrier the phase before, of parity 1, counts as over. What never comes ends the
+/* Waits until the phase of this parity is over: of the one that runs and the one before, whichever
+ * has it. Of a new barrier the phase before, of parity 1, counts as over. What never comes ends the
  * kernel: without its name, and in one piece of assembly, as a call of printf or a way out that the
  * compiler sees would have it put the products that are under way in a row. */
 static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t parity)
@@ -111,8 +111,8 @@ static __device__ __forceinline__ void fence_async(void)
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/* Starts a copy into shared memory; the barrier counts its bytes as they arrive. Addresses and bytes
- * are multiples of 16. */
+/* Starts a copy into shared memory; the barrier counts its bytes as they arrive. Addresses and
+ * bytes are multiples of 16. */
 static __device__ __forceinline__ void bulk_copy(void *shared, const void *global, int bytes,
                                                  uint64_t *barrier)
 {
@@ -187,7 +187,8 @@ static __device__ __forceinline__ void wgmma_128(float d[16][4], uint64_t a, uin
 
 #undef PIECE
 
-/* Starts d += a * b, m64nNk16 of fp16; a has 64 rows, b N. d is nobody's until it was waited for. */
+/* Starts d += a * b, m64nNk16 of fp16; a has 64 rows, b N. d is nobody's until it was
+ * waited for. */
 template <int N>
 static __device__ __forceinline__ void wgmma_f16(float d[N / 8][4], uint64_t a, uint64_t b)
 {

@@ -2,8 +2,8 @@
  *
  * What runs beside the threads on a device is late here as copies are (emulated_copies_set): bulk
  * copies arrive when nothing else can run, products read shared memory at the wait that covers them;
- * until then their registers hold NaN. A wait in a barrier's phase costs no turns: the thread sleeps,
- * and when all sleep the run ends with where each of them is.
+ * until then their registers hold NaN. A wait in a barrier's phase costs no turns: the thread
+ * sleeps, and when all sleep the run ends with where each of them is.
  *
  * Aborts, besides: shared memory that a product or a copy reaches outside of the block's, products
  * that read what was written without fence_async or that differ between a group's warps, products

@@ -1,6 +1,7 @@
-/* What only compute capability 9.0 has: its instructions (hopper.cuh) alone, against plain loops, and
- * the convolutions made of them (conv_wgmma.cuh) held to what check_conv holds the others to. On the
- * emulator, whose sums are alike, those give the bits of conv.cu's kernels; on a device only nearly.
+/* What only compute capability 9.0 has: its instructions (hopper.cuh) alone, against plain loops,
+ * and the convolutions made of them (conv_wgmma.cuh) held to what check_conv holds the others to.
+ * On the emulator, whose sums are alike, those give the bits of conv.cu's kernels; on a device only
+ * nearly.
  *
  * The probe comes first: where it misses, the rest of a run does without wgmma. */
 #include "kernels/cuda/conv_wgmma.cuh"
@@ -31,8 +32,8 @@ static uint32_t described(uint64_t descriptor, int row, int k)
            (uint32_t)(row % 8) * 16 + (uint32_t)(k % 8) * 2;
 }
 
-/* A piece of 8 x 8 pixels of a halo tile [block][high][wide][16 bytes], at each tap: its rows are the
- * intended pixels. */
+/* A piece of 8 x 8 pixels of a halo tile [block][high][wide][16 bytes], at each tap: its rows are
+ * the intended pixels. */
 static int check_descriptors(void)
 {
     const int high = 18, wide = 18, plane = high * wide * 16;
@@ -85,9 +86,9 @@ static __global__ void product_kernel(const uint4 *in, float *out, struct operan
         shared[i] = in[i];
     fence_async();
     __syncthreads();
-    uint64_t left = operand_descriptor(shared_address(shared) + (uint32_t)a.at, a.k_step, a.row_step);
-    uint64_t right =
-        operand_descriptor(shared_address(shared) + (uint32_t)b.at, b.k_step, b.row_step);
+    uint32_t at = shared_address(shared);
+    uint64_t left = operand_descriptor(at + (uint32_t)a.at, a.k_step, a.row_step);
+    uint64_t right = operand_descriptor(at + (uint32_t)b.at, b.k_step, b.row_step);
     for (int j = 0; j < N / 8; j++)
         for (int i = 0; i < 4; i++)
             d[j][i] = (float)(j + i);
@@ -174,8 +175,8 @@ static int check_product(const struct probe *p)
     return check_that(good, "wgmma: %s", p->words);
 }
 
-/* Bulk copies of several sizes into a ring of two slots, four times round, by one thread; all others
- * wait for them and free the slot. */
+/* Bulk copies of several sizes into a ring of two slots, four times round, by one thread; all
+ * others wait for them and free the slot. */
 enum { ROUND_BYTES = 16 + 288 + 1024, ROUNDS = 8 };
 
 static __global__ void bulk_kernel(const char *in, char *out)
@@ -254,7 +255,8 @@ static int check_instructions(void)
 
 /* ---- Convolutions ---- */
 
-/* Each kind and ending; borders of every tile; chunks enough to go round the rings, and half chunks. */
+/* Each kind and ending; borders of every tile; chunks enough to go round the rings, and half
+ * chunks. */
 static const struct conv_trial TRIALS[] = {
     { { CONV_PLAIN, 136, 72, 33, 3, 1 }, 2, NOISE | ACTIVATED | CLAMPED | NEXT | RGB | WGMMA },
     { { CONV_PLAIN, 16, 130, 32, 3, 2 }, 1, NOISE_EACH | ACTIVATED | RGB | ONLY_RGB | WGMMA },
@@ -283,7 +285,8 @@ static int check_against_mma(const struct conv_trial *trial)
 
     plain.with &= ~(unsigned)WGMMA;
     if (conv_bench_make(&b, &plain, PRECISION_FP16) ||
-        conv_cuda_init(&other, &b.shape, &b.weights, PRECISION_FP16, b.room, b.down, b.energy, &e) ||
+        conv_cuda_init(&other, &b.shape, &b.weights, PRECISION_FP16, b.room, b.down, b.energy,
+                       &e) ||
         room_check(b.room, &e) || conv_cuda_use_wgmma(&other, &e)) {
         conv_bench_release(&b);
         return check_that(false, "%s: could not be prepared", b.name);

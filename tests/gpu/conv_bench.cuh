@@ -1,5 +1,5 @@
-/* conv_bench -- a convolution on the device beside its definition: what check_conv and check_wgmma hold
- * the kernels to. */
+/* conv_bench -- a convolution on the device beside its definition: what check_conv and check_wgmma
+ * hold the kernels to. */
 #ifndef TESTS_GPU_CONV_BENCH_CUH
 #define TESTS_GPU_CONV_BENCH_CUH
 
