@@ -32,6 +32,9 @@ enum {
 
 /* An offset that there is not. */
 static const size_t NOWHERE = SIZE_MAX;
+/* Bytes of activations beyond which a micro-batch has fewer samples: StyleGAN 3 at 1024 px in
+ * float32. */
+static const size_t ACTIVATIONS_MAX = 6000000000;
 
 /* What belongs to a micro-batch's samples, as it goes to the device in one copy. Offsets in bytes
  * into a block of memory, the same on both sides. */
@@ -329,7 +332,7 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
 {
     struct memory m = {};
     size_t columns = NETWORK_MICRO, pixels = pixels_of(self->resolution);
-    size_t rgb_bytes = (size_t)self->micro * pixels * COLOURS, jpeg_bytes;
+    size_t rgb_bytes, jpeg_bytes;
     int turn = 0, picture = 0, size = 0;
     cudaError_t rc = cudaSuccess;
 
@@ -341,6 +344,10 @@ static enum err_code take_memory(struct network_cuda *self, struct err *e)
             need(&m.image[picture], COLOURS * pixels_of(size));
         }
     }
+    while (self->micro > 1 &&
+           (size_t)self->micro * (self->x_bytes[0] + self->x_bytes[1]) > ACTIVATIONS_MAX)
+        self->micro--;
+    rgb_bytes = (size_t)self->micro * pixels * COLOURS;
     place_inputs(&self->at, self->z_dim);
     self->layout = jpeg_coefficients_layout(self->resolution, self->resolution);
     jpeg_bytes = (size_t)self->micro * self->layout.count * sizeof(int16_t);

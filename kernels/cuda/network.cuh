@@ -1,9 +1,10 @@
 /* network -- a plan prepared for a device, and the order of its steps.
  *
- * Samples go through in micro-batches of up to NETWORK_MICRO: as fast as larger ones, a quarter of
- * the memory, and the first pictures sooner. For each number of samples there is one CUDA graph,
- * captured at the first use; everything that belongs to a sample is read from the device's memory
- * when the graph runs. While a micro-batch runs, the host prepares the next one's inputs.
+ * Samples go through in micro-batches of up to NETWORK_MICRO, fewer where they are huge: as fast as
+ * larger ones, a quarter of the memory, and the first pictures sooner. For each number of samples
+ * there is one CUDA graph, captured at the first use; everything that belongs to a sample is read
+ * from the device's memory when the graph runs. While a micro-batch runs, the host prepares the next
+ * one's inputs.
  *
  * All memory is taken when the network is created. */
 #ifndef KERNELS_CUDA_NETWORK_CUH
