@@ -89,7 +89,8 @@ struct backend {
                           struct net **out, struct err *e);
     void (*unload)(struct net **self);
 
-    /* Renders samples[0..count), count <= max_batch, into rgb [count, H, W, 3] (NULL: not wanted).
+    /* Renders samples[0..count), count <= max_batch, into rgb [count, H, W, 3] (NULL: not wanted; from
+     * pin, all of it: one copy less).
      * capture may be NULL. ERR_DEVICE when a value is not finite: it names layer and sample;
      * nothing of rgb is then to be used. */
     enum err_code (*render)(struct net *self, const struct sample *samples, int count,

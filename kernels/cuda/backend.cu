@@ -220,6 +220,17 @@ static enum err_code check_batch(const struct net *self, const struct sample *sa
     return rc;
 }
 
+/* From cuda_pin. */
+static bool is_page_locked(const void *memory)
+{
+    struct cudaPointerAttributes about;
+
+    if (cudaPointerGetAttributes(&about, memory) == cudaSuccess)
+        return about.type == cudaMemoryTypeHost;
+    cudaGetLastError();
+    return false;
+}
+
 static enum err_code cuda_render(struct net *self, const struct sample *samples, int count,
                                  uint8_t *rgb, const struct capture *capture, struct err *e)
 {
@@ -231,6 +242,7 @@ static enum err_code cuda_render(struct net *self, const struct sample *samples,
     result.rgb = rgb;
     result.capture = capture;
     cudaSetDevice(self->engine->device);
+    result.rgb_is_locked = rgb && is_page_locked(rgb);
     return network_cuda_render(self->network, samples, count, &result, e);
 }
 

@@ -1039,7 +1039,8 @@ static enum err_code fetch(struct network_cuda *self, struct slot *slot,
         rc = cudaMemcpyAsync(slot->broken, slot->device_broken, count * sizeof *slot->broken, down,
                              self->copies);
     if (rc == cudaSuccess && result->rgb)
-        rc = cudaMemcpyAsync(slot->rgb, slot->device_result, count * values, down, self->copies);
+        rc = cudaMemcpyAsync(result->rgb_is_locked ? result->rgb + first * values : slot->rgb,
+                             slot->device_result, count * values, down, self->copies);
     if (rc == cudaSuccess && result->coefficients)
         rc = cudaMemcpyAsync(result->coefficients + first * self->layout.count,
                              slot->device_result,
@@ -1112,7 +1113,7 @@ static enum err_code finish_slot(struct network_cuda *self, struct slot *slot,
     rc = said(cudaEventSynchronize(slot->done), "a render", e);
     for (int i = 0; !rc && i < slot->count; i++)
         rc = check_slot(self, slot, i, samples, e);
-    if (!rc && result->rgb)
+    if (!rc && result->rgb && !result->rgb_is_locked)
         memcpy(result->rgb + (size_t)slot->first * values, slot->rgb, (size_t)slot->count * values);
     if (!rc && capture && capture->image)
         for (size_t i = 0; i < (size_t)slot->count * values; i++)

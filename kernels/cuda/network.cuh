@@ -45,6 +45,7 @@ size_t network_cuda_bytes(const struct network_cuda *self);
 /* What a render is to bring; NULL: not wanted. Pixels or coefficients, not both. */
 struct network_result {
     uint8_t *rgb;               /* [count, H, W, 3] */
+    bool rgb_is_locked;         /* page-locked: the device writes into it, nobody copies once more */
     const int *qualities;       /* [count]; and then */
     int16_t *coefficients;      /* [count, jpeg_coefficients_layout().count], page-locked */
     const struct capture *capture;

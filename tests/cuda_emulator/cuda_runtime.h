@@ -453,6 +453,20 @@ template <class T> static inline cudaError_t cudaHostAlloc(T **out, size_t bytes
 cudaError_t cudaFree(void *p);
 cudaError_t cudaFreeHost(void *p);
 
+enum cudaMemoryType {
+    cudaMemoryTypeUnregistered = 0,
+    cudaMemoryTypeHost = 1,
+    cudaMemoryTypeDevice = 2,
+    cudaMemoryTypeManaged = 3
+};
+struct cudaPointerAttributes {
+    enum cudaMemoryType type;
+    int device;
+    void *devicePointer, *hostPointer;
+};
+/* Of any pointer: of memory that is neither the device's nor page-locked, Unregistered. */
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *out, const void *p);
+
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream = NULL);

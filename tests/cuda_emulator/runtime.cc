@@ -636,6 +636,18 @@ cudaError_t cudaFreeHost(void *p)
     return failed(give_memory(&w->pinned, p, &w->host_bytes));
 }
 
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *out, const void *p)
+{
+    guard g(inside);
+    bool device = is_in(the_world()->device, p, 1), host = is_in(the_world()->pinned, p, 1);
+    void *same = const_cast<void *>(p);
+
+    *out = { device ? cudaMemoryTypeDevice
+                    : host ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered,
+             device || host ? 0 : -2, device || host ? same : nullptr, host ? same : nullptr };
+    return failed(cudaSuccess);
+}
+
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
     guard g(inside);

@@ -2,7 +2,8 @@
  * fp16 products by cuBLAS, and copies. Networks have random weights of the real shapes. A line as
  * soon as it is known; the same figures as JSON lines in the file that SEEDPRESS_BENCH_OUT names,
  * for tests/bench/gpu_peer.py. Times are those of a whole render: seeds in, pixels in the host's
- * memory out. */
+ * page-locked memory out, as the peer's are; beside them those of JPEG coefficients, as a worker takes
+ * them. */
 #include <cuda_runtime.h>
 
 #include <dlfcn.h>
@@ -13,6 +14,7 @@
 extern "C" {
 #include "base/clock.h"
 #include "kernels/backend.h"
+#include "kernels/jpeg_transform.h"
 #include "kernels/plan.h"
 #include "tests/gpu/check.h"
 #include "tests/gpu/rig.h"
@@ -161,7 +163,17 @@ struct subject {
     double flop;                    /* of a picture */
     struct rig rig;
     struct sample samples[BATCH_MAX];
+    int qualities[BATCH_MAX];
+    void *rgb, *coefficients;       /* page-locked; coefficients is what is wanted where not NULL */
 };
+
+static enum err_code render(struct subject *s, int count, struct err *e)
+{
+    return s->coefficients
+               ? seedpress_backend.render_coefficients(s->rig.net, s->samples, s->qualities, count,
+                                                       (int16_t *)s->coefficients, e)
+               : seedpress_backend.render(s->rig.net, s->samples, count, (uint8_t *)s->rgb, NULL, e);
+}
 
 /* Median ms of a render of count samples, and its spread over the rounds; and the median of what
  * the matrix units made of their own rate meanwhile, 0 where there is no cuBLAS. */
@@ -182,8 +194,7 @@ static enum err_code take_times(struct subject *s, int count, struct gemm *gemm,
 
         do {
             int64_t from = clock_us();
-            enum err_code rc =
-                seedpress_backend.render(s->rig.net, s->samples, count, s->rig.rgb, NULL, e);
+            enum err_code rc = render(s, count, e);
 
             if (rc)
                 return rc;
@@ -256,6 +267,29 @@ static void print_timing(const struct subject *s, int count, const struct timing
     fflush(json);
 }
 
+/* The largest batch as a worker asks for it. */
+static enum err_code measure_coefficients(struct subject *s, int count, struct err *e)
+{
+    size_t each = jpeg_coefficients_layout(s->rig.facts->width, s->rig.facts->height).count;
+    struct timing t;
+    enum err_code rc = seedpress_backend.pin(s->rig.engine, (size_t)count * each * sizeof(int16_t),
+                                             &s->coefficients, e);
+
+    for (int i = 0; i < count; i++)
+        s->qualities[i] = 90;
+    if (rc == ERR_OK)
+        rc = take_times(s, count, NULL, &t, e);
+    seedpress_backend.unpin(s->rig.engine, &s->coefficients);
+    if (rc)
+        return rc;
+    check_note("%-18s %s N=%-2d %9.3f ms (%.3f to %.3f) %9.1f images/s   as JPEG coefficients", s->name,
+               precision_word(s->precision), count, t.ms, t.low, t.high, 1e3 * count / t.ms);
+    if (json)
+        fprintf(json, "{\"net\":\"%s\",\"precision\":\"%s\",\"batch\":%d,\"coefficients_ms\":%.4f}\n",
+                s->name, precision_word(s->precision), count, t.ms);
+    return ERR_OK;
+}
+
 static int measure(const struct kit_network *network, enum precision precision, struct gemm *gemm,
                    const int *batches, bool layers)
 {
@@ -282,6 +316,11 @@ static int measure(const struct kit_network *network, enum precision precision, 
     if (rc)
         return check_no_error(rc, e.msg, "%s %s loads", s.name, precision_word(precision));
     rig_samples(s.samples, BATCH_MAX, s.rig.facts);
+    rc = seedpress_backend.pin(s.rig.engine, (size_t)most * s.rig.values, &s.rgb, &e);
+    if (rc) {
+        rig_close(&s.rig);
+        return check_no_error(rc, e.msg, "%s: memory for its pixels", s.name);
+    }
     for (int i = 0; i < BATCH_MAX; i++) {       /* as a plain request would come */
         s.samples[i].psi = 0.7f;
         s.samples[i].noise = s.rig.facts->noise_modes >> RECIPE_NOISE_CONST & 1
@@ -299,6 +338,9 @@ static int measure(const struct kit_network *network, enum precision precision, 
         }
         print_timing(&s, *n, &t);
     }
+    if (rc == ERR_OK && (rc = measure_coefficients(&s, most, &e)))
+        missed += check_no_error(rc, e.msg, "%s %s N=%d as JPEG coefficients", s.name,
+                                 precision_word(precision), most);
     double gb = ((double)before - (double)device_bytes_free()) / 1e9;
 
     if (layers && rc == ERR_OK)
@@ -308,6 +350,7 @@ static int measure(const struct kit_network *network, enum precision precision, 
     if (json)
         fprintf(json, "{\"net\":\"%s\",\"precision\":\"%s\",\"memory_gb\":%.3f}\n", s.name,
                 precision_word(precision), gb);
+    seedpress_backend.unpin(s.rig.engine, &s.rgb);
     rig_close(&s.rig);
     return missed;
 }

@@ -41,12 +41,33 @@ static enum err_code render_coefficients(struct rig *r, const struct sample *sam
     return rc;
 }
 
+/* Pixels into page-locked memory: the bytes of the render before. */
+static int check_locked(struct rig *r, const struct sample *samples, int batch, const char *words)
+{
+    size_t bytes = (size_t)batch * r->values;
+    struct err e = { 0 };
+    void *memory = NULL;
+    enum err_code rc = ERR_OK;
+    int missed = 0;
+
+    if (!seedpress_backend.pin)
+        return 0;
+    rc = seedpress_backend.pin(r->engine, bytes, &memory, &e);
+    if (rc == ERR_OK)
+        rc = seedpress_backend.render(r->net, samples, batch, memory, NULL, &e);
+    if (rc != ERR_OK || memcmp(memory, r->rgb, bytes) != 0)
+        missed = rc ? check_no_error(rc, e.msg, "%s into page-locked memory", words)
+                    : check_same(memory, r->rgb, bytes, "%s into page-locked memory", words);
+    seedpress_backend.unpin(r->engine, &memory);
+    return missed;
+}
+
 static int check_model(const char *name, enum precision precision)
 {
     struct sample samples[BATCH];
     struct rig r;
     struct err e = { 0 };
-    int layers = 0, batch = check_scale() == CHECK_TINY ? 2 : BATCH;
+    int layers = 0, missed = 0, batch = check_scale() == CHECK_TINY ? 2 : BATCH;
     struct capture capture = { .trace = ignore_layer, .trace_arg = &layers };
     enum err_code rc = rig_open(&r, rig_model(name, &e), precision, BATCH, &e);
 
@@ -55,11 +76,13 @@ static int check_model(const char *name, enum precision precision)
     rig_samples(samples, BATCH, r.facts);
     rc = rig_render(&r, samples, batch, &e);
     if (rc == ERR_OK)
+        missed = check_locked(&r, samples, batch, name);
+    if (rc == ERR_OK)
         rc = seedpress_backend.render(r.net, samples, 1, NULL, &capture, &e);
     if (rc == ERR_OK)
         rc = render_coefficients(&r, samples, &e);
     rig_close(&r);
-    return check_no_error(rc, e.msg, "%s %s, %d layers", name, precision_word(precision), layers);
+    return missed + check_no_error(rc, e.msg, "%s %s, %d layers", name, precision_word(precision), layers);
 }
 
 int check_small(void)
