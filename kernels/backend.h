@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BACKEND_ABI = 3, BACKEND_NAME_MAX = 64 };
+enum { BACKEND_ABI = 4, BACKEND_NAME_MAX = 64 };
 
 struct model;                       /* kernels/model.h */
 struct engine;                      /* an open device */
@@ -114,6 +114,10 @@ struct backend {
      * render fills it; unpin sets *memory NULL, and NULL is fine. ERR_NOMEM. */
     enum err_code (*pin)(struct engine *self, size_t bytes, void **memory, struct err *e);
     void (*unpin)(struct engine *self, void **memory);
+
+    /* After ERR_DEVICE: whether the device is lost to this process, so that every further call would
+     * fail too, whatever is asked. Whoever serves ends then, and is started anew. NULL: never. */
+    bool (*lost)(struct engine *self);
 };
 
 /* The backend called name: "cpu", "cuda", or "auto" (the first of cuda, cpu that opens). Shared

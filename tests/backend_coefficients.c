@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEVICES = 2, PINNED_MAX = 8 };
 
 struct engine {
     struct engine *cpu;
+    bool lost;
     char device[160];
     struct pinned {
         unsigned char *memory;      /* NULL: free */
@@ -130,6 +132,15 @@ static enum err_code render(struct net *self, const struct sample *samples, int 
     return backend_cpu.render(self->cpu, samples, count, rgb, capture, e);
 }
 
+/* Lost is the device of whoever takes the file that SEEDPRESS_TEST_LOSE names away. */
+static bool is_lost(struct engine *self)
+{
+    const char *path = getenv("SEEDPRESS_TEST_LOSE");
+
+    self->lost = self->lost || (path && unlink(path) == 0);
+    return self->lost;
+}
+
 static enum err_code check_memory(const struct engine *self, const int16_t *coefficients,
                                   size_t bytes, struct err *e)
 {
@@ -159,6 +170,8 @@ static enum err_code render_coefficients(struct net *self, const struct sample *
     if (rc)
         return rc;
     memset(coefficients, 0x7f, bytes);      /* whoever still reads here makes a wrong file */
+    if (is_lost(self->engine))
+        return err_set(e, ERR_DEVICE, "an error that stays");
     rc = backend_cpu.render(self->cpu, samples, count, self->rgb, NULL, e);
     for (int i = 0; !rc && i < count; i++) {
         struct jpeg_tables tables = jpeg_tables_of(qualities[i]);
@@ -209,4 +222,5 @@ const struct backend seedpress_backend = {
     .render_coefficients = render_coefficients,
     .pin = pin,
     .unpin = unpin,
+    .lost = is_lost,
 };

@@ -211,6 +211,40 @@ static void every_device_has_a_worker_that_is_started_again_when_it_dies(void **
     assert_int_equal(program_wait(worker), 0);
 }
 
+/* Its process ends, as nothing it does can help, and another one serves. */
+static void a_lost_device_gets_another_process(void **state)
+{
+    struct temp temp = temp_create();
+    struct temp_path lose = temp_path(&temp, "lose");
+    struct kit_program *worker = &stack.worker[0];
+    struct kit_asker a;
+    struct message m = generate_of(1, 8000, 700000);
+    struct parcel parcel;
+    char line[512];
+
+    (void)state;
+    setenv("SEEDPRESS_TEST_LOSE", lose.text, 1);
+    stack_start_worker(&stack, 0, WORDS(BACKEND, "--device", "all"));
+    unsetenv("SEEDPRESS_TEST_LOSE");
+    program_wait_for(worker, " broker_joined ", NULL, 0);
+    fclose(fopen(lose.text, "w"));
+    asker_open(&a, stack.clients, LINK_DEALER);
+    asker_send(&a, &m);
+    program_wait_for(worker, " device_lost ", NULL, 0);
+    program_wait_for(worker, " worker_drain reason=device_lost", NULL, 0);
+    program_wait_for(worker, " fleet_worker_lost ", line, sizeof line);
+    assert_non_null(strstr(line, "code=70 again_ms=1000"));
+    program_wait_for(worker, " broker_joined ", NULL, 0);
+    assert_true(asker_receive(&a, &m, &parcel, PATIENCE_MS));    /* from another, or a refusal */
+    message_release(&m);
+    parcel_release(&parcel);
+    asker_close(&a);
+    ask(8100, 12);
+    program_signal(worker, SIGTERM);
+    assert_int_equal(program_wait(worker), 0);
+    temp_destroy(&temp);
+}
+
 /* Nobody looks after them any more: they hand back what they have and go, as after SIGTERM. */
 static void workers_go_when_the_first_process_is_killed(void **state)
 {
@@ -366,6 +400,7 @@ int main(void)
         cmocka_unit_test(stored_files_are_those_of_the_cpus_pixels),
         cmocka_unit_test(another_device_is_used_when_it_is_named),
         cmocka_unit_test(every_device_has_a_worker_that_is_started_again_when_it_dies),
+        cmocka_unit_test(a_lost_device_gets_another_process),
         cmocka_unit_test(workers_go_when_the_first_process_is_killed),
         cmocka_unit_test(a_worker_that_was_told_to_go_is_not_started_again),
         cmocka_unit_test(settings_that_no_device_can_meet_end_the_program),

@@ -211,8 +211,10 @@ static void loop(struct worker_parts *w, int64_t drain_ms)
     while (!uplink_is_drained(w->uplink) && now_ms < give_up_ms) {
         link_poll(waits, count, wake_ms < give_up_ms ? wake_ms : give_up_ms);
         now_ms = clock_ms();         /* the one clock read of this turn */
-        if (stop_is_asked(w->stop_fd) && give_up_ms == INT64_MAX) {
-            log_event(LOG_INFO, "worker_drain", "reason=signal");
+        bool lost = renderer_is_lost(w->renderer);
+
+        if ((lost || stop_is_asked(w->stop_fd)) && give_up_ms == INT64_MAX) {
+            log_event(LOG_INFO, "worker_drain", "reason=%s", lost ? "device_lost" : "signal");
             uplink_drain(w->uplink, now_ms);
             give_up_ms = now_ms + drain_ms;
         }
@@ -282,6 +284,8 @@ static enum err_code serve_device(const struct settings *s, int device, struct e
                   w.backend->device(w.engine), w.library.count);
         loop(&w, settings_int(s, DRAIN));
         log_event(LOG_INFO, "worker_end", "stored=%lld", (long long)archive_stored(w.archive));
+        if (renderer_is_lost(w.renderer))
+            rc = err_set(e, ERR_DEVICE, "the device is lost to this process; another may find it well");
     }
     tear_down(&w);
     return rc;

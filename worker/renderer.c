@@ -26,6 +26,7 @@ struct renderer {
     struct job **batch;             /* [batch_max] */
     struct sample *samples;         /* [batch_max] */
     int *qualities;                 /* [batch_max] */
+    atomic_bool lost;
     _Atomic int64_t started, rendered, ends_us;
     pthread_t thread;
     bool running;
@@ -86,6 +87,17 @@ static void hand_on(struct renderer *self, struct rendered *rendered, size_t cou
     }
 }
 
+/* Before anybody is told of the failure. */
+static void look_for_loss(struct renderer *self, const struct err *e)
+{
+    const struct backend *backend = self->library->backend;
+
+    if (e->code != ERR_DEVICE || !backend->lost || !backend->lost(self->library->engine) ||
+        atomic_exchange(&self->lost, true))
+        return;
+    log_event(LOG_ERROR, "device_lost", "device=\"%s\"", backend->device(self->library->engine));
+}
+
 static void render_batch(struct renderer *self, struct rendered *rendered, size_t count)
 {
     struct loaded_model *model = self->batch[0]->model;
@@ -105,6 +117,7 @@ static void render_batch(struct renderer *self, struct rendered *rendered, size_
         log_event(LOG_ERROR, "render_failed", "model=%s batch=%zu reason=\"%s\"", model->name,
                   count, e.msg);
         channel_put(self->buffers, rendered, CHANNEL_FOREVER);
+        look_for_loss(self, &e);
         fail_batch(self, count, &e);
         return;
     }
@@ -191,6 +204,11 @@ void renderer_destroy(struct renderer **self)
     free((*self)->batch);
     free(*self);
     *self = NULL;
+}
+
+bool renderer_is_lost(const struct renderer *self)
+{
+    return atomic_load(&self->lost);
 }
 
 int64_t renderer_started(const struct renderer *self)

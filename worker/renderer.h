@@ -10,6 +10,7 @@
 #include "worker/batcher.h"
 #include "worker/library.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What came of one batch. The last rendered_release gives the buffer back to the renderer. */
@@ -27,6 +28,9 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
 void renderer_finish(struct renderer *self);
 /* Finishes. Nobody may hold a rendered job any more. */
 void renderer_destroy(struct renderer **self);
+
+/* The device is lost to this process: what is still to be rendered fails at once. */
+bool renderer_is_lost(const struct renderer *self);
 
 /* Pictures since the start; how much longer the batch on the device takes, by the measured cost. */
 int64_t renderer_started(const struct renderer *self);

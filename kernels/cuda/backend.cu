@@ -283,6 +283,13 @@ static void cuda_unpin(struct engine *self, void **memory)
     *memory = NULL;
 }
 
+/* A kernel that trapped or read where nothing is, a GPU that fell off the bus: that error stays with the
+ * process. */
+static bool cuda_lost(struct engine *self)
+{
+    return cudaSetDevice(self->device) != cudaSuccess || cudaDeviceSynchronize() != cudaSuccess;
+}
+
 extern "C" {
 
 extern const struct backend seedpress_backend;
@@ -302,6 +309,7 @@ const struct backend seedpress_backend = {
     .render_coefficients = cuda_render_coefficients,
     .pin = cuda_pin,
     .unpin = cuda_unpin,
+    .lost = cuda_lost,
 };
 
 /* For the benchmark: network_cuda_profile of a net that is loaded. */
