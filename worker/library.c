@@ -65,6 +65,9 @@ static enum err_code warm_up(struct library *self, struct loaded_model *m, struc
 
     sample.noise = m->facts->noise_modes & 1u << RECIPE_NOISE_CONST ? RECIPE_NOISE_CONST
                                                                     : RECIPE_NOISE_NONE;
+    /* a device's first render loads code: its second one is the measure */
+    if (!rc && self->backend->pin)
+        rc = output_render(&output, &batch, NULL, e);
     from_us = clock_us();
     if (!rc)
         rc = output_render(&output, &batch, NULL, e);

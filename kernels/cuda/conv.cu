@@ -3,6 +3,7 @@
 #include "kernels/cuda/conv_finish.cuh"
 #include "kernels/cuda/conv_wgmma.cuh"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -435,6 +436,10 @@ enum err_code conv_cuda_init(struct conv_cuda *self, const struct conv_shape *sh
     self->rows = conv_phase_rows(shape);
     self->phases = conv_phase_count(shape);
     self->splits = splits_of(shape, precision);
+    if ((double)activation_blocks(precision, shape->out) * self->phases * self->rows * self->rows >
+        INT_MAX)
+        return err_set(e, ERR_UNSUPPORTED, "%d channels of %d x %d pixels are more than a kernel counts",
+                       shape->out, self->rows, self->rows);
     for (int p = 0; p < self->phases; p++) {
         struct conv_taps taps = conv_phase_taps(shape, p);
 

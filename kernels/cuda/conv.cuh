@@ -39,7 +39,7 @@ struct conv_cuda {
 /* Packs and uploads the weights (conv_pack.cuh); weights->scale as in kernels/conv.h. down [out] takes
  * 2^-k_o (1 where W_o is zero), energy [out,in] (NULL: not wanted) the sums over the taps of all
  * phases of the squares of W'. Nothing of *weights is needed afterwards. ERR_NOMEM is of the host; the
- * room keeps count of the device. */
+ * room keeps count of the device. ERR_UNSUPPORTED: a sample's output has 2^31 blocks or more. */
 enum err_code conv_cuda_init(struct conv_cuda *self, const struct conv_shape *shape,
                              const struct conv_weights *weights, enum precision precision,
                              struct room *room, float *down, float *energy, struct err *e);
