@@ -94,8 +94,8 @@ $B/libseedpress-cuda.so: $(CU:%.cu=$B/cuda/%.o) kernels/cuda/backend.map
 # ---- The checks of the kernels: one program for the device that is there, one for the emulator ----
 # Neither needs a library: digests and JSON are those of tests/gpu/bare.
 BARE    := $(patsubst %,$B/bare/%.o,proto/digest kernels/safetensors tests/kit_golden)
-CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_networks.c base/npy.c base/file.c base/clock.c \
-                proto/err.c proto/number.c proto/recipe.c) \
+CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_networks.c \
+                base/npy.c base/file.c base/clock.c proto/err.c proto/number.c proto/recipe.c) \
            $(filter-out %/jpeg.o %/picture.o %/safetensors.o,$(KERN)) \
            $(filter-out $B/tests/gpu/check.o,$(call obj,tests/gpu/*.c))
 # tests/gpu/run.sh asks for those of the GPU that is there.
@@ -125,7 +125,8 @@ $B/emulated/check: $(CHECK) $B/emulated/tests/gpu/check.o $(EMULATED)
 # addresses are the address sanitizer's anyway.
 $B/emulated/kernels/cuda/conv%.o: override CFLAGS += -fno-sanitize=null,alignment,object-size
 # The emulator held to its own promises: it finds what is planted.
-$B/emulated/check_emulator: $(patsubst %,$B/emulated/tests/cuda_emulator/%.o,check_emulator block emulated_hopper runtime)
+$B/emulated/check_emulator: $(patsubst %,$B/emulated/tests/cuda_emulator/%.o,\
+                                check_emulator block emulated_hopper runtime)
 	$(CXX) $(LDFLAGS) -pthread -o $@ $^
 $B/emulated/%.o: %.cu
 	@mkdir -p $(@D)

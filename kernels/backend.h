@@ -81,18 +81,18 @@ struct backend {
      * CUDA 13.0"; "" where there are none. */
     const char *(*driver)(const struct engine *self);
 
-    /* Prepares a model; takes its memory now, for the largest batch and every kind of render. The model is borrowed and must
-     * outlive the net. ERR_UNSUPPORTED names what the engine does not do, ERR_INVALID a tensor of
-     * which nothing can come; ERR_NOMEM the bytes that it needs and that are free; ERR_BUG when the model's values have been
-     * dropped, which a load that failed may have done. */
+    /* Prepares a model; takes its memory now, for the largest batch and every kind of render. The
+     * model is borrowed and must outlive the net. ERR_UNSUPPORTED names what the engine does not do,
+     * ERR_INVALID a tensor of which nothing can come; ERR_NOMEM the bytes that it needs and that are
+     * free; ERR_BUG when the model's values have been dropped, which a load that failed may have
+     * done. */
     enum err_code (*load)(struct engine *self, struct model *model, int max_batch,
                           struct net **out, struct err *e);
     void (*unload)(struct net **self);
 
-    /* Renders samples[0..count), count <= max_batch, into rgb [count, H, W, 3] (NULL: not wanted; from
-     * pin, all of it: one copy less).
-     * capture may be NULL. ERR_DEVICE when a value is not finite: it names layer and sample;
-     * nothing of rgb is then to be used. */
+    /* Renders samples[0..count), count <= max_batch, into rgb [count, H, W, 3] (NULL: not wanted;
+     * from pin, all of it: one copy less). capture may be NULL. ERR_DEVICE when a value is not
+     * finite: it names layer and sample; nothing of rgb is then to be used. */
     enum err_code (*render)(struct net *self, const struct sample *samples, int count,
                             uint8_t *rgb, const struct capture *capture, struct err *e);
 

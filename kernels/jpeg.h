@@ -1,7 +1,7 @@
-/* jpeg -- RGB in, or its coefficients, the bytes of a JPEG file out: baseline, 4:2:0, standard Huffman tables, JFIF
- * header, integer ("islow") DCT. The same picture and quality give the same bytes, whatever the
- * encoder made before, with and without SIMD; a device that computes the coefficients itself can
- * meet them exactly (all of it is integer arithmetic).
+/* jpeg -- RGB in, or its coefficients, the bytes of a JPEG file out: baseline, 4:2:0, standard
+ * Huffman tables, JFIF header, integer ("islow") DCT. The same picture and quality give the same
+ * bytes, whatever the encoder made before, with and without SIMD; a device that computes the
+ * coefficients itself can meet them exactly (all of it is integer arithmetic).
  *
  * An encoder belongs to one thread at a time. It only ever encodes in this one mode: a libjpeg
  * handle that changes modes keeps the last one's Huffman tables and writes damaged files. */

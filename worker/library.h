@@ -32,8 +32,8 @@ struct library {
 
 /* Loads dir's models for batches of batch_max, in the order of their files' names. A file that
  * cannot be used is logged and left out: malformed, of a name that no model may have, of a name or
- * a model that an earlier file has brought, of more memory than the device has. ERR_FILE when the folder cannot be read or holds no
- * usable model at all. */
+ * a model that an earlier file has brought, of more memory than the device has. ERR_FILE when the
+ * folder cannot be read or holds no usable model at all. */
 enum err_code library_open(const char *dir, const struct backend *backend, struct engine *engine,
                            int batch_max, struct library *out, struct err *e);
 void library_close(struct library *self);

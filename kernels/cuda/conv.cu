@@ -560,8 +560,8 @@ cudaError_t conv_cuda_run(const struct conv_cuda *self, const struct conv_cuda_j
     p = describe_launch(self, job, samples, v->high, v->wide, v->outs);
     bytes = fit(&p, v, &device);
 
-    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v->high, v->wide)), (unsigned)p.splits,
-              (unsigned)samples);
+    dim3 grid((unsigned)(p.out_tiles * p.phases * pixel_tiles(self, v->high, v->wide)),
+              (unsigned)p.splits, (unsigned)samples);
 
     return launch(job->finish.rgb && self->splits == 1 ? v->rgb_kernel : v->kernel, grid,
                   dim3((unsigned)v->threads), (size_t)bytes, stream, p);

@@ -29,8 +29,8 @@ enum {
     OUTS_LEAST = 64, SIZE_LEAST = 32,
 };
 
-/* RESIDENT: blocks on a multiprocessor; 1 leaves a thread 168 registers, 2 leave 96: a quarter of the
- * multiprocessor has a quarter of the registers, and 3 or 5 of the warps. */
+/* RESIDENT: blocks on a multiprocessor; 1 leaves a thread 168 registers, 2 leave 96: a quarter of a
+ * multiprocessor has a quarter of its registers, for 3 or 5 of the warps. */
 template <int HIGH_, int OUTS_, int RESIDENT_, int STAGES_>
 struct wgmma_tile {
     static const int HIGH = HIGH_, WIDE = 16, OUTS = OUTS_, RESIDENT = RESIDENT_, STAGES = STAGES_;

@@ -852,8 +852,8 @@ static int check_refused_memory(void)
 
 enum { ANY_MEGABYTES = 8000 };      /* in every precision */
 
-/* Of networks in use, at most in fp16, with what the engine holds. Not in it: what the driver takes for a
- * context and for graphs. */
+/* Of networks in use, at most in fp16, with what the engine holds. Not in it: what the driver takes
+ * for a context and for graphs. */
 static const struct target {
     int network;                    /* of KIT_NETWORKS */
     int max_batch;
@@ -893,11 +893,10 @@ static int check_need(const struct target *target)
         enum precision precision = (enum precision)p;
         size_t left, need = refused_for(model, precision, target->max_batch, MEGABYTE, &left, &e);
         size_t all = need + (engine_bytes(precision) + MEGABYTE - 1) / MEGABYTE;
+        size_t most = precision == PRECISION_FP16 ? target->megabytes : (size_t)ANY_MEGABYTES;
 
-        missed += check_within(need ? (double)all : NAN,
-                               (double)(precision == PRECISION_FP16 ? target->megabytes : ANY_MEGABYTES),
-                               "%s %s, batch %d: MB", network->name, precision_word(precision),
-                               target->max_batch);
+        missed += check_within(need ? (double)all : NAN, (double)most, "%s %s, batch %d: MB",
+                               network->name, precision_word(precision), target->max_batch);
     }
     model_destroy(&model);
     return missed + check_that(held() == 0, "nothing is left of %s", network->name);
