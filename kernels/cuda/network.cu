@@ -1081,21 +1081,22 @@ static enum err_code start(struct network_cuda *self, struct slot *slot,
     return rc ? rc : fetch(self, slot, result, e);
 }
 
-static enum err_code check_slot(const struct network_cuda *self, const struct slot *slot,
-                                  int index, const struct sample *samples, struct err *e)
+static enum err_code check_slot(const struct network_cuda *self, const struct slot *slot, int index,
+                                const struct sample *samples, struct err *e)
 {
     int where = slot->broken[index];
-    const char *name = where == BROKEN_MAPPING   ? "mapping"
+    bool layer = where >= 0 && where < self->layers;
+    const char *name = where == BROKEN_MAPPING   ? "the mapping network"
                        : where == BROKEN_PICTURE ? "the picture"
-                       : where < self->layers    ? self->layer[where].plan.name
+                       : layer                   ? self->layer[where].plan.name
                                                  : NULL;
 
     if (!name)
         return ERR_OK;
     return err_set(e, ERR_DEVICE,
-                   "a value of layer %s is not finite or beyond what %s holds: sample %d, seed %u%s",
-                   name, precision_word(self->precision), slot->first + index,
-                   (unsigned)samples[slot->first + index].seed,
+                   "a value of %s%s is not finite or beyond what %s holds: sample %d, seed %u%s",
+                   layer ? "layer " : "", name, precision_word(self->precision),
+                   slot->first + index, (unsigned)samples[slot->first + index].seed,
                    self->precision == PRECISION_FP16 ? "; precision tf32 may hold it" : "");
 }
 
