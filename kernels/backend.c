@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, BATCH_MAX = 4096 };
 
 /* A name becomes part of a path: small letters and digits only. */
 static bool is_name(const char *name)
@@ -121,8 +121,8 @@ struct sample sample_of_recipe(const struct recipe *recipe)
     };
 }
 
-enum err_code sample_check(const struct sample *s, const struct model_facts *facts, int index,
-                           struct err *e)
+static enum err_code check_sample(const struct sample *s, const struct model_facts *facts, int index,
+                                  struct err *e)
 {
     if (!isfinite(s->psi))
         return err_set(e, ERR_RANGE, "sample %d: psi is not a finite number", index);
@@ -140,4 +140,25 @@ enum err_code sample_check(const struct sample *s, const struct model_facts *fac
     if (s->transform.kind != RECIPE_TRANSFORM_NONE && !facts->has_transform)
         return err_set(e, ERR_UNSUPPORTED, "sample %d: the model has no transform", index);
     return ERR_OK;
+}
+
+enum err_code load_check(const struct model *model, int max_batch, struct err *e)
+{
+    if (max_batch < 1 || max_batch > BATCH_MAX)
+        return err_set(e, ERR_RANGE, "a batch of %d; 1 to %d are possible", max_batch, BATCH_MAX);
+    if (model_tensor_count(model) > 0 && !model_tensor_at(model, 0)->data)
+        return err_set(e, ERR_BUG, "the model's values have been dropped: it was loaded before");
+    return ERR_OK;
+}
+
+enum err_code batch_check(const struct sample *samples, int count, int max_batch,
+                          const struct model_facts *facts, struct err *e)
+{
+    enum err_code rc = ERR_OK;
+
+    if (count < 0 || count > max_batch)
+        return err_set(e, ERR_RANGE, "a batch of %d; the net was loaded for %d", count, max_batch);
+    for (int i = 0; !rc && i < count; i++)
+        rc = check_sample(&samples[i], facts, i, e);
+    return rc;
 }

@@ -128,10 +128,12 @@ enum err_code backend_find(const char *name, const struct backend **out, struct 
 /* The sample that a recipe asks for. */
 struct sample sample_of_recipe(const struct recipe *recipe);
 
-/* What every backend refuses: a sample that a model of such facts has no picture for. index: its
- * place in the batch, for the words. ERR_RANGE, ERR_CLASS_REQUIRED, ERR_UNSUPPORTED. */
-enum err_code sample_check(const struct sample *self, const struct model_facts *facts, int index,
-                           struct err *e);
+/* What every backend refuses. Before a load: ERR_RANGE, ERR_BUG. */
+enum err_code load_check(const struct model *model, int max_batch, struct err *e);
+/* Before a render: a batch that the net was not loaded for, or a sample that a model of such facts
+ * has no picture for. ERR_RANGE, ERR_CLASS_REQUIRED, ERR_UNSUPPORTED. */
+enum err_code batch_check(const struct sample *samples, int count, int max_batch,
+                          const struct model_facts *facts, struct err *e);
 
 extern const struct backend backend_cpu;
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEVICE_TEXT_MAX = 128, BATCH_MAX = 4096 };
+enum { DEVICE_TEXT_MAX = 128 };
 
 struct engine {
     struct pool *pool;
@@ -126,10 +126,9 @@ static enum err_code cpu_load(struct engine *self, struct model *model, int max_
     enum err_code rc;
 
     *out = NULL;
-    if (max_batch < 1 || max_batch > BATCH_MAX)
-        return err_set(e, ERR_RANGE, "a batch of %d; 1 to %d are possible", max_batch, BATCH_MAX);
-    if (model_tensor_count(model) > 0 && !model_tensor_at(model, 0)->data)
-        return err_set(e, ERR_BUG, "the model's values have been dropped: it was loaded before");
+    rc = load_check(model, max_batch, e);
+    if (rc)
+        return rc;
     net = calloc(1, sizeof *net);
     if (!net)
         return err_set(e, ERR_NOMEM, "no memory for a net");
@@ -153,16 +152,9 @@ static enum err_code cpu_load(struct engine *self, struct model *model, int max_
 static enum err_code cpu_render(struct net *self, const struct sample *samples, int count,
                                 uint8_t *rgb, const struct capture *capture, struct err *e)
 {
-    if (count < 0 || count > self->max_batch)
-        return err_set(e, ERR_RANGE, "a batch of %d; the net was loaded for %d", count,
-                       self->max_batch);
-    for (int i = 0; i < count; i++) {
-        enum err_code rc = sample_check(&samples[i], model_facts(self->model), i, e);
+    enum err_code rc = batch_check(samples, count, self->max_batch, model_facts(self->model), e);
 
-        if (rc)
-            return rc;
-    }
-    return network_render(self->network, samples, count, rgb, capture, e);
+    return rc ? rc : network_render(self->network, samples, count, rgb, capture, e);
 }
 
 const struct backend backend_cpu = {

@@ -14,7 +14,6 @@ extern "C" {
 #include <string.h>
 
 enum {
-    BATCH_MAX = 4096,
     TEXT_MAX = 160,
     CLASS_VERSION = 1,          /* raised whenever a kernel's pixels change */
     OLDEST = 80,                /* compute capability, in tenths, of what the kernels need */
@@ -178,10 +177,9 @@ static enum err_code cuda_load(struct engine *self, struct model *model, int max
     enum err_code rc;
 
     *out = NULL;
-    if (max_batch < 1 || max_batch > BATCH_MAX)
-        return err_set(e, ERR_RANGE, "a batch of %d; 1 to %d are possible", max_batch, BATCH_MAX);
-    if (model_tensor_count(model) > 0 && !model_tensor_at(model, 0)->data)
-        return err_set(e, ERR_BUG, "the model's values have been dropped: it was loaded before");
+    rc = load_check(model, max_batch, e);
+    if (rc)
+        return rc;
     net = (struct net *)calloc(1, sizeof *net);
     if (!net)
         return err_set(e, ERR_NOMEM, "no memory for a net");
@@ -207,19 +205,6 @@ static enum err_code cuda_load(struct engine *self, struct model *model, int max
     return ERR_OK;
 }
 
-static enum err_code check_batch(const struct net *self, const struct sample *samples, int count,
-                                 struct err *e)
-{
-    enum err_code rc = ERR_OK;
-
-    if (count < 0 || count > self->max_batch)
-        return err_set(e, ERR_RANGE, "a batch of %d; the net was loaded for %d", count,
-                       self->max_batch);
-    for (int i = 0; !rc && i < count; i++)
-        rc = sample_check(&samples[i], model_facts(self->model), i, e);
-    return rc;
-}
-
 /* From cuda_pin. */
 static bool is_page_locked(const void *memory)
 {
@@ -235,7 +220,7 @@ static enum err_code cuda_render(struct net *self, const struct sample *samples,
                                  uint8_t *rgb, const struct capture *capture, struct err *e)
 {
     struct network_result result = {};
-    enum err_code rc = check_batch(self, samples, count, e);
+    enum err_code rc = batch_check(samples, count, self->max_batch, model_facts(self->model), e);
 
     if (rc)
         return rc;
@@ -251,7 +236,7 @@ static enum err_code cuda_render_coefficients(struct net *self, const struct sam
                                               int16_t *coefficients, struct err *e)
 {
     struct network_result result = {};
-    enum err_code rc = check_batch(self, samples, count, e);
+    enum err_code rc = batch_check(samples, count, self->max_batch, model_facts(self->model), e);
 
     for (int i = 0; !rc && i < count; i++)
         if (qualities[i] < 1 || qualities[i] > QUALITY_MAX)
