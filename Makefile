@@ -39,6 +39,7 @@ BENCHES := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
 ifeq ($(origin NVCC),undefined)
 NVCC    := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 endif
+comma   := ,
 TARGETS := -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_86,code=sm_86 \
            -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a
 ALLCU   := -std=c++17 -I.
@@ -85,6 +86,9 @@ define nvcc
 endef
 $B/cuda/%.o: %.cu
 	$(call nvcc,$(TARGETS))
+# The checks' own kernels are compiled for the chip they run on; here one shows that they can be.
+$B/cuda/tests/gpu/%.o: tests/gpu/%.cu
+	$(call nvcc,-gencode arch=compute_90a$(comma)code=sm_90a)
 
 # Only its table leaves it. What it needs of the engine, the program that opens it has.
 $B/libseedpress-cuda.so: $(CU:%.cu=$B/cuda/%.o) kernels/cuda/backend.map

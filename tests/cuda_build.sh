@@ -26,9 +26,9 @@ for cu in kernels/cuda/*.cu tests/gpu/*.cu; do
     [ -f "$cu" ] || continue
     object=$build/cuda/${cu%.cu}.o
     if make -s B="$build" "$object" >&2; then
-        echo "ok - $cu compiles for every target"
+        echo "ok - $cu compiles"
     else
-        echo "not ok - $cu compiles for every target"
+        echo "not ok - $cu compiles"
         failed=1
         check=
         continue

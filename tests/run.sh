@@ -50,7 +50,18 @@ fi
 END
 chmod +x "$log/one.sh"
 
+# What takes longest first.
 list() {
+    [ -z "$cuda" ] || echo "$build tests/cuda_build.sh $log $build"
+    # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
+    for b in "$build" "$san"; do
+        "$b/emulated/check" --list |
+            while read -r part rest; do
+                # "small" is for sanitizers; without, "network" and "golden" do more.
+                [ "$b $part" = "$build small" ] || echo "$b $b/emulated/check $log --tap $part"
+            done
+        echo "$b $b/emulated/check_emulator $log"
+    done
     for b in "$build" "$san"; do
         for t in tests/flow_*.c tests/test_*.c; do
             echo "$b $b/${t%.c} $log"
@@ -60,15 +71,6 @@ list() {
         name=$(basename "$t" .c)
         echo "$san $san/${t%.c} $log tests/corpus/${name#fuzz_}"
     done
-    # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
-    for b in "$build" "$san"; do
-        echo "$b $b/emulated/check_emulator $log"
-        "$b/emulated/check" --list |
-            while read -r part rest; do
-                echo "$b $b/emulated/check $log --tap $part"
-            done
-    done
-    [ -z "$cuda" ] || echo "$build tests/cuda_build.sh $log $build"
 }
 list | xargs -P "$((jobs + 1))" -L 1 "$log/one.sh"
 
