@@ -58,9 +58,14 @@ static inline int precision_lanes(enum precision precision)
     return precision == PRECISION_FP16 ? 8 : 4;
 }
 
+static inline int divide_up(int value, int by)
+{
+    return (value + by - 1) / by;
+}
+
 static inline int padded_channels(int channels)
 {
-    return (channels + CHANNEL_PAD - 1) / CHANNEL_PAD * CHANNEL_PAD;
+    return divide_up(channels, CHANNEL_PAD) * CHANNEL_PAD;
 }
 
 /* Blocks of a tensor of so many channels; always even. */

@@ -77,11 +77,6 @@ static __device__ __forceinline__ int blocks_of_chunk(const struct conv_launch *
     return min(CONV_CHUNK, p->blocks - chunk * CONV_CHUNK);
 }
 
-static inline int divide_up(int value, int by)
-{
-    return (value + by - 1) / by;
-}
-
 static inline int smaller(int a, int b)
 {
     return a < b ? a : b;

@@ -387,19 +387,22 @@ int conv_wgmma_tiles(void)
     return VARIANTS;
 }
 
-bool conv_wgmma_suits(const struct conv_cuda *self)
+bool conv_wgmma_device(void)
 {
     int device, major = 0, minor = 0;
 
-    if (self->precision != PRECISION_FP16 || self->splits > 1 || self->shape.out < OUTS_LEAST ||
-        self->shape.size < SIZE_LEAST)
-        return false;
     return cudaGetDevice(&device) == cudaSuccess &&
            cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
                cudaSuccess &&
            cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
                cudaSuccess &&
            major == 9 && minor == 0;
+}
+
+bool conv_wgmma_suits(const struct conv_cuda *self)
+{
+    return self->precision == PRECISION_FP16 && self->splits == 1 &&
+           self->shape.out >= OUTS_LEAST && self->shape.size >= SIZE_LEAST && conv_wgmma_device();
 }
 
 /* A step's weights of a piece, [block][16 outputs][16 bytes], as [8 outputs][block][8 of them]

@@ -16,7 +16,8 @@
 
 #include "kernels/cuda/conv.cuh"
 
-/* Whether it is such a layer, and the device that is current such a device. */
+/* Whether the device that is current is such a device; and whether this is such a layer too. */
+bool conv_wgmma_device(void);
 bool conv_wgmma_suits(const struct conv_cuda *self);
 
 /* From here on the layer, which suits, takes this way; its packed weights change their order in

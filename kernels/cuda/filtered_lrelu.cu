@@ -6,11 +6,6 @@ enum {
     HALF = DOWN_TAPS / 2,
 };
 
-static int divide_up(int value, int by)
-{
-    return (value + by - 1) / by;
-}
-
 /* ---- By fused multiply-adds ----
  *
  * A block of threads makes SIDE x SIDE pixels of four channels; all that lies between is float32 in

@@ -667,11 +667,6 @@ static void prepare(struct strip_work *w, const struct filtered_lrelu *filter)
     w->clamps = filter->clamp > 0.0f;
 }
 
-static int divide_up(int value, int by)
-{
-    return (value + by - 1) / by;
-}
-
 /* Steps of a strip. A strip makes one row of groups more than it stores; many short strips share a
  * device better. */
 static const int STEPS[] = { 2, 4, 8, 16 };

@@ -556,14 +556,12 @@ static void add_readers(const struct network_cuda *self, const struct layer *lay
     }
 }
 
-static cudaError_t run_gather(const struct network_cuda *self, const struct layer *layer,
-                              const float *parts, int count, size_t pixels, bool each, void *y,
-                              const struct finish *finish)
+static cudaError_t run_gather(const struct network_cuda *self, const float *parts, int count,
+                              size_t pixels, bool each, void *y, const struct finish *finish)
 {
     int channels = padded_channels(finish->channels);
     struct gather_job job = {};
 
-    (void)layer;
     job.precision = self->precision;
     job.parts = parts;
     job.count = count;
@@ -598,7 +596,7 @@ static cudaError_t run_source(struct network_cuda *self, const struct layer *lay
         f.channels = plan->conv.in;
         if (plan->modulate)
             f.next = coefficients_at(self, layer->places.style);
-        return run_gather(self, layer, plan->constant, 1, pixels_of(plan->size), false,
+        return run_gather(self, plan->constant, 1, pixels_of(plan->size), false,
                           self->x[self->turn], &f);
     }
     return cudaSuccess;
@@ -621,7 +619,7 @@ static cudaError_t run_conv(const struct network_cuda *self, const struct layer 
     rc = conv_cuda_run(&layer->conv, &job, self->samples,
                        self->tile < 0 ? -1 : self->tile % tiles, self->stream);
     if (rc == cudaSuccess && layer->conv.splits > 1)
-        rc = run_gather(self, layer, self->parts, layer->conv.splits, pixels, true, y, finish);
+        rc = run_gather(self, self->parts, layer->conv.splits, pixels, true, y, finish);
     return rc;
 }
 
@@ -689,7 +687,7 @@ static cudaError_t run_plain(struct network_cuda *self, const struct layer *laye
         add_demod(self, layer, &f);
         rc = run_conv(self, layer, y, &f);
     } else {
-        rc = run_gather(self, layer, plan->constant, 1, pixels_of(plan->size), false, y, &f);
+        rc = run_gather(self, plan->constant, 1, pixels_of(plan->size), false, y, &f);
     }
     self->turn = !self->turn;
     return rc;

@@ -336,17 +336,10 @@ static int check_suits(void)
 /* Whether the device that is current has compute capability 9.0. */
 static bool is_there(void)
 {
-    int device, major = 0, minor = 0;
-
 #ifndef __CUDACC__
     emulated_arch_set(90);
 #endif
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) ==
-               cudaSuccess &&
-           major == 9 && minor == 0;
+    return conv_wgmma_device();
 }
 
 int check_wgmma(void)
