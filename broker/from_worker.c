@@ -108,20 +108,29 @@ static void measure(struct worker *w, const struct message_result *m)
     w->batch_max = batch > w->batch_max ? batch : w->batch_max;
 }
 
-static void on_result(struct broker *b, struct news *n)
+/* The file of one result: the frame itself when it holds nothing else, else a copy, because a share
+ * would keep the whole frame. */
+static bool cut_file(struct frame *files, size_t at, size_t len, struct frame *out)
 {
-    const struct message_result *m = &n->message->result;
+    if (at == 0 && len == frame_len(files)) {
+        frame_init_share(out, files);
+        return true;
+    }
+    return frame_init_copy(out, (const char *)frame_data(files) + at, len);
+}
+
+static void take_result(struct broker *b, struct news *n, const struct message_result *m,
+                        struct frame *file)
+{
     struct render *r = held(b, n, m->lease);
     char numerics_class[64], encoder[64];
 
-    moved(n);
     measure(n->worker, m);
     if (!r) {
         b->count.late++;
         return;
     }
-    if (!digest_equal(&m->recipe_key, &r->key) || n->parcel->count != 2 ||
-        frame_len(&n->parcel->body[1]) == 0) {
+    if (!digest_equal(&m->recipe_key, &r->key)) {
         log_event(LOG_ERROR, "result_wrong", "worker=%s lease=%lld", n->worker->name,
                   (long long)m->lease);
         render_retry(b, r, n->now_ms, "its worker answered with another recipe's picture");
@@ -132,10 +141,55 @@ static void on_result(struct broker *b, struct news *n)
         .numerics_class = text_copy(m->numerics_class, numerics_class, sizeof numerics_class),
         .encoder = text_copy(m->encoder, encoder, sizeof encoder), .run = m->run,
         .render_us = m->render_us, .encode_us = m->encode_us, .store_us = m->store_us,
-        .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .jpeg = &n->parcel->body[1],
+        .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .jpeg = file,
     };
 
     render_finish(b, r, &picture);
+}
+
+/* Their lengths must make up the frame to a byte: else nobody knows whose bytes are whose. */
+static bool lengths_agree(const struct news *n)
+{
+    const struct records *list = &n->message->results.results;
+    const struct message_result *results = list->items;
+    size_t left = n->parcel->count == 2 ? frame_len(&n->parcel->body[1]) : 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if ((size_t)results[i].bytes > left)
+            return false;
+        left -= (size_t)results[i].bytes;
+    }
+    return left == 0;
+}
+
+static void on_results(struct broker *b, struct news *n)
+{
+    const struct records *list = &n->message->results.results;
+    const struct message_result *results = list->items;
+    bool agree = lengths_agree(n);
+    size_t at = 0;
+
+    moved(n);
+    for (size_t i = 0; i < list->count; i++) {
+        size_t len = (size_t)results[i].bytes;
+        struct render *r = held(b, n, results[i].lease);
+        struct frame file;
+
+        if (!agree) {
+            log_event(LOG_ERROR, "result_wrong", "worker=%s lease=%lld", n->worker->name,
+                      (long long)results[i].lease);
+            if (r)
+                render_retry(b, r, n->now_ms, "its worker's files are not as long as it says");
+            continue;
+        }
+        if (!cut_file(&n->parcel->body[1], at, len, &file)) {
+            if (r)
+                render_retry(b, r, n->now_ms, "no memory for the picture");
+        } else
+            take_result(b, n, &results[i], &file);
+        frame_release(&file);
+        at += len;
+    }
 }
 
 static void on_fail(struct broker *b, struct news *n)
@@ -186,7 +240,7 @@ static void on_bye(struct broker *b, struct news *n)
 
 static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, struct news *n) = {
     [MESSAGE_CREDIT] = on_credit, [MESSAGE_HEARTBEAT] = on_heartbeat,
-    [MESSAGE_STARTED] = on_started, [MESSAGE_RENDERED] = on_rendered, [MESSAGE_RESULT] = on_result,
+    [MESSAGE_STARTED] = on_started, [MESSAGE_RENDERED] = on_rendered, [MESSAGE_RESULTS] = on_results,
     [MESSAGE_FAIL] = on_fail, [MESSAGE_HANDBACK] = on_handback, [MESSAGE_BYE] = on_bye,
 };
 
@@ -227,7 +281,8 @@ void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
     } else if (m.type == MESSAGE_READY) {
         on_ready(b, &parcel->from, &m.ready, now_ms);
     } else if (!w) {
-        b->count.late += m.type == MESSAGE_RESULT || m.type == MESSAGE_FAIL;
+        b->count.late += m.type == MESSAGE_RESULTS ? (int64_t)m.results.results.count
+                                                   : m.type == MESSAGE_FAIL;
         if (m.type == MESSAGE_HEARTBEAT)
             introduce(b, &parcel->from);
     } else {

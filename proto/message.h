@@ -20,7 +20,7 @@ enum {
     MESSAGE_MAP_MAX = 1 << 20,      /* bytes of a map */
     MESSAGE_IMAGE_MAX = 64 << 20,   /* bytes of the frame after it */
     MESSAGE_SEEDS_MAX = 1000,       /* seeds of one generate */
-    MESSAGE_JOBS_MAX = 64,          /* jobs of one message */
+    MESSAGE_JOBS_MAX = 64,          /* jobs of one message, and results */
     MESSAGE_MODELS_MAX = 256,
     MESSAGE_DECIMALS_MAX = 2,       /* items of a list of decimals: translate */
     MESSAGE_FLOATS_MAX = 9,         /* items of a list of floats: transform */
@@ -35,7 +35,7 @@ enum message_type {
     MESSAGE_MODEL_LIST, MESSAGE_STATUS_REPORT, MESSAGE_PONG,
     /* worker to broker */
     MESSAGE_READY, MESSAGE_CREDIT, MESSAGE_HEARTBEAT, MESSAGE_STARTED, MESSAGE_RENDERED,
-    MESSAGE_RESULT, MESSAGE_FAIL, MESSAGE_HANDBACK, MESSAGE_BYE,
+    MESSAGE_RESULTS, MESSAGE_FAIL, MESSAGE_HANDBACK, MESSAGE_BYE,
     /* broker to worker (and HEARTBEAT) */
     MESSAGE_INTRODUCE, MESSAGE_JOBS, MESSAGE_RECALL, MESSAGE_DRAIN,
     MESSAGE_TYPE_COUNT
@@ -47,7 +47,7 @@ enum message_sender { MESSAGE_FROM_CLIENT = 1, MESSAGE_FROM_BROKER = 2, MESSAGE_
 enum message_priority { MESSAGE_HIGH, MESSAGE_NORMAL, MESSAGE_LOW, MESSAGE_PRIORITY_COUNT };
 enum message_want { MESSAGE_WANT_IMAGE, MESSAGE_WANT_RECEIPT };
 enum message_cache { MESSAGE_CACHE_USE, MESSAGE_CACHE_ONLY, MESSAGE_CACHE_BYPASS };
-enum message_source { MESSAGE_SOURCE_RENDER, MESSAGE_SOURCE_LEDGER };
+enum message_source { MESSAGE_SOURCE_RENDER, MESSAGE_SOURCE_LEDGER, MESSAGE_SOURCE_MEMORY };
 
 /* Borrowed from the decoded bytes (or, before encoding, from the caller). data may be NULL when len
  * is 0; it does not end in NUL. ASCII, no control characters but LF. */
@@ -94,6 +94,7 @@ struct message_generate {
     int64_t cache;                  /* enum message_cache */
     struct text require_class;      /* "": any */
     struct text trace;              /* echoed into the log */
+    struct text on_behalf;          /* "for": whom a proxy speaks for; "": itself */
 };
 struct message_cancel {
     int64_t request;                /* id of the generate */
@@ -178,6 +179,9 @@ struct message_status_report {
     int64_t looking_up, queued_high, queued_normal, queued_low, held, rendering, committing;
     int64_t waiters;
     int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
+    int64_t memory_hits, memory_bytes, refused, expired, poison, workers_lost;
+    int64_t clients, clients_dropped, denied, malformed;
+    int64_t oldest_ms, wait_p50_ms, wait_p99_ms;
     struct records workers;         /* struct message_worker */
 };
 
@@ -185,7 +189,8 @@ struct message_ready {
     struct text worker;             /* "host:pid:start" */
     int64_t run;
     struct text version, numerics_class, encoder, device;
-    int64_t credit;
+    int64_t credit, batch_max;
+    bool dummy;                     /* makes bytes, not pictures: for measuring brokers */
     struct records models;          /* struct message_model */
 };
 struct message_credit {
@@ -196,17 +201,22 @@ struct message_heartbeat {
     int64_t held, started, rendered, stored;    /* totals since the worker's start but held */
     int64_t backlog_ms;
     bool ledger_up;
+    int64_t demand;                 /* from a broker: pictures queued that this worker could make */
 };
 struct message_leases {             /* STARTED, RENDERED, HANDBACK, RECALL */
     struct numbers leases;
 };
-struct message_result {             /* a frame with the winner's JPEG follows */
+struct message_result {
     int64_t lease;
     struct digest recipe_key, sha256, core_sha256;
     struct text numerics_class, encoder;
     int64_t run;
     int64_t render_us, encode_us, store_us;
     int64_t batch;
+    int64_t bytes;                  /* of the winner's file */
+};
+struct message_results {            /* a frame with the files follows, one after the other */
+    struct records results;         /* struct message_result */
 };
 struct message_fail {
     int64_t lease;
@@ -243,7 +253,7 @@ struct message {
         struct message_credit credit;
         struct message_heartbeat heartbeat;
         struct message_leases leases;
-        struct message_result result;
+        struct message_results results;
         struct message_fail fail;
         struct message_jobs jobs;
     };
@@ -312,7 +322,7 @@ struct message_info {
     const char *word;
     unsigned from;                  /* bits of enum message_sender */
     const struct field_table *table;
-    bool has_frame;                 /* a frame of raw bytes follows the map */
+    const char *frame;              /* what the frame of raw bytes after the map is; NULL: none */
     const char *help;
 };
 const struct message_info *message_info(enum message_type type);

@@ -1233,21 +1233,23 @@ static void batch_mates_of_a_deadly_render_run_alone(void **state)
 static void lie(struct scene *s, const struct job_seen *job, int kind)
 {
     struct message m;
-
-    message_init(&m, MESSAGE_RESULT, 0);
-    m.result = (struct message_result){
+    struct message_result result = {
         .lease = job->lease, .recipe_key = recipe_key(&job->recipe), .numerics_class = text_of("x"),
         .encoder = text_of("x"), .sha256 = digest_of("x", 1), .core_sha256 = digest_of("x", 1),
+        .bytes = (int64_t)strlen("a picture"),
     };
+
     if (kind == 0)
-        m.result.recipe_key = digest_of("another", 7);
-    peer_say(&s->worker, &m, kind == 0 ? "a picture" : NULL);
+        result.recipe_key = digest_of("another", 7);
+    message_init(&m, MESSAGE_RESULTS, 0);
+    m.results.results = (struct records){ &result, 1 };
+    peer_say(&s->worker, &m, kind == 0 ? "a picture" : kind == 1 ? NULL : "a longer picture");
 }
 
 static void a_worker_that_lies_is_not_believed(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 2; kind++) {   /* another recipe's picture, no picture */
+    for (int kind = 0; kind < 3; kind++) {   /* another recipe's picture, none, other lengths */
         struct peer second;
         struct scene s;
 
@@ -1278,11 +1280,14 @@ static void an_empty_picture_is_no_result(void **state)
     open_scene(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
-    message_init(&m, MESSAGE_RESULT, 0);
-    m.result = (struct message_result){
+    struct message_result result = {
         .lease = job.lease, .recipe_key = recipe_key(&job.recipe), .numerics_class = text_of("x"),
         .encoder = text_of("x"), .sha256 = digest_of("", 0), .core_sha256 = digest_of("", 0),
+        .bytes = 1,
     };
+
+    message_init(&m, MESSAGE_RESULTS, 0);
+    m.results.results = (struct records){ &result, 1 };
     peer_say(&s.worker, &m, "");
     for (int i = 0; i < 4; i++) {
         desk_turn(&s.d, 1000);

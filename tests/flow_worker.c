@@ -260,16 +260,25 @@ static void note_leases(struct scene *s, const struct message *m)
     }
 }
 
-static void note_result(struct scene *s, const struct heard *h)
+/* Small files come several in a frame. */
+static void note_results(struct scene *s, const struct heard *h)
 {
-    struct fate *f = &s->fate[h->m.result.lease];
+    const struct message_result *results = h->m.results.results.items;
+    const char *at = frame_data(&h->parcel.body[1]), *end = at + frame_len(&h->parcel.body[1]);
 
     assert_int_equal(h->parcel.count, 2);
-    f->sha256 = digest_of(frame_data(&h->parcel.body[1]), frame_len(&h->parcel.body[1]));
-    assert_true(digest_equal(&f->sha256, &h->m.result.sha256));
-    f->results++;
-    f->batch = h->m.result.batch;
-    f->at_result = s->heard;
+    for (size_t i = 0; i < h->m.results.results.count; i++) {
+        assert_true(results[i].lease < LEASES_MAX && results[i].bytes <= end - at);
+        struct fate *f = &s->fate[results[i].lease];
+
+        f->sha256 = digest_of(at, (size_t)results[i].bytes);
+        assert_true(digest_equal(&f->sha256, &results[i].sha256));
+        f->results++;
+        f->batch = results[i].batch;
+        f->at_result = s->heard;
+        at += results[i].bytes;
+    }
+    assert_true(at == end);
 }
 
 static void note(struct scene *s, const struct heard *h)
@@ -278,9 +287,8 @@ static void note(struct scene *s, const struct heard *h)
     case MESSAGE_STARTED: case MESSAGE_RENDERED: case MESSAGE_HANDBACK:
         note_leases(s, &h->m);
         break;
-    case MESSAGE_RESULT:
-        assert_true(h->m.result.lease < LEASES_MAX);
-        note_result(s, h);
+    case MESSAGE_RESULTS:
+        note_results(s, h);
         break;
     case MESSAGE_FAIL:
         assert_true(h->m.fail.lease < LEASES_MAX);
@@ -507,13 +515,16 @@ static void it_answers_the_bytes_that_were_there_first(void **state)
 
     add_seeds(&s, &b, 1);
     say_jobs(&s, &b);
-    for (await_message(&s, &h); h.m.type != MESSAGE_RESULT; await_message(&s, &h))
+    for (await_message(&s, &h); h.m.type != MESSAGE_RESULTS; await_message(&s, &h))
         heard_release(&h);
-    assert_true(digest_equal(&h.m.result.sha256, &sha));
+    const struct message_result *result = h.m.results.results.items;
+
+    assert_int_equal(h.m.results.results.count, 1);
+    assert_true(digest_equal(&result->sha256, &sha));
     assert_int_equal(frame_len(&h.parcel.body[1]), strlen(FIRST));
     assert_memory_equal(frame_data(&h.parcel.body[1]), FIRST, strlen(FIRST));
-    assert_true(text_is(h.m.result.numerics_class, "cpu-first-1"));
-    assert_int_equal(h.m.result.run, run_id);
+    assert_true(text_is(result->numerics_class, "cpu-first-1"));
+    assert_int_equal(result->run, run_id);
     heard_release(&h);
     close_scene(&s);
 }

@@ -103,7 +103,7 @@ static void make_ready(struct message *m)
                                         .width = 32, .height = 32, .num_ws = 8, .c_dim = 3,
                                         .noise_modes = 1 };
     message_init(m, MESSAGE_READY, 0);
-    m->ready = (struct message_ready){ .worker = text_of("host:1:1"), .credit = 3,
+    m->ready = (struct message_ready){ .worker = text_of("host:1:1"), .credit = 3, .batch_max = 8,
                                        .numerics_class = text_of("x"), .models = { models, 2 } };
 }
 
@@ -125,11 +125,14 @@ static void make_result(struct message *m, const struct play *play)
 {
     struct render *r = renders_find_lease(&play->b->renders, play->lease);
 
-    message_init(m, MESSAGE_RESULT, 0);
-    m->result = (struct message_result){ .lease = play->lease, .numerics_class = text_of("x"),
-                                         .recipe_key = r ? r->key : digest_of("", 0),
-                                         .sha256 = digest_of("", 0),
-                                         .core_sha256 = digest_of("", 0) };
+    static struct message_result result;
+
+    result = (struct message_result){ .lease = play->lease, .numerics_class = text_of("x"),
+                                      .recipe_key = r ? r->key : digest_of("", 0),
+                                      .sha256 = digest_of("", 0), .core_sha256 = digest_of("", 0),
+                                      .bytes = 9 };
+    message_init(m, MESSAGE_RESULTS, 0);
+    m->results.results = (struct records){ &result, 1 };
 }
 
 static void make(struct message *m, const struct play *play, unsigned number)

@@ -390,7 +390,7 @@ void worker_says_ready(struct peer *self, const char *name, int64_t credit)
     m.ready = (struct message_ready){
         .worker = text_of(name), .run = 1, .version = text_of("0"),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"),
-        .device = text_of("none"), .credit = credit,
+        .device = text_of("none"), .credit = credit, .batch_max = 8,
         .models = { models, sizeof models / sizeof models[0] },
     };
     peer_say(self, &m, NULL);
@@ -473,13 +473,14 @@ void worker_says_result_after(struct peer *self, const struct job_seen *job, int
     struct message m;
 
     desk_picture(job->recipe.seed, jpeg);
-    message_init(&m, MESSAGE_RESULT, 0);
-    m.result = (struct message_result){
+    struct message_result result = {
         .lease = job->lease, .recipe_key = recipe_key(&job->recipe),
         .sha256 = digest_of(jpeg, strlen(jpeg)), .core_sha256 = digest_of(jpeg, strlen(jpeg)),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"), .run = 1,
-        .render_us = render_us, .batch = 1,
+        .render_us = render_us, .batch = 1, .bytes = (int64_t)strlen(jpeg),
     };
+    message_init(&m, MESSAGE_RESULTS, 0);
+    m.results.results = (struct records){ &result, 1 };
     peer_say(self, &m, jpeg);
 }
 

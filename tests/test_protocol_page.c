@@ -121,8 +121,11 @@ static char *expected_section(enum message_type type)
     size_t len;
     FILE *out = open_memstream(&text, &len);
 
-    fprintf(out, "%s %s\n> %s\n", who_sends(type),
-            info->has_frame ? "Two frames: the map, then the JPEG." : "One frame.", info->help);
+    if (info->frame)
+        fprintf(out, "%s Two frames: the map, then %s.\n> %s\n", who_sends(type), info->frame,
+                info->help);
+    else
+        fprintf(out, "%s One frame.\n> %s\n", who_sends(type), info->help);
     write_rows(out, info->table);
     for (size_t i = 0; i < info->table->count; i++)
         if (info->table->fields[i].kind == FIELD_RECORDS) {

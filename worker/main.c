@@ -170,6 +170,18 @@ static enum err_code join_ledger(const struct settings *s, struct worker_parts *
     return rc;
 }
 
+static struct stages_report report_stages(void *arg, int64_t now_ms)
+{
+    const struct worker_parts *w = arg;
+
+    return (struct stages_report){
+        .started = renderer_started(w->renderer), .rendered = renderer_rendered(w->renderer),
+        .stored = archive_stored(w->archive),
+        .left_us = renderer_left_us(w->renderer, now_ms * 1000),
+        .ledger_up = archive_ledger_is_up(w->archive),
+    };
+}
+
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
 {
     size_t batch_max = (size_t)settings_int(s, BATCH);
@@ -193,8 +205,9 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         return rc;
 
     struct uplink_parts parts = {
-        .library = &w->library, .batcher = w->batcher, .renderer = w->renderer,
-        .archive = w->archive, .events = w->events, .worker = w->name,
+        .library = &w->library, .batcher = w->batcher, .events = w->events,
+        .report = report_stages, .report_arg = w, .batch_max = (int64_t)batch_max,
+        .worker = w->name,
         .numerics_class = numerics_class, .encoder = jpeg_encoder_name(),
         .device = w->backend->device(w->engine), .run_id = w->run_id, .capacity = capacity,
     };

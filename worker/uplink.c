@@ -17,6 +17,10 @@ enum {
     KEEP_MS = 60000, /* how long a result waits for a broker that is gone: the picture
                         is stored, whoever asks again will have it */
     TURN_MAX = 256,
+    PACKED_FILE_MAX = 4096,         /* smaller files travel several in a message: what a message
+                                       costs is then more than a copy. Larger ones go alone, and
+                                       the broker passes their frame on as it came */
+    PACKED_MAX = 64 << 10,
 };
 
 struct outgoing {                   /* what a socket did not take yet */
@@ -33,6 +37,8 @@ struct side {                       /* one broker */
     int64_t settled_ms;             /* not greeted before */
     bool draining;                  /* it said so: nothing new comes from it */
     size_t held;                    /* its jobs in the worker */
+    struct job *packed[MESSAGE_JOBS_MAX];       /* stored; their results go in one message */
+    size_t packed_count, packed_bytes;
     struct outgoing *outgoing;
 };
 
@@ -159,7 +165,8 @@ static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
         .version = text_of(SEEDPRESS_VERSION),
         .numerics_class = text_of(self->parts.numerics_class),
         .encoder = text_of(self->parts.encoder), .device = text_of(self->parts.device),
-        .credit = credit_of(self, side), .models = { models, library->count },
+        .credit = credit_of(self, side), .batch_max = self->parts.batch_max,
+        .dummy = self->parts.dummy, .models = { models, library->count },
     };
     side->introduced = post(side, &m, NULL, FORGET, now_ms);
     if (side->introduced)
@@ -169,17 +176,15 @@ static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
 
 static void send_heartbeat(struct uplink *self, struct side *side, int64_t now_ms)
 {
+    struct stages_report report = self->parts.report(self->parts.report_arg, now_ms);
     struct message m;
-    int64_t left_us = renderer_left_us(self->parts.renderer, now_ms * 1000);
 
     message_init(&m, MESSAGE_HEARTBEAT, 0);
     m.heartbeat = (struct message_heartbeat){
-        .credit = credit_of(self, side), .held = (int64_t)side->held,
-        .started = renderer_started(self->parts.renderer),
-        .rendered = renderer_rendered(self->parts.renderer),
-        .stored = archive_stored(self->parts.archive),
-        .backlog_ms = (batcher_cost_us(self->parts.batcher) + left_us) / 1000,
-        .ledger_up = archive_ledger_is_up(self->parts.archive),
+        .credit = credit_of(self, side), .held = (int64_t)side->held, .started = report.started,
+        .rendered = report.rendered, .stored = report.stored,
+        .backlog_ms = (batcher_cost_us(self->parts.batcher) + report.left_us) / 1000,
+        .ledger_up = report.ledger_up,
     };
     post(side, &m, NULL, FORGET, now_ms);
 }
@@ -353,42 +358,113 @@ static void take_message(struct uplink *self, size_t broker, struct parcel *parc
 
 /* ---- what the stages say ---- */
 
-static void send_result(struct uplink *self, struct job *job, int64_t now_ms)
+static size_t file_len(const struct job *job)
 {
-    struct ledger_stored *s = &job->stored;
-    bool winner = s->outcome == LEDGER_WINNER;
-    struct frame jpeg;
-    struct message m;
-    bool taken;
+    return job->stored.outcome == LEDGER_WINNER ? job->stored.len : job->picture.len;
+}
 
-    message_init(&m, MESSAGE_RESULT, 0);
-    m.result = (struct message_result){
-        .lease = job->lease, .recipe_key = job->key, .sha256 = s->file_sha,
-        .core_sha256 = s->core_sha, .numerics_class = text_of(s->numerics_class),
-        .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
-        .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
-    };
-    taken = frame_init_take(&jpeg, winner ? s->data : job->picture.file,
-                            winner ? s->len : job->picture.len);
-    if (winner)
-        s->data = NULL;
-    else
-        job->picture.file = NULL;
-    if (taken) {
-        post(&self->sides[job->broker], &m, &jpeg, KEEP, now_ms);
-    } else {                         /* stored all the same: the next try finds it */
-        err_set(&job->why, ERR_NOMEM, "no memory to send the picture");
-        send_fail(&self->sides[job->broker], job->lease, &job->why, now_ms);
+static const uint8_t *file_data(const struct job *job)
+{
+    return job->stored.outcome == LEDGER_WINNER ? job->stored.data : job->picture.file;
+}
+
+static uint8_t *take_file(struct job *job)
+{
+    uint8_t **at = job->stored.outcome == LEDGER_WINNER ? &job->stored.data : &job->picture.file;
+    uint8_t *file = *at;
+
+    *at = NULL;
+    return file;
+}
+
+/* One file as its frame, several copied into one. */
+static bool frame_files(struct job *const *jobs, size_t count, struct frame *out)
+{
+    uint8_t *bytes;
+    size_t len = 0;
+
+    if (count == 1) {
+        len = file_len(jobs[0]);
+        return frame_init_take(out, take_file(jobs[0]), len);
     }
-    frame_release(&jpeg);
+    for (size_t i = 0; i < count; i++)
+        len += file_len(jobs[i]);
+    bytes = malloc(len);
+    if (!bytes) {
+        frame_init(out);
+        return false;
+    }
+    len = 0;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(bytes + len, file_data(jobs[i]), file_len(jobs[i]));
+        len += file_len(jobs[i]);
+    }
+    return frame_init_take(out, bytes, len);
+}
+
+static void send_results(struct uplink *self, struct side *side, struct job *const *jobs,
+                         size_t count, int64_t now_ms)
+{
+    struct message_result results[MESSAGE_JOBS_MAX];
+    struct frame files;
+    struct message m;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct job *job = jobs[i];
+        const struct ledger_stored *s = &job->stored;
+
+        results[i] = (struct message_result){
+            .lease = job->lease, .recipe_key = job->key, .sha256 = s->file_sha,
+            .core_sha256 = s->core_sha, .numerics_class = text_of(s->numerics_class),
+            .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
+            .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
+            .bytes = (int64_t)file_len(job),
+        };
+    }
+    message_init(&m, MESSAGE_RESULTS, 0);
+    m.results.results = (struct records){ results, count };
+    if (frame_files(jobs, count, &files))
+        post(side, &m, &files, KEEP, now_ms);
+    else
+        for (size_t i = 0; i < count; i++) {     /* stored all the same: the next try finds it */
+            err_set(&jobs[i]->why, ERR_NOMEM, "no memory to send the picture");
+            send_fail(side, jobs[i]->lease, &jobs[i]->why, now_ms);
+        }
+    frame_release(&files);
+    for (size_t i = 0; i < count; i++)
+        end_job(self, jobs[i]);
+}
+
+static void send_packed(struct uplink *self, struct side *side, int64_t now_ms)
+{
+    if (side->packed_count > 0)
+        send_results(self, side, side->packed, side->packed_count, now_ms);
+    side->packed_count = side->packed_bytes = 0;
+}
+
+static void pack(struct uplink *self, struct side *side, struct job *job, int64_t now_ms)
+{
+    size_t len = file_len(job);
+
+    if (len > PACKED_FILE_MAX) {
+        send_results(self, side, &job, 1, now_ms);
+        return;
+    }
+    if (side->packed_count == MESSAGE_JOBS_MAX || side->packed_bytes + len > PACKED_MAX)
+        send_packed(self, side, now_ms);
+    side->packed[side->packed_count++] = job;
+    side->packed_bytes += len;
 }
 
 static void take_ended(struct uplink *self, struct job *job, int64_t now_ms)
 {
-    if (job->why.code)
-        send_fail(&self->sides[job->broker], job->lease, &job->why, now_ms);
-    else
-        send_result(self, job, now_ms);
+    struct side *side = &self->sides[job->broker];
+
+    if (!job->why.code) {
+        pack(self, side, job, now_ms);
+        return;
+    }
+    send_fail(side, job->lease, &job->why, now_ms);
     end_job(self, job);
 }
 
@@ -419,6 +495,8 @@ static void take_events(struct uplink *self, int64_t now_ms)
             take_leases(self, event, now_ms);
             free(event);
         }
+    for (size_t i = 0; i < self->count; i++)
+        send_packed(self, &self->sides[i], now_ms);
 }
 
 /* ---- the loop's side ---- */

@@ -6,10 +6,8 @@
 #include "base/channel.h"
 #include "base/link.h"
 #include "proto/err.h"
-#include "worker/archive.h"
 #include "worker/batcher.h"
 #include "worker/library.h"
-#include "worker/renderer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,13 +15,22 @@
 
 enum { UPLINK_BROKERS_MAX = 16 };
 
+/* How far the stages are, for heartbeats: pictures since the start, and how much longer the device
+ * is busy with the batch that it has. */
+struct stages_report {
+    int64_t started, rendered, stored, left_us;
+    bool ledger_up;
+};
+
 /* All borrowed; outlives the uplink. */
 struct uplink_parts {
     const struct library *library;
     struct batcher *batcher;
-    struct renderer *renderer;
-    struct archive *archive;
     struct channel *events;
+    struct stages_report (*report)(void *arg, int64_t now_ms);
+    void *report_arg;
+    int64_t batch_max;
+    bool dummy;                     /* what comes of it is no picture */
     const char *worker, *numerics_class, *encoder, *device;
     int64_t run_id;
     size_t capacity;                /* jobs in the worker, of all brokers */

@@ -72,7 +72,7 @@ good("a picture with every option", "client", "generate", {
     "model": "cats@1a2b3c4d", "seed": U32, "psi": -1.3, "cutoff": 8, "class": 65535,
     "noise_mode": "random", "noise_seed": U32, "quality": 100, "mark": "none", "rev": 3,
     "priority": "high", "deadline_ms": 3600000, "want": "receipt", "cache": "bypass",
-    "require_class": CLASS, "trace": "page-7"})
+    "require_class": CLASS, "trace": "page-7", "for": "visitor-17"})
 good("a shift and a turn", "client", "generate",
      {"model": "faces3", "seed": 42, "psi": 0.7, "translate": [0.25, -1000.0], "rotate": 45.5})
 good("a shift of nought is one", "client", "generate",
@@ -171,13 +171,16 @@ good("credit", "worker", "credit", {"credit": 16}, message_id=0)
 good("a worker's heartbeat", "worker", "heartbeat", {
     "credit": 32, "held": 18, "started": 700, "rendered": 660, "stored": 655, "backlog_ms": 250,
     "ledger_up": True}, message_id=0)
-good("a broker's heartbeat", "broker", "heartbeat", {}, message_id=0)
+good("a broker's heartbeat", "broker", "heartbeat", {"demand": 56}, message_id=0)
 good("started", "worker", "started", {"leases": [101, 102, 103]}, message_id=0)
 good("rendered", "worker", "rendered", {"leases": [101, 102, 103]}, message_id=0)
-good("a result; the JPEG is the next frame", "worker", "result", {
-    "lease": 101, "recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE,
-    "numerics_class": CLASS, "encoder": ENCODER, "run": 3, "render_us": 30123, "encode_us": 1999,
-    "store_us": 4100, "batch": 16}, message_id=0)
+good("results; the JPEGs are the next frame, one after the other", "worker", "results", {
+    "results": [
+        {"lease": 101, "recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE,
+         "numerics_class": CLASS, "encoder": ENCODER, "run": 3, "render_us": 30123,
+         "encode_us": 1999, "store_us": 4100, "batch": 16, "bytes": 5120},
+        {"lease": 102, "recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE,
+         "numerics_class": CLASS, "encoder": ENCODER, "bytes": 1}]}, message_id=0)
 good("fail", "worker", "fail",
      {"lease": 102, "code": "device", "message": "the picture holds NaN"}, message_id=0)
 good("handback", "worker", "handback", {"leases": [BIG]}, message_id=0)
@@ -265,9 +268,12 @@ bad("three hex digits", "client", "model_use", {"name": "cats", "digest": "1a2"}
 bad("a cancel of nothing", "client", "cancel", {}, "invalid", "request")
 bad("4097 leases", "worker", "started", {"leases": [1] * 4097}, "range", "leases")
 bad("a lease of nought", "worker", "started", {"leases": [0]}, "range", "leases")
-bad("a result without its hash", "worker", "result",
-    {"lease": 1, "recipe_key": HASH, "core_sha256": CORE, "numerics_class": "c", "encoder": "e"},
-    "invalid", "sha256")
+bad("a result without its hash", "worker", "results", {"results": [
+    {"lease": 1, "recipe_key": HASH, "core_sha256": CORE, "numerics_class": "c", "encoder": "e",
+     "bytes": 1}]}, "invalid", "sha256")
+bad("a result without bytes", "worker", "results", {"results": [
+    {"lease": 1, "recipe_key": HASH, "sha256": HASH, "core_sha256": CORE, "numerics_class": "c",
+     "encoder": "e", "bytes": 0}]}, "range", "bytes")
 bad("65 jobs", "broker", "jobs", {"jobs": [{"lease": 1, "recipe": "r"}] * 65}, "range", "jobs")
 bad("a job that is no map", "broker", "jobs", {"jobs": [1]}, "invalid", "jobs")
 bad("a job without a recipe", "broker", "jobs", {"jobs": [{"lease": 1}]}, "invalid", "recipe")
