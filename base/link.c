@@ -125,6 +125,27 @@ void parcel_release(struct parcel *self)
     self->count = 0;
 }
 
+/* What libzmq notes about a connection hangs on each of its frames. */
+int parcel_fd(const struct parcel *self)
+{
+    return self->count > 0 ? zmq_msg_get(msg(&self->body[0]), ZMQ_SRCFD) : -1;
+}
+
+void parcel_user(const struct parcel *self, char out[LINK_USER_MAX])
+{
+    const char *user = NULL, *peer = NULL;
+
+    out[0] = '\0';
+    if (self->count > 0) {
+        user = zmq_msg_gets(msg(&self->body[0]), "User-Id");
+        peer = zmq_msg_gets(msg(&self->body[0]), "Peer-Address");
+    }
+    if (user && *user)
+        snprintf(out, LINK_USER_MAX, "%s", user);
+    else if (peer && strncmp(peer, "localhost:", 10) == 0)   /* ipc: "localhost:uid:gid:pid" */
+        snprintf(out, LINK_USER_MAX, "uid:%.*s", (int)strcspn(peer + 10, ":"), peer + 10);
+}
+
 /* ---- links ---- */
 
 struct link_context {
@@ -410,6 +431,24 @@ bool link_receive(struct link *self, struct parcel *out)
             frame_release(&frames[i]);
     }
     return good;
+}
+
+size_t link_take_closed(struct link *self, int *fds, size_t most)
+{
+    size_t count = 0;
+    struct frame f;
+
+    frame_init(&f);                  /* an event is two frames: number and value, then an endpoint */
+    while (self->watch && count < most && zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0) {
+        uint32_t fd = 0;
+
+        if (frame_len(&f) >= sizeof(uint16_t) + sizeof fd)
+            memcpy(&fd, (const char *)frame_data(&f) + sizeof(uint16_t), sizeof fd);
+        fds[count++] = (int)fd;
+        zmq_msg_recv(msg(&f), self->watch, 0);
+    }
+    frame_release(&f);
+    return count;
 }
 
 bool link_was_lost(struct link *self)

@@ -16,6 +16,7 @@
 enum {
     LINK_ENVELOPE_MAX = 8,          /* frames before the empty one that a broker echoes */
     LINK_ADDRESS_MAX = 320,         /* bytes of a peer's id and its envelope together */
+    LINK_USER_MAX = 48,             /* with its NUL */
 };
 
 /* ---- frames: bytes that are counted, not copied ---- */
@@ -55,6 +56,12 @@ struct parcel {
     int count;                      /* of body: 1 or 2 */
 };
 void parcel_release(struct parcel *self);
+/* The descriptor of the connection that it came over, which link_take_closed will name; -1: none
+ * (inproc). One connection's parcels all have the same, and no other live connection has it. */
+int parcel_fd(const struct parcel *self);
+/* Who sent it, as the connection proves: a CURVE public key (40 characters of Z85), "uid:1000" over
+ * ipc, "" over plain TCP, where nobody knows. The same for all parcels of a peer. */
+void parcel_user(const struct parcel *self, char out[LINK_USER_MAX]);
 
 /* ---- links ---- */
 
@@ -68,7 +75,8 @@ struct link_options {
     int send_hwm, receive_hwm;      /* messages a peer; 0: 1000 */
     int64_t frame_max;              /* bytes of one frame; larger ones close the connection */
     bool allow_plain;               /* TCP beyond loopback without encryption */
-    bool watch;                     /* DEALER: link_was_lost will tell of lost connections */
+    bool watch;                     /* link_was_lost or link_take_closed tell of connections that
+                                       are gone */
     int linger_ms;                  /* how long unsent messages outlive the link */
 };
 struct link;
@@ -89,7 +97,12 @@ const char *link_endpoint(const struct link *self);
 bool link_receive(struct link *self, struct parcel *out);
 int64_t link_malformed(const struct link *self);
 
-/* True once after each time that a connection broke. What was sent over it and not answered may be
+/* ROUTER: descriptors of connections that have closed since the last call, at most most of them;
+ * call again while the answer is most. What such a peer sent before may still be waiting: receive
+ * first, then act. A descriptor may by then belong to a new connection. Needs options.watch. */
+size_t link_take_closed(struct link *self, int *fds, size_t most);
+
+/* DEALER, REQ: true once after each time that a connection broke. What was sent over it and not answered may be
  * lost, although libzmq connects again by itself and nothing else shows it. Needs options.watch. */
 bool link_was_lost(struct link *self);
 
