@@ -63,15 +63,16 @@ bool frame_init_take(struct frame *self, void *data, size_t len)
 
 enum err_code frame_init_message(struct frame *self, const struct message *message, struct err *e)
 {
+    char room[4096];                 /* nearly all fit: then one copy is all that they cost */
     void *data;
     size_t len;
-    enum err_code rc = message_encode(message, &data, &len, e);
+    enum err_code rc = message_encode_in(message, room, sizeof room, &data, &len, e);
 
     if (rc) {
         frame_init(self);
         return rc;
     }
-    return frame_init_take(self, data, len)
+    return (data == room ? frame_init_copy(self, data, len) : frame_init_take(self, data, len))
                ? ERR_OK
                : err_set(e, ERR_NOMEM, "no memory for a frame of %zu bytes", len);
 }

@@ -42,6 +42,37 @@ static bool is_plain(char c)
     return (c >= 0x20 && c <= 0x7e) || c == '\n';
 }
 
+/* Whether eight bytes are plain, all at once: with LF moved to a printable place, none is below 0x20
+ * (which would borrow) and none above 0x7e (which would carry). */
+static bool are_plain(const char *eight_bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = 0x80 * ones;
+    uint64_t v, not_lf;
+
+    memcpy(&v, eight_bytes, sizeof v);
+    not_lf = v ^ '\n' * ones;
+    not_lf = ((not_lf & ~tops) + ~tops) | not_lf;        /* top bit of each byte that is no LF */
+    v += (~not_lf & tops) >> 2;                          /* LF becomes '*' */
+    return (((v - 0x20 * ones) | (v + ones) | v) & tops) == 0;
+}
+
+/* How many bytes from the start are plain. Eight at a time: most of what is sent is text. */
+static size_t plain_len(const char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        size_t end = len - at >= 8 ? at + 8 : len;
+
+        if (end - at == 8 && are_plain(text + at))
+            at = end;
+        for (; at < end; at++)
+            if (!is_plain(text[at]))
+                return at;
+    }
+    return at;
+}
+
 /* ---- a scan before the decoder ----
  * msgpack-c reserves room for as many items as an array's header claims before it has seen them, so
  * five bytes can ask for gigabytes. This pass follows the same grammar without any memory and lets
@@ -125,17 +156,19 @@ static bool scan_object(struct scan *s, int depth)
 
 /* ---- decoding ---- */
 
-static const msgpack_object *find(const msgpack_object_map *map, const char *key)
+/* Most keys differ in their first byte. */
+static bool is_name(const msgpack_object *key, const char *name)
 {
-    size_t len = strlen(key);
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size > 0 &&
+           key->via.str.ptr[0] == name[0] &&
+           text_is((struct text){ key->via.str.ptr, key->via.str.size }, name);
+}
 
-    for (uint32_t i = 0; i < map->size; i++) {
-        const msgpack_object *k = &map->ptr[i].key;
-
-        if (k->type == MSGPACK_OBJECT_STR && k->via.str.size == len &&
-            memcmp(k->via.str.ptr, key, len) == 0)
+static const msgpack_object *find(const msgpack_object_map *map, const char *name)
+{
+    for (uint32_t i = 0; i < map->size; i++)
+        if (is_name(&map->ptr[i].key, name))
             return map->ptr[i].val.type == MSGPACK_OBJECT_NIL ? NULL : &map->ptr[i].val;
-    }
     return NULL;                    /* nil counts as not there */
 }
 
@@ -233,10 +266,9 @@ static enum err_code read_text(const msgpack_object *o, const struct field *f, s
     if (o->via.str.size < f->min || o->via.str.size > f->max)
         return err_set(e, ERR_RANGE, "field \"%s\" has %u bytes: %" PRId64 "..%" PRId64
                                      " are allowed", f->name, o->via.str.size, f->min, f->max);
-    for (uint32_t i = 0; i < o->via.str.size; i++)
-        if (!is_plain(o->via.str.ptr[i]))
-            return err_set(e, ERR_INVALID, "field \"%s\" holds a byte that is not plain ASCII",
-                           f->name);
+    if (plain_len(o->via.str.ptr, o->via.str.size) < o->via.str.size)
+        return err_set(e, ERR_INVALID, "field \"%s\" holds a byte that is not plain ASCII",
+                       f->name);
     *out = (struct text){ o->via.str.ptr, o->via.str.size };
     return ERR_OK;
 }
@@ -408,20 +440,45 @@ static void set_defaults(const struct field_table *table, void *record)
     }
 }
 
+/* The row of that name, or count. Writers keep the table's order, so the row after the last one is
+ * looked at first. */
+static size_t find_row(const struct field_table *table, const msgpack_object *key, size_t next)
+{
+    for (size_t i = 0; i < table->count; i++, next++) {
+        size_t row = next < table->count ? next : next - table->count;
+
+        if (is_name(key, table->fields[row].name))
+            return row;
+    }
+    return table->count;
+}
+
 static enum err_code read_fields(msgpack_zone *zone, const msgpack_object_map *map,
                                  const struct field_table *table, void *record, struct err *e)
 {
+    uint64_t seen = 0, given = 0;    /* bits of rows: see MESSAGE_FIELDS_MAX */
+
     set_defaults(table, record);
-    for (size_t i = 0; i < table->count; i++) {
-        const struct field *f = &table->fields[i];
-        const msgpack_object *o = find(map, f->name);
+    for (uint32_t i = 0, row = 0, next = 0; i < map->size; i++) {
+        const msgpack_object *value = &map->ptr[i].val;
         enum err_code rc;
 
-        if (!o && f->required)
-            return err_set(e, ERR_INVALID, "field \"%s\" is missing", f->name);
-        if (o && (rc = read_field(zone, o, f, (char *)record + f->offset, e)))
+        row = (uint32_t)find_row(table, &map->ptr[i].key, next);
+        if (row == table->count || seen >> row & 1)
+            continue;                /* unknown; or there already: the first one counts */
+        seen |= UINT64_C(1) << row;
+        next = row + 1 < table->count ? row + 1 : 0;
+        if (value->type == MSGPACK_OBJECT_NIL)
+            continue;                /* as if it were not there */
+        given |= UINT64_C(1) << row;
+        rc = read_field(zone, value, &table->fields[row],
+                        (char *)record + table->fields[row].offset, e);
+        if (rc)
             return rc;
     }
+    for (size_t row = 0; row < table->count; row++)
+        if (table->fields[row].required && !(given >> row & 1))
+            return err_set(e, ERR_INVALID, "field \"%s\" is missing", table->fields[row].name);
     return ERR_OK;
 }
 
@@ -491,8 +548,8 @@ static enum err_code read_head(const msgpack_object_map *map, enum message_sende
     for (int t = 0; t < MESSAGE_TYPE_COUNT; t++) {
         const struct message_info *info = message_info((enum message_type)t);
 
-        if (text_is((struct text){ type->via.str.ptr, type->via.str.size }, info->word) &&
-            (info->from & (unsigned)from)) {
+        if ((info->from & (unsigned)from) &&
+            text_is((struct text){ type->via.str.ptr, type->via.str.size }, info->word)) {
             out->type = (enum message_type)t;
             return ERR_OK;
         }
@@ -586,14 +643,17 @@ static void write_text(msgpack_packer *pk, struct text text)
     size_t from = 0;
 
     msgpack_pack_str(pk, text.len);
-    for (size_t i = 0; i < text.len; i++)    /* runs of plain bytes, '?' for the others */
-        if (!is_plain(text.data[i])) {
-            msgpack_pack_str_body(pk, text.data + from, i - from);
+    while (from < text.len) {        /* runs of plain bytes, '?' for the others */
+        size_t run = plain_len(text.data + from, text.len - from);
+
+        if (run > 0)
+            msgpack_pack_str_body(pk, text.data + from, run);
+        from += run;
+        if (from < text.len) {
             msgpack_pack_str_body(pk, "?", 1);
-            from = i + 1;
+            from++;
         }
-    if (text.len > from)
-        msgpack_pack_str_body(pk, text.data + from, text.len - from);
+    }
 }
 
 static bool is_absent(const struct field *f, const void *at)
@@ -741,31 +801,52 @@ static enum err_code write_fields(msgpack_packer *pk, const struct field_table *
     return rc;
 }
 
-/* The packer's buffer. It remembers a failed write, so that no caller in this file has to look. */
+/* The packer's buffer: the caller's room, then the heap. It remembers a failed write, so that no
+ * caller in this file has to look. */
 struct sink {
-    msgpack_sbuffer buffer;
-    bool failed;
+    char *data;
+    size_t len, cap;
+    bool is_own, failed;
 };
+
+static bool sink_grow(struct sink *sink, size_t len)
+{
+    size_t cap = 2 * sink->cap + len;
+    char *data = sink->is_own ? realloc(sink->data, cap) : malloc(cap);
+
+    if (!data)
+        return false;
+    if (!sink->is_own && sink->len > 0)
+        memcpy(data, sink->data, sink->len);
+    sink->data = data;
+    sink->cap = cap;
+    sink->is_own = true;
+    return true;
+}
 
 static int sink_write(void *arg, const char *data, size_t len)
 {
     struct sink *sink = arg;
-    int rc = msgpack_sbuffer_write(&sink->buffer, data, len);
 
-    sink->failed |= rc != 0;
-    return rc;
+    if (sink->failed || (sink->cap - sink->len < len && !sink_grow(sink, len))) {
+        sink->failed = true;
+        return -1;
+    }
+    memcpy(sink->data + sink->len, data, len);
+    sink->len += len;
+    return 0;
 }
 
-enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e)
+enum err_code message_encode_in(const struct message *self, void *room, size_t cap, void **data,
+                                size_t *len, struct err *e)
 {
     const struct message_info *info = message_info(self->type);
-    struct sink sink = { .failed = false };
+    struct sink sink = { .data = room, .cap = cap };
     msgpack_packer pk;
     enum err_code rc;
 
     *data = NULL;
     *len = 0;
-    msgpack_sbuffer_init(&sink.buffer);
     msgpack_packer_init(&pk, &sink, sink_write);
     rc = write_fields(&pk, info->table, &self->generate, self->id ? 3 : 2, e);
     if (!rc) {
@@ -781,10 +862,16 @@ enum err_code message_encode(const struct message *self, void **data, size_t *le
             rc = err_set(e, ERR_NOMEM, "no memory to encode a %s", info->word);
     }
     if (rc) {
-        msgpack_sbuffer_destroy(&sink.buffer);
+        if (sink.is_own)
+            free(sink.data);
         return rc;
     }
-    *len = sink.buffer.size;
-    *data = msgpack_sbuffer_release(&sink.buffer);
+    *len = sink.len;
+    *data = sink.data;
     return ERR_OK;
+}
+
+enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e)
+{
+    return message_encode_in(self, NULL, 0, data, len, e);
 }

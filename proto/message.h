@@ -24,6 +24,7 @@ enum {
     MESSAGE_MODELS_MAX = 256,
     MESSAGE_DECIMALS_MAX = 2,       /* items of a list of decimals: translate */
     MESSAGE_FLOATS_MAX = 9,         /* items of a list of floats: transform */
+    MESSAGE_FIELDS_MAX = 64,        /* rows of one table; a test holds them to it */
 };
 
 enum message_type {
@@ -273,6 +274,9 @@ void message_init(struct message *self, enum message_type type, int64_t id);
 /* The map as bytes; fields at their defaults are left out. *data is the caller's to free().
  * Characters that a text may not hold become '?'. ERR_NOMEM; ERR_BUG for a value out of range. */
 enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e);
+/* The same into room[0..cap): *data is room when that was enough, else the caller's to free(). */
+enum err_code message_encode_in(const struct message *self, void *room, size_t cap, void **data,
+                                size_t *len, struct err *e);
 
 const char *message_word(enum message_type type);       /* "generate" */
 

@@ -2,9 +2,7 @@
 
 #include "proto/number.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char *const MARK_WORDS[RECIPE_MARK_COUNT] = { "none", "xmp", "c2pa" };
@@ -179,39 +177,87 @@ enum err_code recipe_resolve(const struct recipe_request *request, const struct 
     return rc ? rc : resolve_noise(request, facts, out, warning, e);
 }
 
-/* ---- from a recipe to its text ---- */
+/* ---- from a recipe to its text ----
+ * Written piece by piece, because every picture's key begins here and printf takes ten times as
+ * long. Every piece is bounded, and so is their sum: it fits. */
 
-static int print_noise(const struct recipe *self, char *at, size_t room)
+static char *put(char *at, const char *text, size_t len)
+{
+    memcpy(at, text, len);
+    return at + len;
+}
+
+static char *put_text(char *at, const char *text)
+{
+    return put(at, text, strlen(text));
+}
+
+static char *put_number(char *at, int64_t v)
+{
+    char digits[20];
+    int count = 0;
+    uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+    if (v < 0)
+        *at++ = '-';
+    do
+        digits[count++] = (char)('0' + left % 10);
+    while (left /= 10);
+    while (count > 0)
+        *at++ = digits[--count];
+    return at;
+}
+
+static char *put_digest(char *at, const struct digest *digest)
+{
+    return put(at, digest_hex(digest).text, DIGEST_HEX_LEN);
+}
+
+static char *put_bits(char *at, float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    for (int shift = 28; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[bits >> shift & 15];
+    return at;
+}
+
+static char *put_class(char *at, const struct recipe *self)
+{
+    at = put_text(at, "class=");
+    at = self->class_index < 0 ? put_text(at, "none") : put_number(at, self->class_index);
+    return put_text(at, "\n");
+}
+
+static char *put_noise(char *at, const struct recipe *self)
 {
     switch (self->noise) {
     case RECIPE_NOISE_CONST:
-        return snprintf(at, room, "noise=const\n");
+        return put_text(at, "noise=const\n");
     case RECIPE_NOISE_STREAM:
-        return snprintf(at, room, "noise=stream\n");
+        return put_text(at, "noise=stream\n");
     case RECIPE_NOISE_RANDOM:
-        return snprintf(at, room, "noise=random:%" PRIu32 "\n", self->noise_seed);
+        return put_text(put_number(put_text(at, "noise=random:"), self->noise_seed), "\n");
     default:
-        return snprintf(at, room, "noise=none\n");
+        return put_text(at, "noise=none\n");
     }
 }
 
-static int print_transform(const struct recipe_transform *t, char *at, size_t room)
+static char *put_transform(char *at, const struct recipe_transform *t)
 {
-    uint32_t bits[9];
-
     switch (t->kind) {
     case RECIPE_TRANSFORM_TR:
-        return snprintf(at, room, "transform=tr:%" PRId64 ",%" PRId64 ",%" PRId64 "\n", t->tx,
-                        t->ty, t->degrees);
+        at = put_text(put_number(put_text(at, "transform=tr:"), t->tx), ",");
+        at = put_text(put_number(at, t->ty), ",");
+        return put_text(put_number(at, t->degrees), "\n");
     case RECIPE_TRANSFORM_MATRIX:
-        memcpy(bits, t->m, sizeof bits);
-        return snprintf(at, room,
-                        "transform=m:%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32
-                        ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 ",%08" PRIx32 "\n",
-                        bits[0], bits[1], bits[2], bits[3], bits[4], bits[5], bits[6], bits[7],
-                        bits[8]);
+        at = put_text(at, "transform=m:");
+        for (int i = 0; i < 9; i++)
+            at = put_text(put_bits(at, t->m[i]), i < 8 ? "," : "\n");
+        return at;
     default:
-        return snprintf(at, room, "transform=none\n");
+        return put_text(at, "transform=none\n");
     }
 }
 
@@ -219,33 +265,29 @@ bool recipe_transform_is_same(const struct recipe_transform *a, const struct rec
 {
     struct recipe_transform ca = canonical(a), cb = canonical(b);
     char line_a[160], line_b[160];
+    size_t len_a = (size_t)(put_transform(line_a, &ca) - line_a);
+    size_t len_b = (size_t)(put_transform(line_b, &cb) - line_b);
 
-    print_transform(&ca, line_a, sizeof line_a);
-    print_transform(&cb, line_b, sizeof line_b);
-    return strcmp(line_a, line_b) == 0;
-}
-
-static int print_class(const struct recipe *self, char *at, size_t room)
-{
-    return self->class_index < 0 ? snprintf(at, room, "class=none\n")
-                                 : snprintf(at, room, "class=%d\n", self->class_index);
+    return len_a == len_b && memcmp(line_a, line_b, len_a) == 0;
 }
 
 struct recipe_text recipe_text(const struct recipe *self)
 {
     struct recipe_text t;
-    struct digest_hex model = digest_hex(&self->model);
-    size_t room = sizeof t.text;     /* every line is bounded, and so is their sum: it fits */
-    char *at = t.text;
+    char *at = put_digest(put_text(t.text, "seedpress-recipe/1\nmodel="), &self->model);
 
-    at += snprintf(at, room, "seedpress-recipe/1\nmodel=%s\nlatent=seed:%" PRIu32 "\npsi=%d\n"
-                             "cutoff=%d\n", model.text, self->seed, self->psi, self->cutoff);
-    at += print_class(self, at, room - (size_t)(at - t.text));
-    at += print_noise(self, at, room - (size_t)(at - t.text));
-    at += print_transform(&self->transform, at, room - (size_t)(at - t.text));
-    at += snprintf(at, room - (size_t)(at - t.text),
-                   "size=%dx%d:native\nformat=jpeg:q%d:420:baseline\nmark=%s\nrev=%" PRIu32 "\n",
-                   self->width, self->height, self->quality, MARK_WORDS[self->mark], self->rev);
+    at = put_number(put_text(at, "\nlatent=seed:"), self->seed);
+    at = put_number(put_text(at, "\npsi="), self->psi);
+    at = put_number(put_text(at, "\ncutoff="), self->cutoff);
+    at = put_class(put_text(at, "\n"), self);
+    at = put_noise(at, self);
+    at = put_transform(at, &self->transform);
+    at = put_number(put_text(at, "size="), self->width);
+    at = put_number(put_text(at, "x"), self->height);
+    at = put_number(put_text(at, ":native\nformat=jpeg:q"), self->quality);
+    at = put_text(put_text(at, ":420:baseline\nmark="), MARK_WORDS[self->mark]);
+    at = put_text(put_number(put_text(at, "\nrev="), self->rev), "\n");
+    *at = '\0';
     t.len = (size_t)(at - t.text);
     return t;
 }
@@ -259,14 +301,12 @@ struct digest recipe_key(const struct recipe *self)
 
 struct digest recipe_subject(const struct recipe *self)
 {
-    struct digest_hex model = digest_hex(&self->model);
     char text[256];
-    int len =
-        snprintf(text, sizeof text, "seedpress-subject/1\nmodel=%s\nlatent=seed:%" PRIu32 "\n",
-                 model.text, self->seed);
+    char *at = put_digest(put_text(text, "seedpress-subject/1\nmodel="), &self->model);
 
-    len += print_class(self, text + len, sizeof text - (size_t)len);
-    return digest_of(text, (size_t)len);
+    at = put_number(put_text(at, "\nlatent=seed:"), self->seed);
+    at = put_class(put_text(at, "\n"), self);
+    return digest_of(text, (size_t)(at - text));
 }
 
 /* ---- from a text to a recipe ----

@@ -106,6 +106,7 @@ static const char *who_sends(enum message_type type)
 
 static void write_rows(FILE *out, const struct field_table *table)
 {
+    assert_true(table->count <= MESSAGE_FIELDS_MAX);
     for (size_t i = 0; i < table->count; i++) {
         char line[600];
 
