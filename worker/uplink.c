@@ -210,8 +210,8 @@ static void send_fail(struct side *side, int64_t lease, const struct err *e, int
 
 /* A recipe is what recipe_resolve makes of it for its model; anything else would reach the engine
  * with values that its whole batch would fail by. */
-static enum err_code check_recipe(const struct recipe *recipe, const struct model_facts *facts,
-                                  struct err *e)
+static enum err_code check_recipe(const struct recipe *recipe, struct text text,
+                                  const struct model_facts *facts, struct err *e)
 {
     struct recipe_request wish = {
         .seed = recipe->seed, .psi = recipe->psi, .cutoff = recipe->cutoff,
@@ -220,14 +220,12 @@ static enum err_code check_recipe(const struct recipe *recipe, const struct mode
         .transform = recipe->transform, .quality = recipe->quality, .mark = (int)recipe->mark,
         .rev = recipe->rev,
     };
-    struct digest key = recipe_key(recipe), whole_key;
     struct recipe whole;
     enum err_code rc = recipe_resolve(&wish, facts, &whole, NULL, e);
 
     if (rc)
         return rc;
-    whole_key = recipe_key(&whole);
-    if (!digest_equal(&key, &whole_key))
+    if (!text_is(text, recipe_text(&whole).text))
         return err_set(e, ERR_INVALID, "the recipe is not one of the model's");
     return ERR_OK;
 }
@@ -245,13 +243,13 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
     job->ended = (struct event){ .kind = EVENT_ENDED, .job = job };
     rc = recipe_parse(in->recipe.data, in->recipe.len, &job->recipe, e);
     if (!rc) {
-        job->key = recipe_key(&job->recipe);
+        job->key = digest_of(in->recipe.data, in->recipe.len);   /* what was read is canonical */
         job->model = library_find(self->parts.library, &job->recipe.model);
         if (!job->model)
             rc = err_set(e, ERR_UNKNOWN_MODEL, "this worker does not have model %.16s",
                          digest_hex(&job->recipe.model).text);
         else
-            rc = check_recipe(&job->recipe, job->model->facts, e);
+            rc = check_recipe(&job->recipe, in->recipe, job->model->facts, e);
     }
     if (!rc && !batcher_add(self->parts.batcher, job))
         rc = err_set(e, ERR_RETRY, "this worker takes no more work");
