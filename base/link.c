@@ -14,7 +14,6 @@
 #include <zmq.h>
 
 enum {
-    POLL_MAX = 64,
     HWM_DEFAULT = 1000,
     FRAMES_MAX = LINK_ENVELOPE_MAX + 4,     /* id, envelope, empty, map, bytes */
     MALFORMED_MAX = 16,             /* that one call of link_receive reads */
@@ -498,12 +497,12 @@ enum link_sent link_send(struct link *self, const struct address *to, struct fra
 
 void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
 {
-    zmq_pollitem_t items[2 * POLL_MAX];     /* a watched link is two */
+    zmq_pollitem_t items[2 * LINK_POLL_MAX];     /* a watched link is two */
     int64_t now_ms = clock_ms(), wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
     int used = 0;
 
-    if (count > POLL_MAX)
-        count = POLL_MAX;
+    if (count > LINK_POLL_MAX)
+        count = LINK_POLL_MAX;
     for (size_t i = 0; i < count; i++) {
         struct link *link = waits[i].link;
         short events = link && waits[i].wants_room ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;

@@ -17,6 +17,7 @@ enum {
     LINK_ENVELOPE_MAX = 8,          /* frames before the empty one that a broker echoes */
     LINK_ADDRESS_MAX = 320,         /* bytes of a peer's id and its envelope together */
     LINK_USER_MAX = 48,             /* with its NUL */
+    LINK_POLL_MAX = 64,             /* what one link_poll waits for */
 };
 
 /* ---- frames: bytes that are counted, not copied ---- */

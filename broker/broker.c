@@ -68,7 +68,8 @@ void broker_destroy(struct broker **self)
 /* The ledger may answer the broker's look-ups and yet take nothing, as with a full disk. */
 static bool ledger_works(const struct broker *b)
 {
-    return scribe_ledger_is_up(b->scribe) && roster_can_store(&b->roster);
+    return b->options.without_ledger ||
+           (scribe_ledger_is_up(b->scribe) && roster_can_store(&b->roster));
 }
 
 static void end_deadlines(struct broker *b, int64_t now_ms)

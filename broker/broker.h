@@ -23,6 +23,7 @@ struct broker_options {
     int attempts_max;               /* tries of a render that die before it counts as poison */
     int64_t first_lease;            /* leases count up from here: another number at every start, so
                                        that a late result is never taken for a new lease's */
+    bool without_ledger;            /* nothing is stored: dummies alone may work here */
 };
 #define BROKER_OPTIONS_DEFAULT                                                                     \
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \

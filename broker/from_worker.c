@@ -244,12 +244,36 @@ static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, struct news 
     [MESSAGE_FAIL] = on_fail, [MESSAGE_HANDBACK] = on_handback, [MESSAGE_BYE] = on_bye,
 };
 
+/* What a dummy makes nobody can prove, so it works only where nothing is stored; and there nobody
+ * else may: no image without provenance. NULL: it may work here. */
+static const char *unfit(const struct broker *b, const struct message_ready *ready)
+{
+    const struct message_model *models = ready->models.items;
+
+    if (!ready->dummy)
+        return b->options.without_ledger ? "this broker has no ledger: no image without provenance"
+                                         : NULL;
+    if (!b->options.without_ledger)
+        return "it is a dummy, whose bytes are no pictures: they need a broker with ledger = none";
+    for (size_t i = 0; i < ready->models.count; i++)
+        if (!text_is(models[i].name, "dummy"))
+            return "a dummy has no other model than dummy";
+    return NULL;
+}
+
 /* READY comes from peers that are not in the roster yet. */
 static void on_ready(struct broker *b, const struct address *from,
                      const struct message_ready *ready, int64_t now_ms)
 {
-    struct worker *w = roster_put(&b->roster, from, ready, now_ms);
+    const char *why = unfit(b, ready);
+    struct worker *w;
 
+    if (why) {
+        log_event(LOG_ERROR, "worker_refused", "worker=%.*s reason=\"%s\"", (int)ready->worker.len,
+                  ready->worker.data, why);
+        return;
+    }
+    w = roster_put(&b->roster, from, ready, now_ms);
     if (!w)
         return;
     models_put(&b->models, ready->models.items, ready->models.count, now_ms);

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
@@ -21,7 +22,7 @@ static const struct setting SETTINGS[] = {
     [WORKER_LISTEN] = { "worker_listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7702",
                         "endpoint for workers; loopback or ipc" },
     [LEDGER] = { "ledger", SETTING_SECRET, 0, 1000, 0, "dbname=seedpress",
-                 "PostgreSQL, as libpq's connection string" },
+                 "PostgreSQL, as libpq's connection string; none: for measuring with dummy workers" },
     [LOOKUP] = { "lookup_ms", SETTING_INT, 0, 10000, 20, "",
                  "how long a render waits for the ledger's look-up" },
     [GRACE] = { "grace_ms", SETTING_INT, 0, 600000, 5000, "",
@@ -58,6 +59,7 @@ static struct broker_options options_of(const struct settings *s)
     /* Milliseconds modulo 2^33 (99 days), room for a million leases in each: below 2^53. */
     o.first_lease = (clock_wall_ms() & ((INT64_C(1) << 33) - 1)) << 20;
     o.attempts_max = (int)settings_int(s, ATTEMPTS);
+    o.without_ledger = strcmp(settings_text(s, LEDGER), "none") == 0;
     return o;
 }
 
@@ -118,11 +120,15 @@ static enum err_code serve(const struct settings *s, struct err *e)
         (rc = link_create(context, &worker_side, &workers, e)) ||
         (rc = link_bind(clients, settings_text(s, LISTEN), e)) ||
         (rc = link_bind(workers, settings_text(s, WORKER_LISTEN), e)) ||
-        (rc = scribe_create(settings_text(s, LEDGER), &scribe, e)) ||
+        (rc = scribe_create(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribe,
+                            e)) ||
         (rc = broker_create(&options, clients, workers, scribe, clock_ms(), &broker, e)))
         goto done;
     log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s", SEEDPRESS_VERSION,
               link_endpoint(clients), link_endpoint(workers));
+    if (options.without_ledger)
+        log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
+                                         "with dummy workers only\"");
     loop(broker, clients, workers, scribe, stop_fd);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:

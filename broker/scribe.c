@@ -206,19 +206,20 @@ enum err_code scribe_create(const char *conninfo, struct scribe **out, struct er
     enum err_code rc;
 
     *out = NULL;
-    if (!self || !(self->conninfo = strdup(conninfo))) {
+    if (!self || (conninfo && !(self->conninfo = strdup(conninfo)))) {
         rc = err_set(e, ERR_NOMEM, "no memory for the ledger's thread");
         goto done;
     }
-    atomic_init(&self->up, true);   /* until it is seen to be down: the first change is logged */
+    /* Until it is seen to be down: the first change is logged. */
+    atomic_init(&self->up, conninfo != NULL);
     if ((rc = channel_create(ASKED_MAX, &self->asked, e)) ||
         (rc = channel_create(ANSWERED_MAX, &self->answered, e)))
         goto done;
-    if (pthread_create(&self->thread, NULL, run, self) != 0) {
+    if (conninfo && pthread_create(&self->thread, NULL, run, self) != 0) {
         rc = err_set(e, ERR_NOMEM, "could not start the ledger's thread");
         goto done;
     }
-    self->running = true;
+    self->running = conninfo != NULL;
     *out = self;
     self = NULL;
 done:
@@ -255,7 +256,7 @@ void scribe_destroy(struct scribe **self)
 
 bool scribe_ask(struct scribe *self, struct errand *errand)
 {
-    return channel_put(self->asked, errand, 0);
+    return self->running && channel_put(self->asked, errand, 0);
 }
 
 struct errand *scribe_answer(struct scribe *self)

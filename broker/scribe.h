@@ -39,7 +39,8 @@ struct errand *errand_create(enum errand_kind kind);   /* NULL: no memory */
 void errand_destroy(struct errand **self);
 
 struct scribe;
-/* Starts the thread; the ledger may be down. conninfo is copied. */
+/* Starts the thread; the ledger may be down. conninfo is copied. NULL: there is no ledger and no
+ * thread, and every errand is refused. */
 enum err_code scribe_create(const char *conninfo, struct scribe **out, struct err *e);
 /* Ends the thread and every errand. */
 void scribe_destroy(struct scribe **self);

@@ -15,7 +15,7 @@
 
 struct loaded_model {
     char name[RECIPE_NAME_MAX + 1];
-    struct model *model;
+    struct model *model;            /* NULL: a dummy's */
     struct net *net;
     const struct model_facts *facts;        /* the model's */
     _Atomic int64_t cost_us;        /* of one picture, measured; smoothed */

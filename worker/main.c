@@ -10,6 +10,7 @@
 #include "sql/ledger.h"
 #include "worker/archive.h"
 #include "worker/batcher.h"
+#include "worker/dummy.h"
 #include "worker/encoders.h"
 #include "worker/fleet.h"
 #include "worker/library.h"
@@ -23,7 +24,7 @@
 #include <unistd.h>
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
-                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN };
+                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -51,6 +52,8 @@ static const struct setting SETTINGS[] = {
     [ENCODERS] = { "encoders", SETTING_INT, 1, 256, 2, "", "JPEG threads" },
     [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 20000, "",
                 "how long SIGTERM waits for what has started" },
+    [DUMMY] = { "dummy", SETTING_TEXT, 0, 200, 0, "",
+                "bytes instead of pictures, for measuring brokers: a_us=0,b_us=0,bytes=64,count=8" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -182,12 +185,17 @@ static struct stages_report report_stages(void *arg, int64_t now_ms)
     };
 }
 
+static struct batcher_options batches_of(const struct settings *s)
+{
+    return (struct batcher_options){ (size_t)settings_int(s, BATCH), settings_int(s, BATCH_MS),
+                                     settings_int(s, FILL), settings_int(s, BULK) };
+}
+
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
 {
     size_t batch_max = (size_t)settings_int(s, BATCH);
     size_t capacity = batch_max * (size_t)settings_int(s, RESERVE);
-    struct batcher_options options = { batch_max, settings_int(s, BATCH_MS), settings_int(s, FILL),
-                                       settings_int(s, BULK) };
+    struct batcher_options options = batches_of(s);
     const char *numerics_class = w->backend->numerics_class(w->engine);
     struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name() };
     enum err_code rc;
@@ -318,6 +326,25 @@ static enum err_code count_devices(void *arg, int *out, struct err *e)
                                        backend->name);
 }
 
+static enum err_code serve_dummy(const struct settings *s, struct err *e)
+{
+    char name[128];
+    struct dummy_parts parts = {
+        .batches = batches_of(s), .brokers = settings_text(s, BROKERS), .name = name,
+        .capacity = (size_t)(settings_int(s, BATCH) * settings_int(s, RESERVE)),
+        .drain_ms = settings_int(s, DRAIN),
+    };
+    enum err_code rc = dummy_parse(settings_text(s, DUMMY), &parts.options, e);
+
+    if (rc)
+        return rc;
+    parts.stop_fd = stop_open();
+    if (parts.stop_fd < 0)
+        return err_set(e, ERR_NOMEM, "no file descriptor for signals");
+    name_worker(name, sizeof name);
+    return dummy_run(&parts, e);
+}
+
 static enum err_code serve(const struct settings *s, struct err *e)
 {
     const char *text = settings_text(s, DEVICE);
@@ -325,6 +352,8 @@ static enum err_code serve(const struct settings *s, struct err *e)
     int place = FLEET_ENDED;
     enum err_code rc;
 
+    if (*settings_text(s, DUMMY))
+        return serve_dummy(s, e);
     if (number_parse(text, strlen(text), &device) && device >= 0 && device < FLEET_MAX)
         return serve_device(s, (int)device, e);
     if (strcmp(text, "all") != 0)

@@ -148,11 +148,11 @@ static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
 
     for (size_t i = 0; i < library->count; i++) {
         const struct loaded_model *l = &library->models[i];
-        const char *licence = model_note(l->model, "licence");
+        const char *licence = l->model ? model_note(l->model, "licence") : NULL;
 
         models[i] = (struct message_model){
             .name = text_of(l->name), .digest = l->facts->digest,
-            .arch = text_of(model_arch_word(l->model)),
+            .arch = text_of(l->model ? model_arch_word(l->model) : "dummy"),
             .licence = { licence ? licence : "", licence ? strnlen(licence, 128) : 0 },
             .width = l->facts->width, .height = l->facts->height, .num_ws = l->facts->num_ws,
             .z_dim = l->facts->z_dim, .w_dim = l->facts->w_dim, .c_dim = l->facts->c_dim,
