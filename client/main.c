@@ -15,6 +15,7 @@ static const struct command COMMANDS[] = {
     { "provenance", "where a picture came from", cmd_provenance_help, cmd_provenance_run },
     { "model", "list models, bind names to them, look into a file", cmd_model_help, cmd_model_run },
     { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },
+    { "bench", "load a broker, and measure its answers", cmd_bench_help, cmd_bench_run },
     { "ledger", "the database behind the brokers", cmd_ledger_help, cmd_ledger_run },
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };

@@ -154,6 +154,89 @@ static bool scan_object(struct scan *s, int depth)
     return true;
 }
 
+/* ---- a look without decoding ---- */
+
+/* The string at s, which is then behind it. */
+static bool scan_text(struct scan *s, struct text *out)
+{
+    uint64_t len;
+    uint8_t b;
+
+    if (s->at == s->end)
+        return false;
+    b = *s->at++;
+    if (b >= 0xa0 && b <= 0xbf)
+        len = b & 31u;
+    else if (b < 0xd9 || b > 0xdb || !scan_size(s, 1 << (b - 0xd9), &len))
+        return false;
+    *out = (struct text){ (const char *)s->at, (size_t)len };
+    return scan_skip(s, len);
+}
+
+/* The whole number at s, which is then behind it. */
+static bool scan_number(struct scan *s, int64_t *out)
+{
+    uint64_t v;
+    uint8_t b;
+
+    if (s->at == s->end)
+        return false;
+    b = *s->at++;
+    if (b <= 0x7f || b >= 0xe0) {
+        *out = (int8_t)b;
+        return true;
+    }
+    if (b < 0xcc || b > 0xd3 || !scan_size(s, 1 << ((b - 0xcc) & 3), &v))
+        return false;
+    if (b >= 0xd0) {                 /* signed: the upper bits are those of the highest one */
+        int unused = 64 - (8 << (b - 0xd0));
+
+        *out = (int64_t)(v << unused) >> unused;
+    } else
+        *out = (int64_t)v;
+    return b != 0xcf || v <= INT64_MAX;
+}
+
+static void peek(struct scan value, struct text key, struct message_peek *peeks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct message_peek *p = &peeks[i];
+        struct scan text = value;
+
+        if (text_is(key, p->key) && !p->found)
+            p->found = scan_number(&value, &p->number) || scan_text(&text, &p->text);
+    }
+}
+
+bool message_peek(const void *data, size_t len, struct message_peek *peeks, size_t count)
+{
+    struct scan s = { data, (const uint8_t *)data + len, 0 };
+    uint64_t entries;
+
+    for (size_t i = 0; i < count; i++)
+        peeks[i] = (struct message_peek){ .key = peeks[i].key };
+    if (len == 0)
+        return false;
+    uint8_t b = *s.at++;
+
+    if (b >= 0x80 && b <= 0x8f)
+        entries = b & 15u;
+    else if ((b != 0xde && b != 0xdf) || !scan_size(&s, b == 0xde ? 2 : 4, &entries))
+        return false;
+    for (uint64_t i = 0; i < entries; i++) {
+        struct text key;
+        struct scan value;
+
+        if (!scan_text(&s, &key))
+            return false;
+        value = s;
+        if (!scan_object(&s, 1))
+            return false;
+        peek(value, key, peeks, count);
+    }
+    return s.at == s.end;
+}
+
 /* ---- decoding ---- */
 
 /* Most keys differ in their first byte. */
