@@ -42,7 +42,7 @@ static const struct setting SETTINGS[] = {
     [ATTEMPTS] = { "attempts_max", SETTING_INT, 1, 100, 3, "",
                    "tries of a render before it counts as poison" },
 };
-enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 256 };
+enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 32 };
 
 static struct broker_options options_of(const struct settings *s)
 {
