@@ -1,15 +1,16 @@
-#include "base/link.h"
+#include "base/link_inside.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "proto/message.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -17,6 +18,11 @@ enum {
     HWM_DEFAULT = 1000,
     FRAMES_MAX = LINK_ENVELOPE_MAX + 4,     /* id, envelope, empty, map, bytes */
     MALFORMED_MAX = 16,             /* that one call of link_receive reads */
+    GENERATED_LEN = 5,              /* of an id that libzmq makes: 0, then a count */
+    IPC_MODE = 0660,
+    SILENT_HEARTBEATS = 3,
+    KEEPALIVE_IDLE_S = 30, KEEPALIVE_EVERY_S = 10, KEEPALIVE_COUNT = 3,
+    LISTEN_AGAIN_MS = 1000,         /* after a pause, if no connection closes before */
 };
 
 _Static_assert(sizeof(struct frame) == sizeof(zmq_msg_t), "a frame is a zmq_msg_t");
@@ -105,6 +111,12 @@ bool address_same_peer(const struct address *a, const struct address *b)
     return a->peer_len == b->peer_len && memcmp(a->bytes, b->bytes, a->peer_len) == 0;
 }
 
+bool address_is_chosen(const struct address *self)
+{
+    return self->peer_len != 1 + GENERATED_LEN || self->bytes[0] != GENERATED_LEN ||
+           self->bytes[1] != 0;
+}
+
 static bool address_add(struct address *self, const struct frame *frame)
 {
     size_t len = frame_len(frame);
@@ -148,21 +160,6 @@ void parcel_user(const struct parcel *self, char out[LINK_USER_MAX])
 
 /* ---- links ---- */
 
-struct link_context {
-    void *zmq;
-    atomic_uint watches;            /* made so far */
-};
-
-struct link {
-    void *socket;
-    void *watch;                    /* hears of its broken connections; NULL: nobody asked */
-    enum link_kind kind;
-    bool allow_plain;
-    int lock_fd;                    /* of an ipc path; -1: none */
-    int64_t malformed;
-    char endpoint[256];
-};
-
 enum err_code link_context_create(struct link_context **out, struct err *e)
 {
     struct link_context *self = calloc(1, sizeof *self);
@@ -195,6 +192,8 @@ static void set_int(struct link *self, int option, int value)
  * some time after their socket was closed. */
 static bool watch_socket(struct link_context *context, struct link *self)
 {
+    const int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char name[48];
     int no_linger = 0;
 
@@ -203,8 +202,45 @@ static bool watch_socket(struct link_context *context, struct link *self)
     if (!self->watch)
         return false;
     zmq_setsockopt(self->watch, ZMQ_LINGER, &no_linger, sizeof no_linger);
-    return zmq_socket_monitor(self->socket, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
+    return zmq_socket_monitor(self->socket, name,
+                              self->kind == LINK_ROUTER
+                                  ? ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_ACCEPT_FAILED
+                                  : events) == 0 &&
            zmq_connect(self->watch, name) == 0;
+}
+
+/* A machine that was switched off or cut away says nothing: the kernel and libzmq ask. */
+static void notice_silence(struct link *self, const struct link_options *options)
+{
+    set_int(self, ZMQ_TCP_KEEPALIVE, 1);
+    set_int(self, ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S);
+    set_int(self, ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_EVERY_S);
+    set_int(self, ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT);
+    if (options->handshake_ms)
+        set_int(self, ZMQ_HANDSHAKE_IVL, options->handshake_ms);
+    if (options->heartbeat_ms) {
+        set_int(self, ZMQ_HEARTBEAT_IVL, options->heartbeat_ms);
+        set_int(self, ZMQ_HEARTBEAT_TIMEOUT, SILENT_HEARTBEATS * options->heartbeat_ms);
+    }
+}
+
+/* Keys, the gate, the watch. */
+static enum err_code secure(struct link_context *context, const struct link_options *options,
+                            struct link *self, struct err *e)
+{
+    bool watched = true;
+
+    self->is_encrypted = options->curve != NULL;
+    if (options->curve && !link_curve_apply(self->socket, options->curve))
+        return err_set(e, ERR_INVALID, "could not use a key: it is none, or %s knows no encryption",
+                       link_library());
+    if (options->gate)
+        watched = link_gate_guard(options->gate, self->socket, (enum link_domain)options->domain,
+                                  &self->watch);
+    else if (options->watch)
+        watched = watch_socket(context, self);
+    return watched ? ERR_OK : err_set(e, ERR_NOMEM, "could not watch a socket: %s",
+                                      zmq_strerror(errno));
 }
 
 enum err_code link_create(struct link_context *context, const struct link_options *options,
@@ -212,6 +248,7 @@ enum err_code link_create(struct link_context *context, const struct link_option
 {
     static const int TYPES[] = { ZMQ_ROUTER, ZMQ_DEALER, ZMQ_REQ };
     struct link *self = calloc(1, sizeof *self);
+    enum err_code rc;
 
     *out = NULL;
     if (!self || !(self->socket = zmq_socket(context->zmq, TYPES[options->kind]))) {
@@ -220,6 +257,7 @@ enum err_code link_create(struct link_context *context, const struct link_option
     }
     self->kind = options->kind;
     self->allow_plain = options->allow_plain;
+    self->ipc_mode = (mode_t)(options->ipc_mode ? options->ipc_mode : IPC_MODE);
     self->lock_fd = -1;
     set_int(self, ZMQ_LINGER, options->linger_ms);
     set_int(self, ZMQ_SNDHWM, options->send_hwm ? options->send_hwm : HWM_DEFAULT);
@@ -231,10 +269,10 @@ enum err_code link_create(struct link_context *context, const struct link_option
         set_int(self, ZMQ_ROUTER_MANDATORY, 1);
     else
         set_int(self, ZMQ_IMMEDIATE, 1);    /* nothing queues for a peer that is not there */
-    if (options->watch && !watch_socket(context, self)) {
-        err_set(e, ERR_NOMEM, "could not watch a socket: %s", zmq_strerror(errno));
+    notice_silence(self, options);
+    if ((rc = secure(context, options, self, e))) {
         link_destroy(&self);
-        return ERR_NOMEM;
+        return rc;
     }
     *out = self;
     return ERR_OK;
@@ -312,20 +350,40 @@ static enum err_code lock_path(struct link *self, const char *path, struct err *
     return ERR_OK;
 }
 
+/* Over ipc the kernel names the user at the other end, and the file's mode says who may be there. */
+static void choose_mechanism(struct link *self, const char *endpoint)
+{
+    if (self->is_encrypted && begins(endpoint, "ipc://"))
+        set_int(self, ZMQ_CURVE_SERVER, 0);     /* which is how libzmq goes back to plain */
+}
+
+/* libzmq makes an ipc path's file under the process's umask. */
+static bool listen_on(struct link *self, const char *endpoint)
+{
+    mode_t old = umask(0777 & ~self->ipc_mode);
+    bool good = zmq_bind(self->socket, endpoint) == 0;
+    int why = errno;
+
+    umask(old);
+    errno = why;
+    return good;
+}
+
 enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
 {
     size_t len = sizeof self->endpoint;
     enum err_code rc;
 
-    if (!is_local(endpoint) && !self->allow_plain)
+    if (!is_local(endpoint) && !self->allow_plain && !self->is_encrypted)
         return err_set(e, ERR_DENIED,
-                       "endpoint \"%.120s\" is not on loopback, and plain sockets are "
-                       "only served there",
+                       "endpoint \"%.90s\" is not on loopback, and plain sockets are only served "
+                       "there: give a key_file, or allow_plain 1",
                        endpoint);
     if (begins(endpoint, "ipc://") && (rc = lock_path(self, endpoint + strlen("ipc://"), e)))
         return rc;
     allow_ipv6(self, endpoint);
-    if (zmq_bind(self->socket, endpoint) != 0)
+    choose_mechanism(self, endpoint);
+    if (!listen_on(self, endpoint))
         return err_set(e, errno == EADDRINUSE ? ERR_CONFLICT : ERR_INVALID,
                        "could not listen on \"%.120s\": %s", endpoint, zmq_strerror(errno));
     zmq_getsockopt(self->socket, ZMQ_LAST_ENDPOINT, self->endpoint, &len);
@@ -334,12 +392,13 @@ enum err_code link_bind(struct link *self, const char *endpoint, struct err *e)
 
 enum err_code link_connect(struct link *self, const char *endpoint, struct err *e)
 {
-    if (!is_local(endpoint) && !self->allow_plain)
+    if (!is_local(endpoint) && !self->allow_plain && !self->is_encrypted)
         return err_set(e, ERR_DENIED,
-                       "endpoint \"%.120s\" is not on loopback, and plain sockets are "
-                       "only used there",
+                       "endpoint \"%.90s\" is not on loopback, and plain sockets are only used "
+                       "there: give a key_file and a broker_key, or allow_plain",
                        endpoint);
     allow_ipv6(self, endpoint);
+    choose_mechanism(self, endpoint);
     if (zmq_connect(self->socket, endpoint) != 0)
         return err_set(e, ERR_INVALID, "could not connect to \"%.120s\": %s", endpoint,
                        zmq_strerror(errno));
@@ -433,36 +492,81 @@ bool link_receive(struct link *self, struct parcel *out)
     return good;
 }
 
+/* The next thing that the watch has seen: libzmq's number for it, and a descriptor or an error. An
+ * event is two frames: number and value, then an endpoint. */
+static bool take_event(struct link *self, int *number, int *value)
+{
+    uint16_t head = 0;
+    uint32_t rest = 0;
+    struct frame f;
+    bool good;
+
+    frame_init(&f);
+    good = zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0;
+    if (good && frame_len(&f) >= sizeof head + sizeof rest) {
+        memcpy(&head, frame_data(&f), sizeof head);
+        memcpy(&rest, (const char *)frame_data(&f) + sizeof head, sizeof rest);
+    }
+    if (good)
+        zmq_msg_recv(msg(&f), self->watch, 0);
+    frame_release(&f);
+    *number = head;
+    *value = (int)rest;
+    return good;
+}
+
+/* Nobody could be accepted. libzmq would try again at once, and again: better the others get no
+ * answer here and go elsewhere. */
+static void pause_listening(struct link *self, int why)
+{
+    if (self->is_paused || zmq_unbind(self->socket, self->endpoint) != 0)
+        return;
+    self->is_paused = true;
+    self->again_ms = clock_ms() + LISTEN_AGAIN_MS;
+    log_event(LOG_ERROR, "listen_paused", "endpoint=%s reason=\"%s\" hint=\"raise the limit of open "
+              "files, or lower connections_max\"", self->endpoint, strerror(why));
+}
+
+static void listen_again(struct link *self)
+{
+    self->again_ms = clock_ms() + LISTEN_AGAIN_MS;
+    if (!listen_on(self, self->endpoint))
+        return;                      /* libzmq may not have closed the old one yet */
+    self->is_paused = false;
+    log_event(LOG_INFO, "listen_resumed", "endpoint=%s", self->endpoint);
+}
+
 size_t link_take_closed(struct link *self, int *fds, size_t most)
 {
     size_t count = 0;
-    struct frame f;
+    int number, value;
 
-    frame_init(&f);                  /* an event is two frames: number and value, then an endpoint */
-    while (self->watch && count < most && zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0) {
-        uint32_t fd = 0;
-
-        if (frame_len(&f) >= sizeof(uint16_t) + sizeof fd)
-            memcpy(&fd, (const char *)frame_data(&f) + sizeof(uint16_t), sizeof fd);
-        fds[count++] = (int)fd;
-        zmq_msg_recv(msg(&f), self->watch, 0);
-    }
-    frame_release(&f);
+    while (self->watch && count < most && take_event(self, &number, &value))
+        if (number == ZMQ_EVENT_DISCONNECTED)
+            fds[count++] = value;
+        else if (number == ZMQ_EVENT_ACCEPT_FAILED)
+            pause_listening(self, value);
+    if (self->is_paused && (count > 0 || clock_ms() >= self->again_ms))
+        listen_again(self);
     return count;
 }
 
 bool link_was_lost(struct link *self)
 {
     bool lost = false;
-    struct frame f;
+    int number, value;
 
-    if (!self->watch)
-        return false;
-    frame_init(&f);                 /* an event is two frames; what they say is known */
-    while (zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0)
-        lost = true;
-    frame_release(&f);
+    while (self->watch && take_event(self, &number, &value)) {
+        lost |= number == ZMQ_EVENT_DISCONNECTED;
+        if (number != ZMQ_EVENT_DISCONNECTED)
+            self->is_refused = number != ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+    }
     return lost;
+}
+
+bool link_is_refused(const struct link *self)
+{
+    return self->is_refused;
 }
 
 static enum link_sent send_failed(void)

@@ -3,7 +3,9 @@
  *
  * What libzmq does silently is made visible: ROUTER links refuse to send to a peer that is gone
  * (LINK_GONE) or slow (LINK_FULL) instead of dropping; a second program cannot steal an ipc path;
- * plain TCP is refused beyond loopback. */
+ * plain TCP is refused beyond loopback; who may connect is decided before the first message
+ * (link_gate.h); a link that finds no descriptor for who comes listens no more for a while instead
+ * of spinning. */
 #ifndef BASE_LINK_H
 #define BASE_LINK_H
 
@@ -18,6 +20,7 @@ enum {
     LINK_ADDRESS_MAX = 320,         /* bytes of a peer's id and its envelope together */
     LINK_USER_MAX = 48,             /* with its NUL */
     LINK_POLL_MAX = 64,             /* what one link_poll waits for */
+    LINK_KEY_SIZE = 41,             /* a key in Z85, with its NUL */
 };
 
 /* ---- frames: bytes that are counted, not copied ---- */
@@ -49,6 +52,9 @@ struct address {
     uint8_t bytes[LINK_ADDRESS_MAX];/* frames, each after its length */
 };
 bool address_same_peer(const struct address *a, const struct address *b);
+/* The peer chose its id itself (ZMQ_ROUTING_ID), or none is there. Such a peer could take the id of
+ * one that has gone, and read what is still sent there. */
+bool address_is_chosen(const struct address *self);
 
 /* What came in: frames and who sent them. */
 struct parcel {
@@ -70,6 +76,18 @@ struct link_context;
 enum err_code link_context_create(struct link_context **out, struct err *e);
 void link_context_destroy(struct link_context **self);  /* after its links */
 
+/* CURVE: each side has a pair of keys, and who connects knows whom it connects to. Borrowed until
+ * link_create returns. TCP alone is encrypted: over ipc the kernel says who is there. */
+struct link_curve {
+    const char *public_key, *secret_key;    /* one's own */
+    const char *server_key;         /* of the side that is connected to; NULL: this side is bound */
+};
+/* False: the message library was built without it. */
+bool link_curve_pair(char public_key[LINK_KEY_SIZE], char secret_key[LINK_KEY_SIZE]);
+bool link_curve_public(const char *secret_key, char public_key[LINK_KEY_SIZE]);
+bool link_curve_is_key(const char *text);
+
+struct link_gate;
 enum link_kind { LINK_ROUTER, LINK_DEALER, LINK_REQ };
 struct link_options {
     enum link_kind kind;
@@ -79,8 +97,17 @@ struct link_options {
     bool watch;                     /* link_was_lost or link_take_closed tell of connections that
                                        are gone */
     int linger_ms;                  /* how long unsent messages outlive the link */
+    const struct link_curve *curve; /* NULL: none */
+    struct link_gate *gate;         /* ROUTER: asked for each connection; the link is then watched.
+                                       NULL: everybody may enter */
+    int domain;                     /* enum link_domain, for the gate: one link each */
+    int handshake_ms;               /* a connection that has not introduced itself is closed; 0: 30 s */
+    int heartbeat_ms;               /* an idle connection is asked whether it lives, and closed when
+                                       three such times pass without a word; 0: never */
+    int ipc_mode;                   /* of an ipc path's file; 0: 0660 */
 };
 struct link;
+/* ERR_NOMEM; ERR_INVALID: the keys are none. */
 enum err_code link_create(struct link_context *context, const struct link_options *options,
                           struct link **out, struct err *e);
 void link_destroy(struct link **self);
@@ -100,12 +127,18 @@ int64_t link_malformed(const struct link *self);
 
 /* ROUTER: descriptors of connections that have closed since the last call, at most most of them;
  * call again while the answer is most. What such a peer sent before may still be waiting: receive
- * first, then act. A descriptor may by then belong to a new connection. Needs options.watch. */
+ * first, then act. A descriptor may by then belong to a new connection. Needs options.watch, and
+ * with it must be called each turn, at least every second: here the link also stops listening when
+ * no descriptor is left, and begins again. */
 size_t link_take_closed(struct link *self, int *fds, size_t most);
 
 /* DEALER, REQ: true once after each time that a connection broke. What was sent over it and not answered may be
  * lost, although libzmq connects again by itself and nothing else shows it. Needs options.watch. */
 bool link_was_lost(struct link *self);
+/* DEALER, REQ with options.watch: the other side did not let it in when it last tried, as
+ * link_was_lost has seen it: its key is not known there, or one side speaks plainly. It goes on
+ * trying. */
+bool link_is_refused(const struct link *self);
 
 enum link_sent { LINK_SENT, LINK_FULL, LINK_GONE };
 /* Sends map and, if payload is not NULL, its bytes (shared, not copied). Neither is consumed unless
