@@ -252,6 +252,37 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
     return wake_ms;
 }
 
+/* ---- keys that are taken away ---- */
+
+static void recheck_client(struct broker *b, struct client *client)
+{
+    struct err e;
+
+    if (!client->access.is_known)
+        return;
+    access_update(&client->access, b->options.keyring, NULL);
+    if (!access_check_port(&client->access, LINK_CLIENTS, &e))
+        return;
+    while (client->requests)
+        waiter_fail(b, client->requests->waiters, e.code, "%s", e.msg);
+}
+
+void broker_recheck(struct broker *b, int64_t now_ms)
+{
+    struct client *client, *next_client;
+    struct worker *w, *next;
+    struct err e;
+
+    HASH_ITER(hh, b->clients.by_peer, client, next_client)
+        recheck_client(b, client);
+    HASH_ITER(hh, b->roster.by_peer, w, next) {
+        access_update(&w->access, b->options.keyring, NULL);
+        if (access_check_port(&w->access, LINK_WORKERS, &e))
+            worker_lost(b, w, now_ms, e.msg);
+    }
+    retry_parked(b, now_ms);         /* those whose sender may not ask any more are told */
+}
+
 /* ---- drain ---- */
 
 void broker_drain(struct broker *b, int64_t now_ms)

@@ -3,7 +3,9 @@
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
+#include "base/keyring.h"
 #include "base/link.h"
+#include "base/link_gate.h"
 #include "broker/scribe.h"
 #include "proto/err.h"
 
@@ -24,6 +26,8 @@ struct broker_options {
     int64_t first_lease;            /* leases count up from here: another number at every start, so
                                        that a late result is never taken for a new lease's */
     bool without_ledger;            /* nothing is stored: dummies alone may work here */
+    const struct keyring *keyring;  /* borrowed; NULL: keys are not in use */
+    const struct link_gate *gate;   /* borrowed, for its counts; NULL: there is none */
 };
 #define BROKER_OPTIONS_DEFAULT                                                                     \
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \
@@ -44,6 +48,9 @@ void broker_on_worker(struct broker *self, int64_t now_ms, struct parcel *parcel
 /* Takes the scribe's answers, ends what is due, dispatches. Returns when it wants to be called
  * again though nothing came. */
 int64_t broker_tick(struct broker *self, int64_t now_ms);
+
+/* The keyring was read anew: who may speak no more ends, with what it has asked or holds. */
+void broker_recheck(struct broker *self, int64_t now_ms);
 
 /* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. */
 void broker_drain(struct broker *self, int64_t now_ms);

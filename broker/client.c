@@ -23,6 +23,11 @@ struct client *clients_get(struct clients *self, const struct address *address, 
     return c;
 }
 
+bool client_may_speak_for(const struct client *client)
+{
+    return access_may_speak_for(&client->access);
+}
+
 static void drop_letter(struct clients *self, struct client *client, struct letter *letter)
 {
     client->outbox_bytes -= letter->bytes;

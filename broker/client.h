@@ -5,6 +5,7 @@
 #define BROKER_CLIENT_H
 
 #include "base/link.h"
+#include "broker/access.h"
 #include "proto/message.h"
 
 #include <stdbool.h>
@@ -52,6 +53,7 @@ struct client {
     struct letter *outbox;
     size_t outbox_bytes;
     int64_t seen_ms;
+    struct access access;
     bool gone;                      /* unroutable or dropped; ended by the next tick */
     UT_hash_handle hh;
 };
@@ -66,6 +68,8 @@ struct clients {
 
 /* The client of that address, made when it is new. NULL: no memory. */
 struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms);
+/* Whether it may ask in the name of another (`for`). */
+bool client_may_speak_for(const struct client *client);
 /* Sends or keeps map and payload (NULL: none; shared). Consumes map. Marks the client gone when it
  * is unroutable or its outbox full. */
 void clients_send(struct clients *self, struct client *client, const struct address *to,

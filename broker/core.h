@@ -23,7 +23,8 @@ struct parked {
 };
 
 struct broker_counts {              /* since the start */
-    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
+    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late,
+        denied;                     /* messages */
 };
 
 struct broker {

@@ -373,6 +373,9 @@ static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
 
     if (!rc && parcel->count != 1)
         rc = err_set(&e, ERR_INVALID, "a client's message is one frame");
+    access_update(&client->access, b->options.keyring, parcel);
+    if (!rc && (rc = access_check_message(&client->access, &m, &e)))
+        b->count.denied++;
     if (rc)
         refuse(b, &call, &e);
     else

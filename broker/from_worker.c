@@ -263,7 +263,8 @@ static const char *unfit(const struct broker *b, const struct message_ready *rea
 
 /* READY comes from peers that are not in the roster yet. */
 static void on_ready(struct broker *b, const struct address *from,
-                     const struct message_ready *ready, int64_t now_ms)
+                     const struct access *access, const struct message_ready *ready,
+                     int64_t now_ms)
 {
     const char *why = unfit(b, ready);
     struct worker *w;
@@ -276,11 +277,20 @@ static void on_ready(struct broker *b, const struct address *from,
     w = roster_put(&b->roster, from, ready, now_ms);
     if (!w)
         return;
+    w->access = *access;
     models_put(&b->models, ready->models.items, ready->models.count, now_ms);
     b->names_asked_ms = 0;           /* it may have bound a new name */
     log_event(LOG_INFO, "worker_ready", "worker=%s class=%s models=%zu credit=%zu", w->name,
               w->numerics_class, w->model_count, w->credit);
     retry_parked(b, now_ms);
+}
+
+/* Says nothing to it: whom the keyring does not know learns nothing either. */
+static void deny(struct broker *b, struct worker *worker, int64_t now_ms, const struct err *e)
+{
+    b->count.denied++;
+    if (worker)
+        worker_lost(b, worker, now_ms, e->msg);
 }
 
 static void introduce(struct broker *b, const struct address *from)
@@ -295,15 +305,24 @@ static void introduce(struct broker *b, const struct address *from)
 void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
 {
     struct worker *w = roster_find(&b->roster, &parcel->from);
+    struct access access = w ? w->access : (struct access){ .is_known = false };
     struct message m;
     struct err e = { 0 };
 
+    access_update(&access, b->options.keyring, parcel);
+    if (access_check_port(&access, LINK_WORKERS, &e)) {
+        deny(b, w, now_ms, &e);
+        parcel_release(parcel);
+        return;
+    }
+    if (w)
+        w->access = access;
     if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
                        MESSAGE_FROM_WORKER, &m, &e)) {
         log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-",
                   e.msg);
     } else if (m.type == MESSAGE_READY) {
-        on_ready(b, &parcel->from, &m.ready, now_ms);
+        on_ready(b, &parcel->from, &access, &m.ready, now_ms);
     } else if (!w) {
         b->count.late += m.type == MESSAGE_RESULTS ? (int64_t)m.results.results.count
                                                    : m.type == MESSAGE_FAIL;

@@ -1,26 +1,28 @@
-/* seedpress-broker: reads settings, builds the objects, runs the loop, tears down. */
+/* seedpress-broker: reads settings, builds the objects, runs the loop, tears down; under a guard. */
 #include "base/clock.h"
+#include "base/guard.h"
 #include "base/link.h"
 #include "base/log.h"
 #include "base/settings.h"
 #include "base/stop.h"
 #include "broker/broker.h"
+#include "broker/ports.h"
 #include "broker/scribe.h"
-#include "proto/message.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
-                   CLIENT_WAITERS, OUTBOX, ATTEMPTS };
+                   CLIENT_WAITERS, OUTBOX, ATTEMPTS, KEY_FILE, KEYRING, ALLOW_PLAIN, IPC_MODE,
+                   HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
-                 "endpoint for clients; loopback or ipc" },
+                 "endpoint for clients; beyond loopback and ipc with keys" },
     [WORKER_LISTEN] = { "worker_listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7702",
-                        "endpoint for workers; loopback or ipc" },
+                        "endpoint for workers; beyond loopback and ipc with keys" },
     [LEDGER] = { "ledger", SETTING_SECRET, 0, 1000, 0, "dbname=seedpress",
                  "PostgreSQL, as libpq's connection string; none: for measuring with dummy workers" },
     [LOOKUP] = { "lookup_ms", SETTING_INT, 0, 10000, 20, "",
@@ -41,6 +43,22 @@ static const struct setting SETTINGS[] = {
                  "replies kept for a client that does not read" },
     [ATTEMPTS] = { "attempts_max", SETTING_INT, 1, 100, 3, "",
                    "tries of a render before it counts as poison" },
+    [KEY_FILE] = { "key_file", SETTING_TEXT, 0, 1000, 0, "",
+                   "the broker's key pair (seedpress keygen); TCP is then encrypted" },
+    [KEYRING] = { "keyring", SETTING_TEXT, 0, 1000, 0, "",
+                  "file of keys and roles that may enter; read again on SIGHUP" },
+    [ALLOW_PLAIN] = { "allow_plain", SETTING_INT, 0, 1, 0, "",
+                      "1: serve TCP beyond loopback without encryption" },
+    [IPC_MODE] = { "ipc_mode", SETTING_TEXT, 0, 8, 0, "0660",
+                   "mode of an ipc endpoint's file: who may write to it may connect" },
+    [HANDSHAKE] = { "handshake_ms", SETTING_INT, 100, 600000, 5000, "",
+                    "a connection that does not introduce itself in this time is closed" },
+    [CONNECTIONS] = { "connections_max", SETTING_INT, 1, 1000000, 4096, "",
+                      "open connections of a port" },
+    [ADDRESS] = { "connections_address_max", SETTING_INT, 0, 1000000, 2048, "",
+                  "open connections of a port from one IP address; 0: no bound of its own" },
+    [SUPERVISE] = { "supervise", SETTING_INT, 0, 1, 1, "",
+                    "1: a second process starts the broker again when it is killed" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 32 };
 
@@ -63,20 +81,41 @@ static struct broker_options options_of(const struct settings *s)
     return o;
 }
 
-/* Every connection is a descriptor, and libzmq spins when it runs out of them. */
-static void raise_descriptors(void)
+static struct ports_options ports_of(const struct settings *s)
 {
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    return (struct ports_options){
+        .listen = settings_text(s, LISTEN), .worker_listen = settings_text(s, WORKER_LISTEN),
+        .key_file = settings_text(s, KEY_FILE), .keyring = settings_text(s, KEYRING),
+        .ipc_mode = settings_text(s, IPC_MODE), .allow_plain = settings_int(s, ALLOW_PLAIN) == 1,
+        .handshake_ms = (int)settings_int(s, HANDSHAKE),
+        .connections_max = ports_raise_limit((size_t)settings_int(s, CONNECTIONS)),
+        .address_max = (size_t)settings_int(s, ADDRESS),
+    };
 }
 
-static void loop(struct broker *broker, struct link *clients, struct link *workers,
-                 struct scribe *scribe, int stop_fd)
+/* Silence ends those that have gone; this only keeps the links' own news from piling up. */
+static void take_closed(struct link *link)
 {
+    int fds[64];
+
+    while (link_take_closed(link, fds, 64) == 64)
+        ;
+}
+
+static void take_signal(struct broker *broker, struct ports *ports, int stop_fd, int64_t now_ms)
+{
+    enum stop_wish wish = stop_take(stop_fd);
+
+    if (wish == STOP_END) {
+        log_event(LOG_INFO, "broker_drain", "reason=signal");
+        broker_drain(broker, now_ms);
+    } else if (wish == STOP_RELOAD && ports_reload(ports))
+        broker_recheck(broker, now_ms);
+}
+
+static void loop(struct broker *broker, struct ports *ports, struct scribe *scribe, int stop_fd)
+{
+    struct link *clients = ports->clients, *workers = ports->workers;
     struct link_wait waits[] = { { .link = clients }, { .link = workers },
                                  { .fd = scribe_fd(scribe) }, { .fd = stop_fd } };
     struct parcel parcel;
@@ -90,29 +129,24 @@ static void loop(struct broker *broker, struct link *clients, struct link *worke
             broker_on_worker(broker, now_ms, &parcel);
         for (int i = 0; i < TURN_MAX && link_receive(clients, &parcel); i++)
             broker_on_client(broker, now_ms, &parcel);
-        if (stop_is_asked(stop_fd)) {
-            log_event(LOG_INFO, "broker_drain", "reason=signal");
-            broker_drain(broker, now_ms);
-        }
+        take_closed(clients);
+        take_closed(workers);
+        take_signal(broker, ports, stop_fd, now_ms);
         wake_ms = broker_tick(broker, now_ms);
     }
 }
 
-static enum err_code serve(const struct settings *s, struct err *e)
+static enum err_code serve_here(const struct settings *s, struct ports_memory *memory,
+                                struct err *e)
 {
     struct broker_options options = options_of(s);
-    struct link_options client_side = { .kind = LINK_ROUTER, .send_hwm = 8,
-                                        .frame_max = MESSAGE_MAP_MAX, .linger_ms = 2000 };
-    struct link_options worker_side = { .kind = LINK_ROUTER, .frame_max = MESSAGE_IMAGE_MAX,
-                                        .linger_ms = 500 };
-    struct link_context *context = NULL;
-    struct link *clients = NULL, *workers = NULL;
+    struct ports_options wanted = ports_of(s);
+    struct ports ports = { .context = NULL };
     struct scribe *scribe = NULL;
     struct broker *broker = NULL;
-    int stop_fd = stop_open();
+    int stop_fd = stop_open_reload();
     enum err_code rc;
 
-    raise_descriptors();
     if (stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
     if ((rc = link_context_create(&context, e)) ||
@@ -130,13 +164,45 @@ static enum err_code serve(const struct settings *s, struct err *e)
         log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
                                          "with dummy workers only\"");
     loop(broker, clients, workers, scribe, stop_fd);
+    if ((rc = ports_open(&ports, &wanted, memory, e)))
+        goto done;
+    options.keyring = ports.keyring;
+    options.gate = ports.gate;
+    if ((rc = scribe_create(settings_text(s, LEDGER), &scribe, e)) ||
+        (rc = broker_create(&options, ports.clients, ports.workers, scribe, clock_ms(), &broker,
+                            e)))
+        goto done;
+    log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s", SEEDPRESS_VERSION,
+              link_endpoint(ports.clients), link_endpoint(ports.workers));
+    loop(broker, &ports, scribe, stop_fd);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:
     broker_destroy(&broker);
     scribe_destroy(&scribe);
-    link_destroy(&workers);
-    link_destroy(&clients);
-    link_context_destroy(&context);
+    ports_close(&ports);
+    return rc;
+}
+
+/* What the guard's process ends with is what the broker's has, which has said why. */
+static enum err_code serve(const struct settings *s, struct err *e)
+{
+    struct ports_memory here = { "", "" }, *shared;
+    enum guard_side side;
+    int code = 0;
+    enum err_code rc;
+
+    if (!settings_int(s, SUPERVISE))
+        return serve_here(s, &here, e);
+    /* Ports that the system chose are the same in the next broker. */
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return err_set(e, ERR_NOMEM, "no memory to share with the guarded process");
+    rc = guard_run(&side, &code, e);
+    if (!rc && side == GUARD_SERVES)
+        rc = serve_here(s, shared, e);
+    munmap(shared, sizeof *shared);
+    if (code != 0)
+        exit(code);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #define BROKER_ROSTER_H
 
 #include "base/link.h"
+#include "broker/access.h"
 #include "broker/render.h"
 #include "proto/message.h"
 
@@ -12,6 +13,7 @@ struct worker {
     uint8_t peer[256];              /* the key */
     size_t peer_len;
     struct address to;
+    struct access access;
     char name[128];                 /* "host:pid:start" */
     char numerics_class[64], encoder[64], device[128], version[64];
     int64_t serial;                 /* counts the workers of this broker's life, from 1 */

@@ -174,9 +174,11 @@ static void copy_value(const char *line, const char *key, char *out, size_t cap)
 
 static void start_broker(struct kit_stack *self, const char *const *flags)
 {
+    /* Without a guard: tests stop and kill the process that serves. Flags may bring it back. */
     const char *argv[FLAGS_MAX] = { "seedpress-broker", "--ledger", self->pg.conninfo, "--listen",
-                                    self->clients, "--worker-listen", self->workers };
-    size_t count = 7;
+                                    self->clients, "--worker-listen", self->workers,
+                                    "--supervise", "0" };
+    size_t count = 9;
     char line[512];
 
     add_flags(argv, &count, flags);
