@@ -558,8 +558,11 @@ bool link_was_lost(struct link *self)
 
     while (self->watch && take_event(self, &number, &value)) {
         lost |= number == ZMQ_EVENT_DISCONNECTED;
-        if (number != ZMQ_EVENT_DISCONNECTED)
-            self->is_refused = number != ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        if (number == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+            self->is_refused = false;
+        else if (number == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
+                 value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+            self->is_refused = true;
     }
     return lost;
 }

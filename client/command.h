@@ -13,6 +13,7 @@ enum { EXIT_OK = 0, EXIT_NO = 1, EXIT_USAGE = 2, EXIT_PARTLY = 3 };   /* the res
 
 struct command_context {
     const char *broker;             /* endpoint: --broker, SEEDPRESS_BROKER or the default */
+    const char *key_file, *broker_key;      /* as seedpress_options has them; NULL: not given */
     bool json;                      /* NDJSON on stdout, an error object on stderr */
     const volatile sig_atomic_t *interrupted;   /* not 0 after SIGINT or SIGTERM: stop in order */
 };
@@ -30,6 +31,9 @@ struct command {
 command_run cmd_bench_run, cmd_generate_run, cmd_ledger_run, cmd_model_run, cmd_provenance_run,
     cmd_render_run, cmd_status_run;
 extern const char cmd_bench_help[], cmd_generate_help[], cmd_ledger_help[], cmd_model_help[],
+command_run cmd_generate_run, cmd_keygen_run, cmd_ledger_run, cmd_model_run, cmd_provenance_run,
+    cmd_render_run, cmd_status_run;
+extern const char cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[], cmd_model_help[],
     cmd_provenance_help[], cmd_render_help[], cmd_status_help[];
 
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its

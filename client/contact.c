@@ -9,7 +9,8 @@ enum { ANSWER_WITHIN_MS = 3000 };
 
 int contact_open(const struct command_context *ctx, struct seedpress **out)
 {
-    struct seedpress_options options = { .brokers = ctx->broker };
+    struct seedpress_options options = { .brokers = ctx->broker, .key_file = ctx->key_file,
+                                         .broker_key = ctx->broker_key };
     struct seedpress_error error;
     int code;
 

@@ -36,6 +36,7 @@ struct exchange {
     int64_t heard;                  /* messages from any broker */
     int64_t silent_since_ms;        /* nothing was heard since, though we listened */
     int64_t tried_ms;               /* the present socket is as old */
+    size_t refusals;                /* endpoints in a row that did not let us in */
     bool is_lost;                   /* its connection broke: nothing is sent over it any more */
     int64_t pinged_ms, worked_ms;
     int64_t check_ms;               /* no request ends by itself before */
@@ -399,6 +400,7 @@ static void receive(struct exchange *self, int64_t now_ms)
     struct parcel parcel;
 
     for (int i = 0; i < RECEIVE_MAX && link_receive(self->link, &parcel); i++) {
+        self->refusals = 0;
         on_parcel(self, &parcel, now_ms);
         parcel_release(&parcel);
     }
@@ -489,6 +491,11 @@ static enum err_code open_link(struct exchange *self, size_t endpoint, struct li
 {
     struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_IMAGE_MAX,
                                     .allow_plain = self->options.allow_plain, .watch = true };
+    struct link_curve curve = { self->options.own.public_key, self->options.own.secret_key,
+                                self->options.broker_key };
+
+    if (self->options.has_keys)
+        options.curve = &curve;
     enum err_code rc = link_create(self->context, &options, out, e);
 
     if (!rc)
@@ -535,11 +542,31 @@ static void change_broker(struct exchange *self, int64_t now_ms)
     forget_sent(self);
 }
 
+/* No broker lets us in: nothing is gained by waiting for the deadline. */
+static void deny_waiting(struct exchange *self, int64_t now_ms)
+{
+    struct request *r, *next;
+
+    self->refusals = 0;
+    HASH_ITER(hh, self->requests, r, next)
+        fail_waiting(self, r, ERR_DENIED,
+                     self->options.has_keys
+                         ? "the broker does not admit this key: is it on its keyring, as client, "
+                           "proxy or admin, and is the broker encrypted?"
+                         : "the broker admits no plain connection: give a key file and its key",
+                     now_ms);
+}
+
 /* libzmq connects again by itself, but a broker that was restarted then knows nothing of us, and
  * for a moment the socket still takes messages for the connection that is gone. */
 static void check_connection(struct exchange *self, int64_t now_ms)
 {
-    self->is_lost |= link_was_lost(self->link);
+    bool lost = link_was_lost(self->link);
+
+    self->is_lost |= lost;
+    self->refusals += lost && link_is_refused(self->link);
+    if (self->refusals >= self->endpoint_count)
+        deny_waiting(self, now_ms);
     if (self->is_lost && now_ms >= self->tried_ms + REOPEN_MS)
         change_broker(self, now_ms);
 }
@@ -737,6 +764,7 @@ void exchange_destroy(struct exchange **self)
     for (size_t i = 0; i < x->endpoint_count; i++)
         free(x->endpoints[i]);
     free(x->brokers);
+    key_pair_wipe(&x->options.own);
     if (x->epoll_fd >= 0) {
         close(x->timer_fd);
         close(x->epoll_fd);

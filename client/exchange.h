@@ -5,6 +5,7 @@
 #ifndef CLIENT_EXCHANGE_H
 #define CLIENT_EXCHANGE_H
 
+#include "base/key.h"
 #include "base/link.h"
 #include "proto/err.h"
 #include "proto/message.h"
@@ -24,6 +25,9 @@ enum {
 struct exchange_options {
     const char *brokers;            /* endpoints, ',' between */
     bool allow_plain;               /* TCP beyond this machine without encryption */
+    bool has_keys;                  /* the next two count: TCP is encrypted */
+    struct key_pair own;
+    char broker_key[KEY_SIZE];      /* public, of every broker */
     int64_t silence_ms;             /* after it: the next endpoint */
     int64_t unreachable_ms;         /* after it: requests end */
 };

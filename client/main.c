@@ -17,6 +17,8 @@ static const struct command COMMANDS[] = {
     { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },
     { "bench", "load a broker, and measure its answers", cmd_bench_help, cmd_bench_run },
     { "ledger", "the database behind the brokers", cmd_ledger_help, cmd_ledger_run },
+    { "keygen", "make a pair of keys, and its line for a keyring", cmd_keygen_help,
+      cmd_keygen_run },
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
@@ -31,6 +33,10 @@ static const char HELP_TAIL[] =
     "global options, before or after the command:\n"
     "  --broker ENDPOINT  where the broker is; default: $SEEDPRESS_BROKER, else\n"
     "                     " DEFAULT_BROKER "\n"
+    "  --key-file FILE    your key (see seedpress keygen --help); default:\n"
+    "                     $SEEDPRESS_KEY_FILE, else none: connections stay plain\n"
+    "  --broker-key KEY   the broker's public key, or the path of its .pub file; default:\n"
+    "                     $SEEDPRESS_BROKER_KEY\n"
     "  --json             one JSON object a line on standard output; errors as\n"
     "                     {\"error\":{\"code\":..,\"message\":..}} on standard error\n"
     "  --help             this page, or that of the command\n"
@@ -69,8 +75,26 @@ static void watch_signals(void)
 struct globals {
     struct command_context ctx;
     bool help, version;
-    bool broker_lacks_value;
+    const char *lacks_value;        /* an option that ends the line; NULL: none */
 };
+
+/* The option with its value at argv[*i], as "--name VALUE" or "--name=VALUE". */
+static bool take_value(struct globals *globals, const char *name, int *i, int argc, char **argv,
+                       const char **value)
+{
+    size_t len = strlen(name);
+
+    if (strncmp(argv[*i], name, len) != 0 || (argv[*i][len] != '\0' && argv[*i][len] != '='))
+        return false;
+    if (argv[*i][len] == '=') {
+        *value = argv[*i] + len + 1;
+        return true;
+    }
+    if (*i + 1 == argc)
+        globals->lacks_value = name;
+    *value = argv[++*i];
+    return true;
+}
 
 /* Takes the global options out of argv, in place, and gives the new argc. Behind "--" nothing is an
  * option. */
@@ -90,12 +114,10 @@ static int take_globals(struct globals *globals, int argc, char **argv)
             globals->help = true;
         } else if (strcmp(arg, "--version") == 0) {
             globals->version = true;
-        } else if (strcmp(arg, "--broker") == 0) {
-            globals->broker_lacks_value = i + 1 == argc;
-            globals->ctx.broker = argv[++i];
-        } else if (strncmp(arg, "--broker=", 9) == 0) {
-            globals->ctx.broker = arg + 9;
-        } else {
+        } else if (!take_value(globals, "--broker", &i, argc, argv, &globals->ctx.broker) &&
+                   !take_value(globals, "--key-file", &i, argc, argv, &globals->ctx.key_file) &&
+                   !take_value(globals, "--broker-key", &i, argc, argv,
+                               &globals->ctx.broker_key)) {
             argv[kept++] = argv[i];
         }
     }
@@ -148,8 +170,8 @@ static int run(const struct globals *globals, int argc, char **argv)
             print_help(stdout);
         return EXIT_OK;
     }
-    if (globals->broker_lacks_value)
-        return command_usage(ctx, "", "option --broker needs a value");
+    if (globals->lacks_value)
+        return command_usage(ctx, "", "option %s needs a value", globals->lacks_value);
     if (argc == 1) {
         print_help(stderr);
         return EXIT_USAGE;

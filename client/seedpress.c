@@ -74,12 +74,18 @@ const char *seedpress_version(void)
     return SEEDPRESS_VERSION;
 }
 
+static const char *or_environment(const char *text, const char *name)
+{
+    return text ? text : getenv(name);
+}
+
 enum seedpress_code seedpress_create(const struct seedpress_options *options,
                                      struct seedpress **out, struct seedpress_error *error)
 {
     struct seedpress_options o = { .brokers = NULL };
     struct seedpress *self = calloc(1, sizeof *self);
     struct exchange_options inner;
+    enum err_code code;
     struct err e;
 
     *out = NULL;
@@ -96,9 +102,17 @@ enum seedpress_code seedpress_create(const struct seedpress_options *options,
         .silence_ms = o.silence_ms > 0 ? o.silence_ms : SILENCE_MS,
         .unreachable_ms = o.unreachable_ms > 0 ? o.unreachable_ms : UNREACHABLE_MS,
     };
+    if (key_find_both(or_environment(o.key_file, "SEEDPRESS_KEY_FILE"),
+                      or_environment(o.broker_key, "SEEDPRESS_BROKER_KEY"), &inner.own,
+                      inner.broker_key, &inner.has_keys, &e)) {
+        free(self);
+        return report(&e, error);
+    }
     self->answer_ms = o.answer_ms > 0 ? o.answer_ms : ANSWER_MS;
     frame_init(&self->lent_file);
-    if (exchange_create(&inner, &self->exchange, &e)) {
+    code = exchange_create(&inner, &self->exchange, &e);
+    key_pair_wipe(&inner.own);
+    if (code) {
         free(self);
         return report(&e, error);
     }

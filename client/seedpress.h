@@ -105,13 +105,19 @@ struct seedpress_options {
     int unreachable_ms;             /* requests end with SEEDPRESS_UNREACHABLE when no broker was
                                        heard for this long, though their deadline is later: 30000 */
     int answer_ms;                  /* deadline of everything that is not a picture: 10000 */
+    const char *key_file;           /* one's own pair of keys, from `seedpress keygen`: tcp is then
+                                       encrypted, and the broker knows who asks. NULL: the
+                                       environment's SEEDPRESS_KEY_FILE, else none; "": none */
+    const char *broker_key;         /* with key_file: the public key of the brokers, the same for
+                                       all, as 40 characters or the path of a .pub file. NULL: the
+                                       environment's SEEDPRESS_BROKER_KEY */
 };
 
 struct seedpress;
 
 /* Connects in the background: that nobody is there shows when something is asked. options may be
- * NULL. On failure *out is NULL. INVALID (an endpoint), DENIED (an endpoint beyond this machine),
- * NO_MEMORY. error may be NULL here and everywhere. */
+ * NULL. On failure *out is NULL. INVALID (an endpoint; one key without the other), DENIED (an
+ * endpoint beyond this machine without keys), FILE (a key), NO_MEMORY. error may be NULL here and everywhere. */
 enum seedpress_code seedpress_create(const struct seedpress_options *options,
                                      struct seedpress **out, struct seedpress_error *error);
 /* What is still waiting is given up; *self becomes NULL, and may be it before. */

@@ -1,6 +1,7 @@
 /* seedpress-worker: reads settings, builds the stages, runs the loop, tears down in reverse. */
 #include "base/channel.h"
 #include "base/clock.h"
+#include "base/key.h"
 #include "base/link.h"
 #include "base/log.h"
 #include "base/settings.h"
@@ -25,6 +26,7 @@
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY };
+                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, KEY_FILE, BROKER_KEY, ALLOW_PLAIN };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -54,6 +56,12 @@ static const struct setting SETTINGS[] = {
                 "how long SIGTERM waits for what has started" },
     [DUMMY] = { "dummy", SETTING_TEXT, 0, 200, 0, "",
                 "bytes instead of pictures, for measuring brokers: a_us=0,b_us=0,bytes=64,count=8" },
+    [KEY_FILE] = { "key_file", SETTING_TEXT, 0, 1000, 0, "",
+                   "the worker's key pair (seedpress keygen); TCP is then encrypted" },
+    [BROKER_KEY] = { "broker_key", SETTING_TEXT, 0, 1000, 0, "",
+                     "with key_file: public key of all brokers, or the path of its .pub file" },
+    [ALLOW_PLAIN] = { "allow_plain", SETTING_INT, 0, 1, 0, "",
+                      "1: use TCP beyond loopback without encryption" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -74,6 +82,10 @@ struct worker_parts {
     bool stopped;                   /* a signal came before everything was up */
     int64_t run_id;
     char name[128];                 /* "host:pid:start" */
+    bool has_keys;
+    struct key_pair own;
+    char broker_key[KEY_SIZE];
+    struct link_curve curve;        /* of these */
 };
 
 static void name_worker(char *out, size_t cap)
@@ -218,6 +230,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         .worker = w->name,
         .numerics_class = numerics_class, .encoder = jpeg_encoder_name(),
         .device = w->backend->device(w->engine), .run_id = w->run_id, .capacity = capacity,
+        .curve = w->has_keys ? &w->curve : NULL, .allow_plain = settings_int(s, ALLOW_PLAIN) == 1,
     };
     return uplink_create(w->context, settings_text(s, BROKERS), &parts, &w->uplink, e);
 }
@@ -284,6 +297,7 @@ static void tear_down(struct worker_parts *w)
     library_close(&w->library);
     if (w->engine)
         w->backend->close(&w->engine);
+    key_pair_wipe(&w->own);
 }
 
 static enum err_code serve_device(const struct settings *s, int device, struct err *e)
@@ -294,7 +308,11 @@ static enum err_code serve_device(const struct settings *s, int device, struct e
     if (w.stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
     name_worker(w.name, sizeof w.name);
-    rc = open_engine(s, device, &w, e);
+    rc = key_find_both(settings_text(s, KEY_FILE), settings_text(s, BROKER_KEY), &w.own,
+                       w.broker_key, &w.has_keys, e);
+    w.curve = (struct link_curve){ w.own.public_key, w.own.secret_key, w.broker_key };
+    if (!rc)
+        rc = open_engine(s, device, &w, e);
     if (!rc)
         rc = join_ledger(s, &w, e);
     if (w.stopped)

@@ -34,6 +34,7 @@ struct side {                       /* one broker */
     char endpoint[256];
     struct link *link;
     bool introduced;
+    bool refused;                   /* by the broker's keyring, when it last tried */
     int64_t settled_ms;             /* not greeted before */
     bool draining;                  /* it said so: nothing new comes from it */
     size_t held;                    /* its jobs in the worker */
@@ -503,7 +504,9 @@ static enum err_code add_side(struct uplink *self, struct link_context *context,
                               const char *endpoint, size_t len, struct err *e)
 {
     struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_MAP_MAX,
-                                    .watch = true, .linger_ms = 2000 };
+                                    .watch = true, .linger_ms = 2000,
+                                    .curve = self->parts.curve,
+                                    .allow_plain = self->parts.allow_plain };
     struct side *side = &self->sides[self->count];
     enum err_code rc;
 
@@ -565,6 +568,17 @@ size_t uplink_waits(const struct uplink *self, struct link_wait *waits)
     return self->count + 1;
 }
 
+/* Said once: libzmq tries again every second. */
+static void log_refusal(struct side *side)
+{
+    bool is_refused = link_is_refused(side->link);
+
+    if (is_refused && !side->refused)
+        log_event(LOG_ERROR, "broker_refuses", "broker=%s reason=\"it does not admit this worker's "
+                  "key, or one side is not encrypted\"", side->endpoint);
+    side->refused = is_refused;
+}
+
 int64_t uplink_turn(struct uplink *self, int64_t now_ms)
 {
     bool is_second = now_ms >= self->next_heartbeat_ms, is_waiting = false;
@@ -574,6 +588,7 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
         struct side *side = &self->sides[i];
 
         if (link_was_lost(side->link)) {
+            log_refusal(side);
             side->introduced = false;        /* the next connection is a stranger to the broker */
             side->settled_ms = now_ms + SETTLE_MS;
             side->draining = false;          /* who left is back, or another in his place */

@@ -34,6 +34,8 @@ struct uplink_parts {
     const char *worker, *numerics_class, *encoder, *device;
     int64_t run_id;
     size_t capacity;                /* jobs in the worker, of all brokers */
+    const struct link_curve *curve; /* NULL: no encryption */
+    bool allow_plain;               /* TCP beyond loopback without it */
 };
 
 struct uplink;
