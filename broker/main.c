@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/mman.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
@@ -149,31 +148,20 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
 
     if (stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
-    if ((rc = link_context_create(&context, e)) ||
-        (rc = link_create(context, &client_side, &clients, e)) ||
-        (rc = link_create(context, &worker_side, &workers, e)) ||
-        (rc = link_bind(clients, settings_text(s, LISTEN), e)) ||
-        (rc = link_bind(workers, settings_text(s, WORKER_LISTEN), e)) ||
-        (rc = scribe_create(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribe,
-                            e)) ||
-        (rc = broker_create(&options, clients, workers, scribe, clock_ms(), &broker, e)))
-        goto done;
-    log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s", SEEDPRESS_VERSION,
-              link_endpoint(clients), link_endpoint(workers));
-    if (options.without_ledger)
-        log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
-                                         "with dummy workers only\"");
-    loop(broker, clients, workers, scribe, stop_fd);
     if ((rc = ports_open(&ports, &wanted, memory, e)))
         goto done;
     options.keyring = ports.keyring;
     options.gate = ports.gate;
-    if ((rc = scribe_create(settings_text(s, LEDGER), &scribe, e)) ||
+    if ((rc = scribe_create(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribe,
+                            e)) ||
         (rc = broker_create(&options, ports.clients, ports.workers, scribe, clock_ms(), &broker,
                             e)))
         goto done;
     log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s", SEEDPRESS_VERSION,
               link_endpoint(ports.clients), link_endpoint(ports.workers));
+    if (options.without_ledger)
+        log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
+                                         "with dummy workers only\"");
     loop(broker, &ports, scribe, stop_fd);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:
