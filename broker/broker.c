@@ -54,6 +54,9 @@ void broker_destroy(struct broker **self)
     roster_release(&b->roster);
     clients_release(&b->clients);
     models_release(&b->models);
+    connections_release(&b->client_connections);
+    connections_release(&b->worker_connections);
+    blame_release(&b->blame);
     heap_release(&b->deadlines);
     DL_FOREACH_SAFE(b->parked, p, p_next) {
         parcel_release(&p->parcel);
@@ -141,6 +144,7 @@ static void check_workers(struct broker *b, int64_t now_ms)
     struct message heartbeat;
 
     message_init(&heartbeat, MESSAGE_HEARTBEAT, 0);
+    heartbeat.heartbeat.demand = (int64_t)b->renders.count[RENDER_QUEUED];
     HASH_ITER(hh, b->roster.by_peer, w, next) {
         send_worker(b, w, &heartbeat);
         if (w->gone)
@@ -221,6 +225,31 @@ static void every_second(struct broker *b, int64_t now_ms)
     sweep_clients(b, now_ms);
     if (now_ms >= b->started_ms + b->options.grace_ms)
         retry_parked(b, now_ms);     /* no longer early: they get their answer */
+}
+
+/* ---- connections ---- */
+
+void broker_check_connections(struct broker *b, bool is_drained, int64_t now_ms)
+{
+    struct address peer;
+
+    if (!connections_may_check(&b->worker_connections, is_drained))
+        return;
+    connections_check(&b->worker_connections, b->worker_link);
+    connections_check(&b->client_connections, b->clients.link);
+    while (connections_take(&b->worker_connections, &peer)) {
+        struct worker *w = roster_find(&b->roster, &peer);
+
+        if (w)
+            worker_lost(b, w, now_ms, "its connection closed");
+    }
+    while (connections_take(&b->client_connections, &peer)) {
+        struct client *c = clients_find(&b->clients, &peer);
+
+        drop_parked(b, &peer);
+        if (c)
+            client_gone(b, c);
+    }
 }
 
 int64_t broker_tick(struct broker *b, int64_t now_ms)

@@ -45,6 +45,9 @@ void broker_destroy(struct broker **self);
 /* One message from a client or a worker. Consumes the parcel. */
 void broker_on_client(struct broker *self, int64_t now_ms, struct parcel *parcel);
 void broker_on_worker(struct broker *self, int64_t now_ms, struct parcel *parcel);
+/* Ends the peers of connections that have closed. To be called each turn, after what came was fed
+ * in; is_drained: nothing was left on either link. */
+void broker_check_connections(struct broker *self, bool is_drained, int64_t now_ms);
 /* Takes the scribe's answers, ends what is due, dispatches. Returns when it wants to be called
  * again though nothing came. */
 int64_t broker_tick(struct broker *self, int64_t now_ms);

@@ -4,11 +4,18 @@
 #include <string.h>
 #include <utlist.h>
 
-struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms)
+struct client *clients_find(struct clients *self, const struct address *address)
 {
     struct client *c = NULL;
 
     HASH_FIND(hh, self->by_peer, address->bytes, address->peer_len, c);
+    return c;
+}
+
+struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms)
+{
+    struct client *c = clients_find(self, address);
+
     if (!c) {
         c = calloc(1, sizeof *c);
         if (!c)

@@ -70,6 +70,8 @@ struct clients {
 struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms);
 /* Whether it may ask in the name of another (`for`). */
 bool client_may_speak_for(const struct client *client);
+/* The same, but NULL when it is not there. */
+struct client *clients_find(struct clients *self, const struct address *address);
 /* Sends or keeps map and payload (NULL: none; shared). Consumes map. Marks the client gone when it
  * is unroutable or its outbox full. */
 void clients_send(struct clients *self, struct client *client, const struct address *to,

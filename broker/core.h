@@ -4,8 +4,10 @@
 #define BROKER_CORE_H
 
 #include "base/heap.h"
+#include "broker/blame.h"
 #include "broker/broker.h"
 #include "broker/client.h"
+#include "broker/connections.h"
 #include "broker/models.h"
 #include "broker/queue.h"
 #include "broker/render.h"
@@ -36,6 +38,8 @@ struct broker {
     struct queue queue;
     struct roster roster;
     struct models models;
+    struct connections client_connections, worker_connections;
+    struct blame blame;
     struct heap deadlines;          /* of waiters */
     size_t waiters;
     size_t asking;                  /* look-ups and the like that clients wait for */
@@ -123,6 +127,8 @@ bool send_worker(struct broker *b, struct worker *worker, const struct message *
 void retry_parked(struct broker *b, int64_t now_ms);
 /* Answers those whose deadline has come; returns when the next one's comes. */
 int64_t end_parked(struct broker *b, int64_t now_ms);
+/* Ends those of a client that is gone. */
+void drop_parked(struct broker *b, const struct address *peer);
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
 
 #endif

@@ -94,6 +94,15 @@ static void unpark(struct broker *b, struct parked *p)
     free(p);
 }
 
+void drop_parked(struct broker *b, const struct address *peer)
+{
+    struct parked *p, *next;
+
+    DL_FOREACH_SAFE(b->parked, p, next)
+        if (address_same_peer(&p->parcel.from, peer))
+            unpark(b, p);
+}
+
 /* An unknown model just after the start may be one whose worker is still on its way. */
 static enum err_code find_model(struct broker *b, const struct call *c,
                                 const struct model_entry **model, struct err *e)
@@ -386,6 +395,7 @@ static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
 
 void broker_on_client(struct broker *b, int64_t now_ms, struct parcel *parcel)
 {
+    connections_note(&b->client_connections, parcel_fd(parcel), &parcel->from);
     take_parcel(b, now_ms, now_ms, parcel);
 }
 

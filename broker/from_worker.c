@@ -119,6 +119,15 @@ static bool cut_file(struct frame *files, size_t at, size_t len, struct frame *o
     return frame_init_copy(out, (const char *)frame_data(files) + at, len);
 }
 
+/* The render that this lease was of, if it waits in the queue again: its worker was only cut off,
+ * and the picture is committed. */
+static struct render *given_up(struct broker *b, const struct message_result *m)
+{
+    struct render *r = renders_find(&b->renders, &m->recipe_key);
+
+    return r && r->state == RENDER_QUEUED && r->last_lease == m->lease ? r : NULL;
+}
+
 static void take_result(struct broker *b, struct news *n, const struct message_result *m,
                         struct frame *file)
 {
@@ -128,8 +137,10 @@ static void take_result(struct broker *b, struct news *n, const struct message_r
     measure(n->worker, m);
     if (!r) {
         b->count.late++;
-        return;
+        r = given_up(b, m);
     }
+    if (!r)
+        return;
     if (!digest_equal(&m->recipe_key, &r->key)) {
         log_event(LOG_ERROR, "result_wrong", "worker=%s lease=%lld", n->worker->name,
                   (long long)m->lease);
@@ -278,6 +289,15 @@ static void on_ready(struct broker *b, const struct address *from,
     if (!w)
         return;
     w->access = *access;
+    struct worker *w = roster_find_name(&b->roster, ready->worker);
+
+    /* A new connection begins anew: what the old one has swallowed nobody knows. */
+    if (w && !address_same_peer(&w->to, from))
+        worker_lost(b, w, now_ms, "it came back over another connection");
+    w = roster_put(&b->roster, from, ready, now_ms);
+    if (!w)
+        return;
+    blame_forgive(&b->blame, w->name, &b->renders);
     models_put(&b->models, ready->models.items, ready->models.count, now_ms);
     b->names_asked_ms = 0;           /* it may have bound a new name */
     log_event(LOG_INFO, "worker_ready", "worker=%s class=%s models=%zu credit=%zu", w->name,
@@ -317,6 +337,7 @@ void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
     }
     if (w)
         w->access = access;
+    connections_note(&b->worker_connections, parcel_fd(parcel), &parcel->from);
     if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
                        MESSAGE_FROM_WORKER, &m, &e)) {
         log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-",

@@ -124,13 +124,21 @@ static void loop(struct broker *broker, struct ports *ports, struct scribe *scri
     while (!broker_is_drained(broker, now_ms)) {
         link_poll(waits, sizeof waits / sizeof waits[0], wake_ms);
         now_ms = clock_ms();         /* the one clock read of this turn */
-        for (int i = 0; i < TURN_MAX && link_receive(workers, &parcel); i++)
+        int from_workers = 0, from_clients = 0;
+
+        for (; from_workers < TURN_MAX && link_receive(workers, &parcel); from_workers++)
             broker_on_worker(broker, now_ms, &parcel);
-        for (int i = 0; i < TURN_MAX && link_receive(clients, &parcel); i++)
+        for (; from_clients < TURN_MAX && link_receive(clients, &parcel); from_clients++)
             broker_on_client(broker, now_ms, &parcel);
         take_closed(clients);
         take_closed(workers);
         take_signal(broker, ports, stop_fd, now_ms);
+        broker_check_connections(broker, from_workers < TURN_MAX && from_clients < TURN_MAX,
+                                 now_ms);
+        if (stop_is_asked(stop_fd)) {
+            log_event(LOG_INFO, "broker_drain", "reason=signal");
+            broker_drain(broker, now_ms);
+        }
         wake_ms = broker_tick(broker, now_ms);
     }
 }
@@ -141,6 +149,13 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
     struct broker_options options = options_of(s);
     struct ports_options wanted = ports_of(s);
     struct ports ports = { .context = NULL };
+    struct link_options client_side = { .kind = LINK_ROUTER, .send_hwm = 8,
+                                        .frame_max = MESSAGE_MAP_MAX, .linger_ms = 2000,
+                                        .watch = true };
+    struct link_options worker_side = { .kind = LINK_ROUTER, .frame_max = MESSAGE_IMAGE_MAX,
+                                        .linger_ms = 500, .watch = true };
+    struct link_context *context = NULL;
+    struct link *clients = NULL, *workers = NULL;
     struct scribe *scribe = NULL;
     struct broker *broker = NULL;
     int stop_fd = stop_open_reload();

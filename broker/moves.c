@@ -300,8 +300,11 @@ void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const 
 
     log_event(worker->leased ? LOG_WARN : LOG_INFO, "worker_lost",
               "worker=%s reason=\"%s\" leases=%zu", worker->name, why, worker->leased);
-    DL_FOREACH_SAFE2(worker->leases, r, next, lease_next)
+    DL_FOREACH_SAFE2(worker->leases, r, next, lease_next) {
+        if (r->state == RENDER_RENDERING)
+            blame_add(&b->blame, worker->name, worker->serial, &r->key);
         render_lost(b, r, now_ms, "its worker died");
+    }
     roster_remove(&b->roster, worker);
 }
 

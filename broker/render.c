@@ -91,6 +91,7 @@ void renders_clear_lease(struct renders *self, struct render *render)
     HASH_DELETE(lease_hh, self->by_lease, render);
     DL_DELETE2(worker->leases, render, lease_prev, lease_next);
     worker->leased--;
+    render->last_lease = render->lease;
     render->worker = NULL;
     render->lease = 0;
     render->recalled = false;

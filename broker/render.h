@@ -55,6 +55,7 @@ struct render {
 
     int64_t lease;                  /* HELD and later; 0: none */
     struct worker *worker;
+    int64_t last_lease;             /* that ended without a result; 0: none */
     bool recalled;                  /* the worker was asked to hand it back */
     struct render *lease_prev, *lease_next;     /* of the worker */
     UT_hash_handle hh;              /* by key */

@@ -11,7 +11,7 @@ struct worker *roster_find(struct roster *self, const struct address *address)
     return w;
 }
 
-static struct worker *find_name(struct roster *self, struct text name)
+struct worker *roster_find_name(struct roster *self, struct text name)
 {
     for (struct worker *w = self->by_peer; w; w = w->hh.next)
         if (text_is(name, w->name))
@@ -36,10 +36,6 @@ struct worker *roster_put(struct roster *self, const struct address *address,
 
     if (!digests)
         return NULL;
-    if (!w && (w = find_name(self, ready->worker))) {
-        HASH_DEL(self->by_peer, w);
-        set_peer(self, w, address);
-    }
     if (!w) {
         w = calloc(1, sizeof *w);
         if (!w) {

@@ -40,8 +40,9 @@ struct roster {
 };
 
 struct worker *roster_find(struct roster *self, const struct address *address);
-/* Adds the worker, or brings a known one up to date: one that has come back over a new connection
- * keeps its leases. NULL: no memory. */
+/* The one of that name; NULL: none. */
+struct worker *roster_find_name(struct roster *self, struct text name);
+/* Adds the worker, or brings the one at that address up to date. NULL: no memory. */
 struct worker *roster_put(struct roster *self, const struct address *address,
                           const struct message_ready *ready, int64_t now_ms);
 /* Its leases must have ended. */

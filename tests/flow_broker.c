@@ -1762,31 +1762,91 @@ static void a_strangers_heartbeat_is_answered_by_introduce(void **state)
     close_scene(&s);
 }
 
-static void a_worker_that_comes_back_over_a_new_connection_keeps_its_leases(void **state)
+static void a_worker_that_comes_back_over_a_new_connection_begins_anew(void **state)
 {
     struct peer again;
     struct scene s;
 
     (void)state;
     open_scene(&s, usual(), 4);
-    struct job_seen job = lease_one(&s);
+    struct job_seen old = lease_one(&s);
 
-    say_started(&s, job.lease);
+    say_started(&s, old.lease);
     worker_joins(&s.d, &again, "host:1:1", 4);
     assert_int_equal(HASH_COUNT(s.d.b->roster.by_peer), 1);
-    assert_int_equal(s.d.b->renders.count[RENDER_RENDERING], 1);
-    peer_hears_nothing(&again);
+    struct job_seen job = worker_gets_one(&again);
+
+    assert_true(job.lease > old.lease);
+    assert_false(job.alone);                 /* it lives: nothing speaks against the picture */
+    worker_says_result(&again, &old);        /* of a lease that has ended, while another holds it */
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.client);
+    assert_int_equal(s.d.b->count.late, 1);
     worker_says_result(&again, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
+    peer_hears_nothing(&s.client);
     peer_leave(&again);
     close_scene(&s);
 }
 
-static void a_result_lost_with_its_connection_is_noticed(void **state)
+static void a_result_of_a_lost_lease_still_answers_what_waits_again(void **state)
+{
+    struct peer again;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    struct job_seen job = lease_one(&s), other = job;
+
+    say_started(&s, job.lease);
+    worker_joins(&s.d, &again, "host:1:1", 0);           /* no room: it waits in the queue */
+    other.lease += 100;
+    worker_says_result(&again, &other);                  /* never a lease of this picture */
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.client);
+    worker_says_result(&again, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 5);
+    worker_says_result(&again, &job);
+    worker_says_heartbeat(&again, 4, 0, 1);
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.client);
+    peer_hears_nothing(&again);
+    peer_leave(&again);
+    close_scene(&s);
+}
+
+static void a_worker_that_was_only_cut_off_spoils_no_picture(void **state)
 {
     struct broker_options options = usual();
-    struct peer again;
+    struct peer other;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, options, 4);
+    struct job_seen job = lease_one(&s);
+
+    for (int i = 0; i < 2 * options.attempts_max; i++) {
+        say_started(&s, job.lease);
+        desk_turn(&s.d, options.silence_ms + 1001);
+        assert_null(s.d.b->roster.by_peer);
+        worker_says_ready(&s.worker, "host:1:1", 4);
+        desk_turn(&s.d, 0);
+        job = worker_gets_one(&s.worker);
+        assert_false(job.alone);
+    }
+    say_started(&s, job.lease);
+    desk_turn(&s.d, options.silence_ms + 1001);
+    worker_joins(&s.d, &other, "host:2:2", 4);           /* the first one did not come back */
+    assert_true(worker_gets_one(&other).alone);
+    peer_leave(&other);
+    close_scene(&s);
+}
+
+static void a_result_lost_on_its_way_is_noticed(void **state)
+{
+    struct broker_options options = usual();
     struct scene s;
 
     (void)state;
@@ -1794,17 +1854,38 @@ static void a_result_lost_with_its_connection_is_noticed(void **state)
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
-    worker_joins(&s.d, &again, "host:1:1", 4);           /* the result did not make it */
     for (int i = 0; i < 5; i++) {            /* busy with other brokers' work all the time */
-        worker_says_heartbeat(&again, 4, 0, i + 1);
+        worker_says_heartbeat(&s.worker, 4, 0, i + 1);
         desk_turn(&s.d, 1000);
     }
-    job = worker_gets_one(&again);
+    job = worker_gets_one(&s.worker);
     assert_false(job.alone);                 /* nothing speaks against it */
-    worker_says_result(&again, &job);
+    worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    peer_leave(&again);
+    close_scene(&s);
+}
+
+static void workers_are_told_how_much_waits(void **state)
+{
+    struct heard h;
+    struct scene s;
+    bool is_told = false;
+
+    (void)state;
+    open_scene(&s, usual(), 1);
+    for (int64_t seed = 1; seed <= 8; seed++)
+        client_wishes(&s.client, seed, seed);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, 1001);
+    while (link_receive(s.worker.link, &h.parcel)) {
+        assert_int_equal(message_decode(frame_data(&h.parcel.body[0]),
+                                        frame_len(&h.parcel.body[0]), MESSAGE_FROM_BROKER, &h.m,
+                                        NULL), ERR_OK);
+        is_told |= h.m.type == MESSAGE_HEARTBEAT && h.m.heartbeat.demand == 7;
+        heard_release(&h);
+    }
+    assert_true(is_told);
     close_scene(&s);
 }
 
@@ -2072,8 +2153,11 @@ int main(void)
         cmocka_unit_test(a_client_that_does_not_read_is_dropped_and_the_others_are_served),
         cmocka_unit_test(a_client_that_reads_slowly_gets_everything_in_order),
         cmocka_unit_test(a_strangers_heartbeat_is_answered_by_introduce),
-        cmocka_unit_test(a_worker_that_comes_back_over_a_new_connection_keeps_its_leases),
-        cmocka_unit_test(a_result_lost_with_its_connection_is_noticed),
+        cmocka_unit_test(a_worker_that_comes_back_over_a_new_connection_begins_anew),
+        cmocka_unit_test(a_result_of_a_lost_lease_still_answers_what_waits_again),
+        cmocka_unit_test(a_worker_that_was_only_cut_off_spoils_no_picture),
+        cmocka_unit_test(a_result_lost_on_its_way_is_noticed),
+        cmocka_unit_test(workers_are_told_how_much_waits),
         cmocka_unit_test(a_drain_tells_early_waiters_to_ask_again_and_lets_renders_finish),
         cmocka_unit_test(a_drain_ends_after_drain_ms_and_nobody_is_left_without_an_answer),
         cmocka_unit_test(a_drain_starts_nothing_again),
