@@ -1,7 +1,10 @@
 /* How a request gets its answer though brokers die: it is sent once the socket has a connection; a
  * broker that owes something is pinged; one that is silent, or whose connection breaks, has lost
  * what it was told, so everything unanswered is sent again over a new socket, with the rest of its
- * time. What comes twice is dropped the second time. */
+ * time. What comes twice is dropped the second time.
+ *
+ * `retry` is the word of a program that goes away. With another endpoint everything unanswered goes
+ * there at once; with one it is asked again after a moment, until the broker is back. */
 #include "client/exchange.h"
 
 #include "base/clock.h"
@@ -20,6 +23,9 @@ enum {
     PINGS_IN_SILENCE = 3,
     RECEIVE_MAX = 1000,             /* messages of one turn: nobody can keep us in it */
     REOPEN_MS = 100,                /* between sockets: a broker may break every connection */
+    AGAIN_MS = 200,                 /* after a `retry` that names no time, at the same broker */
+    CONNECT_MS = 2000,              /* an endpoint without a connection is left sooner than one
+                                       that is silent; a handshake is several ways there and back */
 };
 
 struct exchange {
@@ -38,6 +44,10 @@ struct exchange {
     int64_t tried_ms;               /* the present socket is as old */
     size_t refusals;                /* endpoints in a row that did not let us in */
     bool is_lost;                   /* its connection broke: nothing is sent over it any more */
+    bool is_lost;                   /* its connection broke, or its broker goes away: nothing is
+                                       sent over it any more */
+    bool was_connected;             /* it has been there */
+    int64_t again_ms;               /* the first of the requests'; INT64_MAX: none */
     int64_t pinged_ms, worked_ms;
     int64_t check_ms;               /* no request ends by itself before */
     int epoll_fd, timer_fd, link_fd;/* -1: exchange_fd was not called */
@@ -335,23 +345,57 @@ static void on_image(struct exchange *self, struct request *r, const struct mess
     end_reply(self, reply, REPLY_ARRIVED, now_ms);
 }
 
+/* Whether what says `retry` can be asked again in time; then it will be. */
+static bool is_referred(struct exchange *self, struct request *r, const struct message *m,
+                        int64_t now_ms)
+{
+    int64_t again_ms = now_ms + (m->error.retry_after_ms ? m->error.retry_after_ms : AGAIN_MS);
+
+    if (!text_is(m->error.code, err_info(ERR_RETRY)->word))
+        return false;
+    if (self->endpoint_count > 1) {
+        self->is_lost = true;
+        return now_ms < r->deadline_ms;
+    }
+    if (again_ms >= r->deadline_ms)
+        return false;
+    if (r->again_ms == 0)
+        r->again_ms = again_ms;
+    self->again_ms = sooner(self->again_ms, r->again_ms);
+    return true;
+}
+
+static void refuse_reply(struct exchange *self, struct reply *reply, struct parcel *parcel,
+                         bool referred, int64_t now_ms)
+{
+    keep(reply, parcel);
+    reply->is_referred = referred;
+    if (!referred)
+        end_reply(self, reply, REPLY_REFUSED, now_ms);
+}
+
 static void on_error(struct exchange *self, struct request *r, const struct message *m,
                      struct parcel *parcel, int64_t now_ms)
 {
-    struct reply *one = r->many && m->error.seed >= 0 ? find_waiting(r, m->error.seed) : NULL;
+    bool of_one = r->many && m->error.seed >= 0, referred = is_referred(self, r, m, now_ms);
+    struct reply *one = of_one ? find_waiting(r, m->error.seed) : NULL;
 
-    if (one || (r->many && m->error.seed >= 0)) {
-        if (one) {
-            keep(one, parcel);
-            end_reply(self, one, REPLY_REFUSED, now_ms);
-        }
+    if (one)
+        refuse_reply(self, one, parcel, referred, now_ms);
+    if (of_one)
         return;
-    }
     for (size_t i = 0, count = r->count; i < count; i++)
-        if (r->replies[i].state == REPLY_WAITING) {
-            keep(&r->replies[i], parcel);
-            end_reply(self, &r->replies[i], REPLY_REFUSED, now_ms);
-        }
+        if (r->replies[i].state == REPLY_WAITING)
+            refuse_reply(self, &r->replies[i], parcel, referred, now_ms);
+}
+
+/* The broker will say nothing more of it. What it referred is asked again all the same. */
+static void on_done(struct exchange *self, struct request *r, int64_t now_ms)
+{
+    for (size_t i = 0, count = r->count; i < count; i++)
+        if (r->replies[i].state == REPLY_WAITING && !r->replies[i].is_referred)
+            fail_reply(self, &r->replies[i], ERR_RETRY,
+                       "the broker ended the request without this picture", now_ms);
 }
 
 /* What answers a request not for pictures; who asked looks whether it is the right thing. */
@@ -372,8 +416,7 @@ static void on_message(struct exchange *self, struct request *r, const struct me
     else if (m->type == MESSAGE_IMAGE || m->type == MESSAGE_RECEIPT)
         on_image(self, r, m, parcel, now_ms);
     else if (m->type == MESSAGE_DONE && r->many)
-        fail_waiting(self, r, ERR_RETRY, "the broker ended the request without this picture",
-                     now_ms);
+        on_done(self, r, now_ms);
 }
 
 static void on_parcel(struct exchange *self, struct parcel *parcel, int64_t now_ms)
@@ -443,6 +486,25 @@ static bool send_generate(struct exchange *self, const struct request *r, int64_
     return sent;
 }
 
+/* Those that were referred and may now ask the same broker again. */
+static void ask_again(struct exchange *self, int64_t now_ms)
+{
+    if (now_ms < self->again_ms)
+        return;
+    self->again_ms = INT64_MAX;
+    for (struct request *r = self->requests; r; r = r->hh.next) {
+        if (r->again_ms == 0)
+            continue;
+        if (now_ms < r->again_ms) {
+            self->again_ms = sooner(self->again_ms, r->again_ms);
+            continue;
+        }
+        r->again_ms = 0;
+        self->unsent += r->sent;
+        r->sent = false;
+    }
+}
+
 static void send_unsent(struct exchange *self, int64_t now_ms)
 {
     for (struct request *r = self->requests; r && self->unsent > 0; r = r->hh.next) {
@@ -507,8 +569,13 @@ static enum err_code open_link(struct exchange *self, size_t endpoint, struct li
 
 static void forget_sent(struct exchange *self)
 {
-    for (struct request *r = self->requests; r; r = r->hh.next)
+    for (struct request *r = self->requests; r; r = r->hh.next) {
         r->sent = false;
+        r->again_ms = 0;
+        for (size_t i = 0; i < r->count; i++)
+            r->replies[i].is_referred = false;
+    }
+    self->again_ms = INT64_MAX;
     self->unsent = HASH_COUNT(self->requests);
 }
 
@@ -532,7 +599,7 @@ static void change_broker(struct exchange *self, int64_t now_ms)
     self->tried_ms = now_ms;
     if (open_link(self, next, &fresh, NULL))
         return;
-    self->is_lost = false;
+    self->is_lost = self->was_connected = false;
     if (self->epoll_fd >= 0)
         epoll_ctl(self->epoll_fd, EPOLL_CTL_DEL, self->link_fd, NULL);
     link_destroy(&self->link);
@@ -567,11 +634,41 @@ static void check_connection(struct exchange *self, int64_t now_ms)
     self->refusals += lost && link_is_refused(self->link);
     if (self->refusals >= self->endpoint_count)
         deny_waiting(self, now_ms);
+    self->is_lost |= link_was_lost(self->link);
+    self->was_connected = self->was_connected || link_has_room(self->link);
     if (self->is_lost && now_ms >= self->tried_ms + REOPEN_MS)
         change_broker(self, now_ms);
 }
 
+/* When the present endpoint has had its time, if nothing is heard. */
+static int64_t leave_ms(const struct exchange *self)
+{
+    int64_t silence_ms = self->options.silence_ms;
+
+    if (self->endpoint_count > 1 && !self->was_connected)
+        return self->tried_ms + sooner(silence_ms, CONNECT_MS);
+    return later(self->silent_since_ms, self->tried_ms) + silence_ms;
+}
+
 /* ---- turns ---- */
+
+static void end_waiting(struct exchange *self, struct request *r, int64_t now_ms)
+{
+    bool is_late = self->heard != r->heard_before && now_ms >= r->deadline_ms;
+
+    for (size_t i = 0, count = r->count; i < count; i++) {
+        struct reply *reply = &r->replies[i];
+
+        if (reply->state != REPLY_WAITING)
+            continue;
+        if (reply->is_referred)
+            end_reply(self, reply, REPLY_REFUSED, now_ms);
+        else if (is_late)
+            fail_reply(self, reply, ERR_DEADLINE, "no answer came before the deadline", now_ms);
+        else
+            fail_reply(self, reply, ERR_UNREACHABLE, NULL, now_ms);
+    }
+}
 
 static void end_late(struct exchange *self, int64_t now_ms)
 {
@@ -583,10 +680,8 @@ static void end_late(struct exchange *self, int64_t now_ms)
     HASH_ITER(hh, self->requests, r, next) {
         if (now_ms < end_ms(self, r))
             self->check_ms = sooner(self->check_ms, end_ms(self, r));
-        else if (self->heard == r->heard_before || now_ms < r->deadline_ms)
-            fail_waiting(self, r, ERR_UNREACHABLE, NULL, now_ms);
         else
-            fail_waiting(self, r, ERR_DEADLINE, "no answer came before the deadline", now_ms);
+            end_waiting(self, r, now_ms);
     }
 }
 
@@ -601,11 +696,11 @@ void exchange_work(struct exchange *self, int64_t now_ms)
     if (exchange_is_idle(self))
         return;
     end_late(self, now_ms);
-    if (!exchange_is_idle(self) &&
-        now_ms >= later(self->silent_since_ms, self->tried_ms) + self->options.silence_ms)
+    if (!exchange_is_idle(self) && now_ms >= leave_ms(self))
         change_broker(self, now_ms);
     if (self->is_lost)
         return;
+    ask_again(self, now_ms);
     send_unsent(self, now_ms);
     if (!exchange_is_idle(self))
         send_ping(self, now_ms);
@@ -618,8 +713,8 @@ static int64_t wake_ms_of(const struct exchange *self)
         return INT64_MAX;
     if (self->is_lost)
         return self->tried_ms + REOPEN_MS;
-    return sooner(self->check_ms,
-                  sooner(later(self->silent_since_ms, self->tried_ms) + self->options.silence_ms,
+    return sooner(sooner(self->check_ms, self->again_ms),
+                  sooner(leave_ms(self),
                          later(self->silent_since_ms, self->pinged_ms) + ping_every_ms(self)));
 }
 
@@ -716,6 +811,7 @@ enum err_code exchange_create(const struct exchange_options *options, struct exc
         return err_set(e, ERR_NOMEM, "no memory for a handle");
     self->options = *options;
     self->tried_ms = self->worked_ms = now_ms;
+    self->again_ms = INT64_MAX;
     self->epoll_fd = self->timer_fd = self->link_fd = -1;
     self->brokers = strdup(options->brokers);
     if (!self->brokers)

@@ -1,5 +1,5 @@
 /* exchange -- what was asked of the brokers and what came back: requests in flight over one socket,
- * sent again when a broker falls silent, is restarted or is left for the next one. Every request is
+ * sent again when a broker falls silent, goes away, is restarted or is left for the next one. Every request is
  * idempotent, so asking twice does no harm. The inside of libseedpress; one thread; nothing blocks
  * but exchange_sleep. */
 #ifndef CLIENT_EXCHANGE_H
@@ -38,6 +38,7 @@ enum reply_state {
     REPLY_REFUSED,                  /* map holds the broker's error */
     REPLY_FAILED,                   /* ours: code and words */
 };
+/* The broker's word `retry` ends nothing while there is time to ask again. */
 
 struct request;
 /* One answer that is owed: a picture of a generate, or the whole of any other request. */
@@ -45,6 +46,7 @@ struct reply {
     struct request *request;
     uint32_t seed;
     enum reply_state state;
+    bool is_referred;               /* WAITING, and map holds a `retry` */
     struct frame map, payload;
     enum err_code code;
     const char *words;              /* static */
@@ -58,6 +60,7 @@ struct request {
     bool awaited;                   /* somebody waits for this one: it gives no events */
     bool sent;                      /* over the present connection */
     int64_t asked_ms, deadline_ms, ended_ms;
+    int64_t again_ms;               /* to be sent again at the same broker then; 0: no need */
     int64_t heard_before;           /* messages heard when it was asked */
     size_t count, waiting, failed;  /* replies: all, those that are owed, those without an answer */
     struct reply *replies;          /* [count + 1]; the last one stands for DONE */

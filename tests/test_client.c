@@ -847,6 +847,138 @@ static void next_endpoint_takes_over(void **state)
     heard_release(&heard);
 }
 
+static void answer_retry(struct link *broker, const struct heard *heard, int64_t seed,
+                         int64_t retry_after_ms)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_ERROR, heard->m.id);
+    m.error = (struct message_error){ .code = text_of("retry"), .message = text_of("going away"),
+                                      .retry = true, .retry_after_ms = retry_after_ms,
+                                      .seed = seed };
+    send_message(broker, &heard->parcel.from, &m, NULL);
+}
+
+static void broker_that_goes_away_is_left_for_the_next_one(void **state)
+{
+    struct stage *s = *state;
+    struct seedpress_request request = request_of(0);
+    char brokers[128];
+    struct heard first, second;
+    int64_t id;
+
+    s->other = listen_on(s->context, "tcp://127.0.0.1:*");
+    snprintf(brokers, sizeof brokers, "%s,%s", link_endpoint(s->broker), link_endpoint(s->other));
+    seedpress_destroy(&s->client);
+    s->client = connect_to(brokers);
+    request.count = 3;
+    id = submit(s->client, &request);
+    hear(s->client, s->broker, &first);
+    answer_picture(s->broker, &first, 0);
+    expect_picture(s->client, id, 0);
+    answer_retry(s->broker, &first, 1, 0);
+    hear(s->client, s->other, &second);
+    assert_int_equal(second.m.id, id);
+    assert_int_equal(second.m.generate.seeds.count, 2);     /* what was refused and what was owed */
+    assert_int_equal(second.m.generate.seeds.items[0], 1);
+    assert_int_equal(second.m.generate.seeds.items[1], 2);
+    assert_true(second.m.generate.deadline_ms <= first.m.generate.deadline_ms);
+    answer_picture(s->other, &second, 2);
+    answer_picture(s->other, &second, 1);
+    answer_done(s->other, &second);
+    expect_picture(s->client, id, 2);
+    expect_picture(s->client, id, 1);
+    expect_done(s->client, id, 3, 0);
+    heard_release(&second);
+    heard_release(&first);
+}
+
+/* Its last word of the first asking comes too, and ends nothing. */
+static void only_broker_that_goes_away_is_asked_until_it_is_back(void **state)
+{
+    struct stage *s = *state;
+    struct seedpress_request request = request_of(0);
+    struct heard heard;
+    int64_t id;
+
+    request.count = 2;
+    id = submit(s->client, &request);
+    hear(s->client, s->broker, &heard);
+    answer_retry(s->broker, &heard, 0, 20);
+    answer_retry(s->broker, &heard, 1, 20);
+    answer_done(s->broker, &heard);
+    for (int round = 0; round < 3; round++) {
+        heard_release(&heard);
+        hear(s->client, s->broker, &heard);
+        assert_int_equal(heard.m.type, MESSAGE_GENERATE);
+        assert_int_equal(heard.m.id, id);
+        assert_int_equal(heard.m.generate.seeds.count, 2);
+        answer_retry(s->broker, &heard, -1, 20);            /* of all */
+    }
+    heard_release(&heard);
+    hear(s->client, s->broker, &heard);
+    answer_picture(s->broker, &heard, 0);
+    answer_picture(s->broker, &heard, 1);
+    expect_picture(s->client, id, 0);
+    expect_picture(s->client, id, 1);
+    expect_done(s->client, id, 2, 0);
+    heard_release(&heard);
+}
+
+static void retry_is_told_when_there_is_no_time_for_it(void **state)
+{
+    struct stage *s = *state;
+    struct seedpress_request request = request_of(7);
+    struct seedpress_error error;
+    struct heard heard;
+    int64_t id;
+
+    request.deadline_ms = 1000;
+    id = submit(s->client, &request);
+    hear(s->client, s->broker, &heard);
+    answer_retry(s->broker, &heard, -1, 1500);
+    expect_error(s->client, id, SEEDPRESS_RETRY, &error);
+    assert_non_null(strstr(error.message, "going away"));
+    expect_done(s->client, id, 1, 1);
+    heard_release(&heard);
+}
+
+static void full_broker_is_not_asked_again(void **state)
+{
+    struct stage *s = *state;
+    struct seedpress_request request = request_of(7);
+    struct heard heard;
+    int64_t id = submit(s->client, &request);
+
+    hear(s->client, s->broker, &heard);
+    answer_error(s->broker, &heard, "overloaded", -1);
+    expect_error(s->client, id, SEEDPRESS_OVERLOADED, NULL);
+    expect_done(s->client, id, 1, 1);
+    heard_release(&heard);
+}
+
+static void endpoint_where_nobody_is_is_passed_over(void **state)
+{
+    struct stage *s = *state;
+    struct seedpress_options options = { .silence_ms = 10 * PATIENCE_MS };
+    struct seedpress_request request = request_of(7);
+    char brokers[128];
+    struct heard heard;
+    int64_t id;
+
+    s->other = listen_on(s->context, "tcp://127.0.0.1:*");
+    snprintf(brokers, sizeof brokers, "%s,%s", link_endpoint(s->broker), link_endpoint(s->other));
+    link_destroy(&s->broker);
+    seedpress_destroy(&s->client);
+    options.brokers = brokers;
+    assert_int_equal(seedpress_create(&options, &s->client, NULL), SEEDPRESS_OK);
+    id = submit(s->client, &request);
+    hear(s->client, s->other, &heard);
+    answer_picture(s->other, &heard, 7);
+    expect_picture(s->client, id, 7);
+    heard_release(&heard);
+}
+
 static void request_waits_for_a_broker_that_comes_later(void **state)
 {
     struct stage *s = *state;
@@ -1134,6 +1266,11 @@ int main(void)
         AT_STAGE(silent_broker_is_asked_again_with_the_time_that_is_left),
         AT_STAGE(restarted_broker_is_asked_again),
         AT_STAGE(next_endpoint_takes_over),
+        AT_STAGE(broker_that_goes_away_is_left_for_the_next_one),
+        AT_STAGE(only_broker_that_goes_away_is_asked_until_it_is_back),
+        AT_STAGE(retry_is_told_when_there_is_no_time_for_it),
+        AT_STAGE(full_broker_is_not_asked_again),
+        AT_STAGE(endpoint_where_nobody_is_is_passed_over),
         AT_STAGE(request_waits_for_a_broker_that_comes_later),
         AT_STAGE(nobody_there_is_unreachable),
         AT_STAGE(silence_ends_requests_long_before_their_deadline),
