@@ -298,6 +298,9 @@ static void note(struct scene *s, const struct heard *h)
     case MESSAGE_HEARTBEAT:
         s->heartbeat = h->m.heartbeat;
         break;
+    case MESSAGE_CREDIT:
+        s->heartbeat.credit = h->m.credit.credit;
+        break;
     case MESSAGE_BYE:
         s->bye = true;
         break;
@@ -397,6 +400,27 @@ static void more_jobs_than_it_takes_are_handed_back(void **state)
     for (int lease = 1; lease <= 10; lease++)
         results += s.fate[lease].results;
     assert_int_equal(results, 2);
+    close_scene(&s);
+}
+
+/* One that is urgent has a place beyond the credit; a second one has not. */
+static void an_urgent_job_has_a_place_beyond_the_credit(void **state)
+{
+    struct batch b = { .count = 0 };
+    int results = 0;
+    struct scene s;
+
+    (void)state;
+    OPEN_SCENE(&s, "--batch-max", "1", "--reserve-batches", "2");
+    add_seeds(&s, &b, 6);
+    b.jobs[4].priority = b.jobs[5].priority = MESSAGE_HIGH;
+    say_jobs(&s, &b);
+    await_ends(&s, 6);
+    for (int lease = 1; lease <= 6; lease++)
+        results += s.fate[lease].results;
+    assert_int_equal(results, 3);
+    assert_int_equal(s.fate[5].results, 1);
+    assert_int_equal(s.fate[6].handbacks, 1);
     close_scene(&s);
 }
 
@@ -731,6 +755,7 @@ int main(void)
         cmocka_unit_test(it_says_what_it_has_and_how_much_it_takes),
         cmocka_unit_test(a_result_is_sent_after_its_row_is_committed),
         cmocka_unit_test(more_jobs_than_it_takes_are_handed_back),
+        cmocka_unit_test(an_urgent_job_has_a_place_beyond_the_credit),
         cmocka_unit_test(what_is_recalled_in_time_is_handed_back),
         cmocka_unit_test(a_job_that_cannot_be_rendered_fails_alone_and_says_why),
         cmocka_unit_test(sigterm_hands_back_what_has_not_started_and_finishes_the_rest),

@@ -39,6 +39,7 @@ struct job {
     int level;                      /* enum message_priority */
     int64_t deadline_ms;            /* clock_ms's scale */
     bool alone;                     /* must not share a batch */
+    bool express;                   /* in its broker's place beyond the credit */
 
     /* batcher */
     struct loaded_model *model;

@@ -208,14 +208,17 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
     size_t batch_max = (size_t)settings_int(s, BATCH);
     size_t capacity = batch_max * (size_t)settings_int(s, RESERVE);
     struct batcher_options options = batches_of(s);
+    size_t capacity = batch_max * (size_t)settings_int(s, RESERVE), most = uplink_most(capacity);
+    struct batcher_options options = { batch_max, settings_int(s, BATCH_MS), settings_int(s, FILL),
+                                       settings_int(s, BULK) };
     const char *numerics_class = w->backend->numerics_class(w->engine);
     struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name() };
     enum err_code rc;
 
     if ((rc = batcher_create(&options, &w->batcher, e)) ||
-        (rc = channel_create(capacity, &w->encode, e)) ||
-        (rc = channel_create(capacity, &w->files, e)) ||
-        (rc = channel_create(3 * capacity + 64, &w->events, e)) ||   /* each job: three at most */
+        (rc = channel_create(most, &w->encode, e)) ||
+        (rc = channel_create(most, &w->files, e)) ||
+        (rc = channel_create(3 * most + 64, &w->events, e)) ||   /* each job: three at most */
         (rc = renderer_create(&w->library, batch_max, w->batcher, w->encode, w->events,
                               &w->renderer, e)) ||
         (rc = encoders_create((int)settings_int(s, ENCODERS), w->encode, w->files, w->events,

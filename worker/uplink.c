@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "proto/message.h"
+#include "worker/credit.h"
 #include "worker/job.h"
 
 #include <stdlib.h>
@@ -38,6 +39,8 @@ struct side {                       /* one broker */
     int64_t settled_ms;             /* not greeted before */
     bool draining;                  /* it said so: nothing new comes from it */
     size_t held;                    /* its jobs in the worker */
+    size_t express;                 /* of them: in the place beyond the credit */
+    int64_t told_credit;
     struct job *packed[MESSAGE_JOBS_MAX];       /* stored; their results go in one message */
     size_t packed_count, packed_bytes;
     struct outgoing *outgoing;
@@ -46,7 +49,9 @@ struct side {                       /* one broker */
 struct uplink {
     struct uplink_parts parts;
     struct side sides[UPLINK_BROKERS_MAX];
+    struct credit_side credits[UPLINK_BROKERS_MAX];     /* [count], as sides */
     size_t count;
+    size_t capacity;                /* the parts', and one for every broker at least */
     int64_t next_heartbeat_ms;
     bool draining;
 };
@@ -134,11 +139,36 @@ static void send_leases(struct side *side, enum message_type type, const int64_t
     post(side, &m, NULL, KEEP, now_ms);
 }
 
+static void split_credit(struct uplink *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        self->credits[i].is_there = self->sides[i].introduced && !self->sides[i].draining;
+        self->credits[i].held = self->sides[i].held - self->sides[i].express;
+    }
+    credit_split(self->credits, self->count, self->capacity);
+}
+
 static int64_t credit_of(const struct uplink *self, const struct side *side)
 {
-    size_t share = self->parts.capacity / self->count;
+    return self->draining || side->draining ? 0 : (int64_t)self->credits[side - self->sides].credit;
+}
 
-    return self->draining || side->draining ? 0 : share ? (int64_t)share : 1;
+static void end_job(struct uplink *self, struct job *job)
+{
+    self->sides[job->broker].held--;
+    self->sides[job->broker].express -= job->express;
+    picture_release(&job->picture);
+    free(job->stored.data);
+    free(job);
+}
+
+/* Its broker has forgotten what it leased: what has not started is not worth starting. */
+static void forget_unstarted(struct uplink *self, size_t broker)
+{
+    struct job *job;
+
+    while ((job = batcher_recall_broker(self->parts.batcher, broker)))
+        end_job(self, job);
 }
 
 static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
@@ -160,6 +190,8 @@ static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
             .noise_modes = l->facts->noise_modes, .has_transform = l->facts->has_transform,
         };
     }
+    side->introduced = true;         /* as far as the split is concerned */
+    split_credit(self);
     message_init(&m, MESSAGE_READY, 0);
     m.ready = (struct message_ready){
         .worker = text_of(self->parts.worker), .run = self->parts.run_id,
@@ -170,9 +202,14 @@ static void send_ready(struct uplink *self, struct side *side, int64_t now_ms)
         .dummy = self->parts.dummy, .models = { models, library->count },
     };
     side->introduced = post(side, &m, NULL, FORGET, now_ms);
-    if (side->introduced)
-        log_event(LOG_INFO, "broker_joined", "endpoint=%s credit=%lld", side->endpoint,
-                  (long long)m.ready.credit);
+    if (!side->introduced) {
+        split_credit(self);
+        return;
+    }
+    side->told_credit = m.ready.credit;
+    forget_unstarted(self, (size_t)(side - self->sides));    /* it knows of no lease from before */
+    log_event(LOG_INFO, "broker_joined", "endpoint=%s credit=%lld", side->endpoint,
+              (long long)m.ready.credit);
 }
 
 static void send_heartbeat(struct uplink *self, struct side *side, int64_t now_ms)
@@ -187,18 +224,22 @@ static void send_heartbeat(struct uplink *self, struct side *side, int64_t now_m
         .backlog_ms = (batcher_cost_us(self->parts.batcher) + report.left_us) / 1000,
         .ledger_up = report.ledger_up,
     };
-    post(side, &m, NULL, FORGET, now_ms);
+    if (post(side, &m, NULL, FORGET, now_ms))
+        side->told_credit = m.heartbeat.credit;
+}
+
+/* Between heartbeats, where the split has changed: who gets less hears of it at once. */
+static void send_credit(struct uplink *self, struct side *side, int64_t now_ms)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_CREDIT, 0);
+    m.credit.credit = credit_of(self, side);
+    if (m.credit.credit != side->told_credit && post(side, &m, NULL, FORGET, now_ms))
+        side->told_credit = m.credit.credit;
 }
 
 /* ---- what brokers send ---- */
-
-static void end_job(struct uplink *self, struct job *job)
-{
-    self->sides[job->broker].held--;
-    picture_release(&job->picture);
-    free(job->stored.data);
-    free(job);
-}
 
 static void send_fail(struct side *side, int64_t lease, const struct err *e, int64_t now_ms)
 {
@@ -232,7 +273,7 @@ static enum err_code check_recipe(const struct recipe *recipe, struct text text,
 }
 
 static enum err_code take_job(struct uplink *self, size_t broker, const struct message_job *in,
-                              int64_t now_ms, struct err *e)
+                              bool express, int64_t now_ms, struct err *e)
 {
     struct job *job = calloc(1, sizeof *job);
     enum err_code rc;
@@ -240,7 +281,8 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
     if (!job)
         return err_set(e, ERR_NOMEM, "no memory for another job");
     *job = (struct job){ .broker = broker, .lease = in->lease, .level = (int)in->priority,
-                         .deadline_ms = now_ms + in->deadline_ms, .alone = in->alone };
+                         .deadline_ms = now_ms + in->deadline_ms, .alone = in->alone,
+                         .express = express };
     job->ended = (struct event){ .kind = EVENT_ENDED, .job = job };
     rc = recipe_parse(in->recipe.data, in->recipe.len, &job->recipe, e);
     if (!rc) {
@@ -254,20 +296,36 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
     }
     if (!rc && !batcher_add(self->parts.batcher, job))
         rc = err_set(e, ERR_RETRY, "this worker takes no more work");
-    if (rc)
+    if (rc) {
         free(job);
-    else
-        self->sides[broker].held++;
-    return rc;
+        return rc;
+    }
+    self->sides[broker].held++;
+    self->sides[broker].express += express;
+    return ERR_OK;
 }
 
+/* Express places count apart. */
 static size_t held_in_all(const struct uplink *self)
 {
     size_t held = 0;
 
     for (size_t i = 0; i < self->count; i++)
-        held += self->sides[i].held;
+        held += self->sides[i].held - self->sides[i].express;
     return held;
+}
+
+/* Which place a job gets. A broker has one beyond its credit for what is urgent, so that this never
+ * waits behind a full pipe. */
+static bool find_place(const struct uplink *self, size_t broker, const struct message_job *job,
+                       bool *express)
+{
+    const struct side *side = &self->sides[broker];
+    bool is_full = held_in_all(self) >= self->capacity ||
+                   side->held - side->express >= self->credits[broker].credit;
+
+    *express = is_full && job->priority == MESSAGE_HIGH && side->express == 0;
+    return *express || held_in_all(self) < self->capacity;
 }
 
 static void on_jobs(struct uplink *self, size_t broker, const struct message *m, int64_t now_ms)
@@ -275,12 +333,13 @@ static void on_jobs(struct uplink *self, size_t broker, const struct message *m,
     const struct message_job *jobs = m->jobs.jobs.items;
     int64_t back[MESSAGE_JOBS_MAX];
     size_t back_count = 0;
+    bool express;
     struct err e;
 
     for (size_t i = 0; i < m->jobs.jobs.count; i++)
-        if (self->draining || held_in_all(self) >= self->parts.capacity)
+        if (self->draining || !find_place(self, broker, &jobs[i], &express))
             back[back_count++] = jobs[i].lease;
-        else if (take_job(self, broker, &jobs[i], now_ms, &e))
+        else if (take_job(self, broker, &jobs[i], express, now_ms, &e))
             send_fail(&self->sides[broker], jobs[i].lease, &e, now_ms);
     send_leases(&self->sides[broker], MESSAGE_HANDBACK, back, back_count, now_ms);
 }
@@ -299,20 +358,10 @@ static void on_recall(struct uplink *self, size_t broker, const struct message *
     }
 }
 
-/* The broker has forgotten what it leased: what has not started is not worth starting. */
-static void forget_unstarted(struct uplink *self, size_t broker)
-{
-    struct job *job;
-
-    while ((job = batcher_recall_broker(self->parts.batcher, broker)))
-        end_job(self, job);
-}
-
 static void on_introduce(struct uplink *self, size_t broker, const struct message *m,
                          int64_t now_ms)
 {
     (void)m;
-    forget_unstarted(self, broker);
     self->sides[broker].draining = false;
     send_ready(self, &self->sides[broker], now_ms);
 }
@@ -328,10 +377,9 @@ static void on_drain(struct uplink *self, size_t broker, const struct message *m
 static void on_heartbeat(struct uplink *self, size_t broker, const struct message *m,
                          int64_t now_ms)
 {
-    (void)self;                      /* it keeps the connection warm; nothing follows from it yet */
-    (void)broker;
-    (void)m;
     (void)now_ms;
+    credit_note_demand(&self->credits[broker], m->heartbeat.demand);
+    split_credit(self);
 }
 
 static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct uplink *self, size_t broker,
@@ -535,16 +583,23 @@ enum err_code uplink_create(struct link_context *context, const char *endpoints,
     if (!self)
         return err_set(e, ERR_NOMEM, "no memory for the uplink");
     self->parts = *parts;
+    self->capacity = parts->capacity;
     for (const char *at = endpoints; !rc && at;) {
         const char *comma = strchr(at, ',');
 
         rc = add_side(self, context, at, comma ? (size_t)(comma - at) : strlen(at), e);
         at = comma ? comma + 1 : NULL;
     }
-    if (rc)
+    if (rc) {
         uplink_destroy(&self);
+        return rc;
+    }
+    if (self->capacity < self->count)
+        self->capacity = self->count;
+    for (size_t i = 0; i < self->count; i++)
+        self->credits[i].credit = credit_least(self->capacity, self->count);
     *out = self;
-    return rc;
+    return ERR_OK;
 }
 
 void uplink_destroy(struct uplink **self)
@@ -558,6 +613,11 @@ void uplink_destroy(struct uplink **self)
     }
     free(*self);
     *self = NULL;
+}
+
+size_t uplink_most(size_t capacity)
+{
+    return capacity + 2 * UPLINK_BROKERS_MAX;
 }
 
 size_t uplink_waits(const struct uplink *self, struct link_wait *waits)
@@ -590,6 +650,7 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
         if (link_was_lost(side->link)) {
             log_refusal(side);
             side->introduced = false;        /* the next connection is a stranger to the broker */
+            self->credits[i].demand = 0;
             side->settled_ms = now_ms + SETTLE_MS;
             side->draining = false;          /* who left is back, or another in his place */
         }
@@ -604,6 +665,8 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
             send_ready(self, side, now_ms);
         else if (side->introduced && is_second)
             send_heartbeat(self, side, now_ms);
+        else if (side->introduced)
+            send_credit(self, side, now_ms);
         flush(side, now_ms);
         is_waiting |= !side->introduced || side->outgoing;
     }
@@ -629,9 +692,9 @@ void uplink_drain(struct uplink *self, int64_t now_ms)
 bool uplink_is_drained(const struct uplink *self)
 {
     for (size_t i = 0; i < self->count; i++)
-        if (self->sides[i].introduced && self->sides[i].outgoing)
+        if (self->sides[i].held > 0 || (self->sides[i].introduced && self->sides[i].outgoing))
             return false;
-    return self->draining && held_in_all(self) == 0;
+    return self->draining;
 }
 
 void uplink_leave(struct uplink *self)

@@ -36,7 +36,12 @@ struct uplink_parts {
     size_t capacity;                /* jobs in the worker, of all brokers */
     const struct link_curve *curve; /* NULL: no encryption */
     bool allow_plain;               /* TCP beyond loopback without it */
+    size_t capacity;                /* jobs in the worker, of all brokers; see uplink_most */
 };
+
+/* Jobs that can be in the worker at once: a place for every broker at least, and one express place
+ * each beyond that. */
+size_t uplink_most(size_t capacity);
 
 struct uplink;
 /* Connects to the brokers of endpoints ("tcp://...,tcp://..."), which need not be there yet. */
