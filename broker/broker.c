@@ -319,8 +319,10 @@ void broker_drain(struct broker *b, int64_t now_ms)
     struct render *r, *next;
     struct message drain;
 
-    if (b->draining)
+    if (b->draining) {
+        b->options.drain_ms = 0;     /* enough */
         return;
+    }
     b->draining = true;
     b->drain_since_ms = now_ms;
     message_init(&drain, MESSAGE_DRAIN, 0);

@@ -56,6 +56,8 @@ int64_t broker_tick(struct broker *self, int64_t now_ms);
 void broker_recheck(struct broker *self, int64_t now_ms);
 
 /* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. */
+/* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. The
+ * second call ends that: whoever still waits is told to ask again by the next tick. */
 void broker_drain(struct broker *self, int64_t now_ms);
 bool broker_is_drained(const struct broker *self, int64_t now_ms);
 

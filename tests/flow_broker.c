@@ -1941,6 +1941,26 @@ static void a_drain_ends_after_drain_ms_and_nobody_is_left_without_an_answer(voi
     close_scene(&s);
 }
 
+static void a_second_word_ends_a_drain_at_once(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    struct job_seen job = lease_one(&s);
+
+    say_started(&s, job.lease);
+    broker_drain(s.d.b, s.d.now_ms);
+    desk_turn(&s.d, 1);
+    assert_false(broker_is_drained(s.d.b, s.d.now_ms));
+    peer_hears_nothing(&s.client);
+    broker_drain(s.d.b, s.d.now_ms);
+    desk_turn(&s.d, 0);
+    client_gets_error(&s.client, 1, ERR_RETRY);
+    assert_true(broker_is_drained(s.d.b, s.d.now_ms));
+    close_scene(&s);
+}
+
 static void a_drain_starts_nothing_again(void **state)
 {
     struct scene s;
@@ -2160,6 +2180,7 @@ int main(void)
         cmocka_unit_test(workers_are_told_how_much_waits),
         cmocka_unit_test(a_drain_tells_early_waiters_to_ask_again_and_lets_renders_finish),
         cmocka_unit_test(a_drain_ends_after_drain_ms_and_nobody_is_left_without_an_answer),
+        cmocka_unit_test(a_second_word_ends_a_drain_at_once),
         cmocka_unit_test(a_drain_starts_nothing_again),
         cmocka_unit_test(a_drain_answers_early_requests_too),
         cmocka_unit_test(malformed_parcels_are_answered_or_dropped_and_hurt_nobody),

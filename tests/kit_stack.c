@@ -172,20 +172,28 @@ static void copy_value(const char *line, const char *key, char *out, size_t cap)
     snprintf(out, cap, "%.*s", (int)strcspn(at, " "), at);
 }
 
-static void start_broker(struct kit_stack *self, const char *const *flags)
+void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
+                      char workers[64], const char *const *flags)
 {
     /* Without a guard: tests stop and kill the process that serves. Flags may bring it back. */
     const char *argv[FLAGS_MAX] = { "seedpress-broker", "--ledger", self->pg.conninfo, "--listen",
                                     self->clients, "--worker-listen", self->workers,
                                     "--supervise", "0" };
     size_t count = 9;
+                                    clients, "--worker-listen", workers };
+    size_t count = 7;
     char line[512];
 
     add_flags(argv, &count, flags);
-    program_start(&self->broker, argv);
-    program_wait_for(&self->broker, " broker_ready ", line, sizeof line);
-    copy_value(line, "clients=", self->clients, sizeof self->clients);
-    copy_value(line, "workers=", self->workers, sizeof self->workers);
+    program_start(broker, argv);
+    program_wait_for(broker, " broker_ready ", line, sizeof line);
+    copy_value(line, "clients=", clients, 64);
+    copy_value(line, "workers=", workers, 64);
+}
+
+static void start_broker(struct kit_stack *self, const char *const *flags)
+{
+    stack_run_broker(self, &self->broker, self->clients, self->workers, flags);
 }
 
 void stack_start(struct kit_stack *self, const char *const *broker_flags)
@@ -208,15 +216,21 @@ void stack_restart_broker(struct kit_stack *self, const char *const *broker_flag
     start_broker(self, broker_flags);
 }
 
-void stack_start_worker(struct kit_stack *self, int index, const char *const *flags)
+void stack_run_worker(struct kit_stack *self, int index, const char *brokers,
+                      const char *const *flags)
 {
     const char *argv[FLAGS_MAX] = { "seedpress-worker", "--ledger", self->pg.conninfo, "--brokers",
-                                    self->workers, "--models-dir", "deploy/models" };
+                                    brokers, "--models-dir", "deploy/models" };
     size_t count = 7;
 
     add_flags(argv, &count, flags);
     program_start(&self->worker[index], argv);
     program_wait_for(&self->worker[index], " broker_joined ", NULL, 0);
+}
+
+void stack_start_worker(struct kit_stack *self, int index, const char *const *flags)
+{
+    stack_run_worker(self, index, self->workers, flags);
 }
 
 void stack_destroy(struct kit_stack *self)

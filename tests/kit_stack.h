@@ -42,6 +42,14 @@ void stack_restart_broker(struct kit_stack *self, const char *const *broker_flag
 /* Starts worker[index] and waits until it has joined. */
 void stack_start_worker(struct kit_stack *self, int index, const char *const *flags);
 void stack_destroy(struct kit_stack *self);
+/* Starts worker[index] for other endpoints than the stack's own, ',' between, and waits until it has
+ * joined one. */
+void stack_run_worker(struct kit_stack *self, int index, const char *brokers,
+                      const char *const *flags);
+/* Starts another broker on the stack's database; endpoints that end in ":*" get their ports. The
+ * program is the caller's to end. */
+void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
+                      char workers[64], const char *const *flags);
 
 /* A client without libseedpress: one DEALER or REQ. */
 struct kit_asker {

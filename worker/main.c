@@ -248,13 +248,14 @@ static void loop(struct worker_parts *w, int64_t drain_ms)
     while (!uplink_is_drained(w->uplink) && now_ms < give_up_ms) {
         link_poll(waits, count, wake_ms < give_up_ms ? wake_ms : give_up_ms);
         now_ms = clock_ms();         /* the one clock read of this turn */
-        bool lost = renderer_is_lost(w->renderer);
+        bool lost = renderer_is_lost(w->renderer), asked = stop_is_asked(w->stop_fd);
 
-        if ((lost || stop_is_asked(w->stop_fd)) && give_up_ms == INT64_MAX) {
+        if ((lost || asked) && give_up_ms == INT64_MAX) {
             log_event(LOG_INFO, "worker_drain", "reason=%s", lost ? "device_lost" : "signal");
             uplink_drain(w->uplink, now_ms);
             give_up_ms = now_ms + drain_ms;
-        }
+        } else if (asked)
+            give_up_ms = now_ms;     /* the second one: enough */
         wake_ms = uplink_turn(w->uplink, now_ms);
     }
     uplink_leave(w->uplink);
