@@ -37,6 +37,10 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->last_lease = options->first_lease;
     b->next_second_ms = now_ms;
     heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
+    if (meter_init(&b->meter, now_ms, e)) {
+        broker_destroy(out);
+        return e->code;
+    }
     return ERR_OK;
 }
 
@@ -62,6 +66,7 @@ void broker_destroy(struct broker **self)
         parcel_release(&p->parcel);
         free(p);
     }
+    meter_release(&b->meter);
     free(b);
     *self = NULL;
 }
@@ -132,6 +137,8 @@ static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
         render_lost(b, r, now_ms, "its worker made no progress");
     }
     if (ended > 0) {
+        b->count.workers_lost++;
+        b->count.leases_lost += (int64_t)ended;
         log_event(LOG_WARN, "worker_stalled", "worker=%s leases=%zu", w->name, ended);
         w->stalled = true;
     } else
@@ -268,6 +275,7 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
     end_drain(b, now_ms);
     dispatch(b, now_ms);
     clients_flush(&b->clients);
+    meter_turn(b, now_ms);
 
     wake_ms = b->next_second_ms < parked_ms ? b->next_second_ms : parked_ms;
     if ((w = heap_peek(&b->deadlines)) && w->deadline_ms < wake_ms)
@@ -340,4 +348,16 @@ bool broker_is_drained(const struct broker *b, int64_t now_ms)
 
     return b->draining && ((!working && b->asking == 0 && b->clients.letters == 0) ||
                            now_ms >= b->drain_since_ms + b->options.drain_ms);
+}
+
+/* ---- for the port for monitoring ---- */
+
+const struct metrics *broker_metrics(const struct broker *b)
+{
+    return b->meter.metrics;
+}
+
+const struct health *broker_health(const struct broker *b)
+{
+    return &b->meter.health;
 }

@@ -61,4 +61,10 @@ void broker_recheck(struct broker *self, int64_t now_ms);
 void broker_drain(struct broker *self, int64_t now_ms);
 bool broker_is_drained(const struct broker *self, int64_t now_ms);
 
+/* What the port for monitoring shows, from any thread; lent until broker_destroy. */
+struct health;
+struct metrics;
+const struct metrics *broker_metrics(const struct broker *self);
+const struct health *broker_health(const struct broker *self);
+
 #endif

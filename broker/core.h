@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/client.h"
 #include "broker/connections.h"
+#include "broker/meter.h"
 #include "broker/models.h"
 #include "broker/queue.h"
 #include "broker/render.h"
@@ -27,6 +28,8 @@ struct parked {
 struct broker_counts {              /* since the start */
     int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late,
         denied;                     /* messages */
+    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
+    int64_t refused, expired, poison, workers_lost, leases_lost, denied, malformed;
 };
 
 struct broker {
@@ -49,6 +52,7 @@ struct broker {
     int64_t started_ms, drain_since_ms, next_second_ms, names_asked_ms;
     bool draining;
     struct broker_counts count;
+    struct meter meter;
 };
 
 /* ---- moves.c: a render through its states ---- */

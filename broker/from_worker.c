@@ -48,6 +48,7 @@ static void end_lost(struct broker *b, const struct news *n, size_t held_there)
         old += r->dispatched_ms <= before_ms;
     if (old <= held_there)
         return;
+    b->count.leases_lost += (int64_t)old;
     log_event(LOG_WARN, "leases_lost", "worker=%s leases=%zu held=%zu", n->worker->name, old,
               held_there);
     DL_FOREACH_SAFE2(n->worker->leases, r, next, lease_next)
@@ -246,6 +247,7 @@ static void on_handback(struct broker *b, struct news *n)
 
 static void on_bye(struct broker *b, struct news *n)
 {
+    n->worker->left = true;
     worker_lost(b, n->worker, n->now_ms, "it left");
 }
 
@@ -340,6 +342,7 @@ void broker_on_worker(struct broker *b, int64_t now_ms, struct parcel *parcel)
     connections_note(&b->worker_connections, parcel_fd(parcel), &parcel->from);
     if (message_decode(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]),
                        MESSAGE_FROM_WORKER, &m, &e)) {
+        b->count.malformed++;
         log_event(LOG_WARN, "worker_malformed", "worker=%s reason=\"%s\"", w ? w->name : "-",
                   e.msg);
     } else if (m.type == MESSAGE_READY) {

@@ -1,8 +1,10 @@
 /* seedpress-broker: reads settings, builds the objects, runs the loop, tears down; under a guard. */
 #include "base/clock.h"
 #include "base/guard.h"
+#include "base/http.h"
 #include "base/link.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/settings.h"
 #include "base/stop.h"
 #include "broker/broker.h"
@@ -16,6 +18,7 @@
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
                    CLIENT_WAITERS, OUTBOX, ATTEMPTS, KEY_FILE, KEYRING, ALLOW_PLAIN, IPC_MODE,
                    HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE };
+                   CLIENT_WAITERS, OUTBOX, ATTEMPTS, METRICS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -58,6 +61,8 @@ static const struct setting SETTINGS[] = {
                   "open connections of a port from one IP address; 0: no bound of its own" },
     [SUPERVISE] = { "supervise", SETTING_INT, 0, 1, 1, "",
                     "1: a second process starts the broker again when it is killed" },
+    [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "127.0.0.1:7703",
+                  "address and port of /metrics, /livez and /readyz; empty: none" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 32 };
 
@@ -94,6 +99,8 @@ static struct ports_options ports_of(const struct settings *s)
 
 /* Silence ends those that have gone; this only keeps the links' own news from piling up. */
 static void take_closed(struct link *link)
+static void loop(struct broker *broker, struct link *clients, struct link *workers,
+                 struct scribe *scribe, int stop_fd, struct notify *notify)
 {
     int fds[64];
 
@@ -137,9 +144,13 @@ static void loop(struct broker *broker, struct ports *ports, struct scribe *scri
                                  now_ms);
         if (stop_is_asked(stop_fd)) {
             log_event(LOG_INFO, "broker_drain", "reason=signal");
+            notify_stopping(notify);
             broker_drain(broker, now_ms);
         }
         wake_ms = broker_tick(broker, now_ms);
+        int64_t watchdog_ms = notify_turn(notify, now_ms);
+
+        wake_ms = watchdog_ms < wake_ms ? watchdog_ms : wake_ms;
     }
 }
 
@@ -161,6 +172,14 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
     int stop_fd = stop_open_reload();
     enum err_code rc;
 
+    struct http_options monitoring = { .listen = settings_text(s, METRICS) };
+    struct http *http = NULL;
+    struct notify notify;
+    int stop_fd = stop_open();
+    enum err_code rc;
+
+    raise_descriptors();
+    notify_init(&notify);
     if (stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
     if ((rc = ports_open(&ports, &wanted, memory, e)))
@@ -178,8 +197,19 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
         log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
                                          "with dummy workers only\"");
     loop(broker, &ports, scribe, stop_fd);
+    monitoring.metrics = broker_metrics(broker);
+    monitoring.health = broker_health(broker);
+    if ((rc = http_create(&monitoring, &http, e)))
+        goto done;
+    log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s metrics=%s",
+              SEEDPRESS_VERSION, link_endpoint(clients), link_endpoint(workers),
+              http_endpoint(http));
+    notify_ready(&notify);
+    loop(broker, clients, workers, scribe, stop_fd, &notify);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:
+    http_destroy(&http);
+    notify_release(&notify);
     broker_destroy(&broker);
     scribe_destroy(&scribe);
     ports_close(&ports);

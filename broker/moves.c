@@ -303,6 +303,9 @@ void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const 
     DL_FOREACH_SAFE2(worker->leases, r, next, lease_next) {
         if (r->state == RENDER_RENDERING)
             blame_add(&b->blame, worker->name, worker->serial, &r->key);
+    b->count.workers_lost += !worker->left;
+    b->count.leases_lost += (int64_t)worker->leased;
+    DL_FOREACH_SAFE2(worker->leases, r, next, lease_next)
         render_lost(b, r, now_ms, "its worker died");
     }
     roster_remove(&b->roster, worker);
@@ -371,6 +374,7 @@ static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int
             worker->progress_ms = now_ms;    /* it was idle: its clock of progress starts now */
         renders_set_state(&b->renders, r, RENDER_HELD, now_ms);
         renders_set_lease(&b->renders, r, worker, ++b->last_lease);
+        meter_dispatched(b, r, now_ms);
         r->dispatched_ms = now_ms;
         fill_job(&jobs[count], &texts[count], r, now_ms);
         leased[count++] = r;

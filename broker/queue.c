@@ -92,3 +92,22 @@ struct render *queue_next(struct queue *self,
     }
     return NULL;
 }
+
+static int64_t earlier(const struct waiter *w, int64_t oldest_ms)
+{
+    return w && w->arrived_ms < oldest_ms ? w->arrived_ms : oldest_ms;
+}
+
+int64_t queue_oldest_ms(const struct queue *self)
+{
+    int64_t oldest_ms = INT64_MAX;
+    const struct render *render;
+    const struct line *line;
+
+    DL_FOREACH2(self->front, render, front_next)
+        oldest_ms = earlier(render->waiters, oldest_ms);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
+        DL_FOREACH(self->ring[level], line)
+            oldest_ms = earlier(line->first, oldest_ms);
+    return oldest_ms;
+}

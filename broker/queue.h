@@ -29,4 +29,7 @@ void queue_remove_render(struct queue *self, struct render *render);
 struct render *queue_next(struct queue *self,
                           bool (*accept)(void *arg, const struct render *render), void *arg);
 
+/* When the waiter arrived that has been queued longest; INT64_MAX: none is. Looks at every line. */
+int64_t queue_oldest_ms(const struct queue *self);
+
 #endif

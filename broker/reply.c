@@ -47,6 +47,7 @@ void reply_error(struct broker *b, struct client *client, const struct address *
     const struct err_info *info = err_info(e->code);
     struct message m;
 
+    meter_failed(&b->meter, e->code, seed);
     message_init(&m, MESSAGE_ERROR, id);
     m.error = (struct message_error){
         .code = text_of(info->word), .message = text_of(e->msg), .retry = info->retry,
@@ -93,6 +94,7 @@ void reply_picture(struct broker *b, const struct request *request, const struct
     struct recipe_text text = recipe_text(picture->recipe);
     struct message m;
 
+    meter_answered(&b->meter, frame_len(picture->jpeg));
     message_init(&m, receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE, request->id);
     fill_image(&m.image, picture, &text);
     m.image.queue_ms = queue_ms;
@@ -224,6 +226,7 @@ void reply_status(struct broker *b, struct client *client, const struct address 
         .retried = b->count.retried, .late = b->count.late, .denied = count_denied(b),
         .workers = { list, count },
     };
+    meter_report(b, now_ms, &m.status_report);
     reply_message(b, client, to, &m, NULL);
     free(list);
 }

@@ -22,6 +22,7 @@ struct worker {
     size_t model_count;
     size_t credit;                  /* leases it takes from this broker */
     size_t leased;
+    bool left;                      /* it said goodbye */
     bool gone;                      /* unroutable; the next second ends it */
     bool ledger_down;               /* it cannot store now, as its last heartbeat said */
     bool stalled;                   /* no progress for too long; cleared by the next progress */

@@ -74,9 +74,9 @@ start_broker() {
     if ! wait_for seedpress-broker broker_ready; then
         grep -q "could not listen" "$demo/seedpress-broker.log" ||
             fail "the broker did not start: $(tail -n 1 "$demo/seedpress-broker.log")"
-        say "ports 7701 and 7702 are taken by something else; using free ones"
+        say "ports 7701 to 7703 are taken by something else; using free ones"
         start_program seedpress-broker --ledger "$ledger" --listen 'tcp://127.0.0.1:*' \
-            --worker-listen 'tcp://127.0.0.1:*'
+            --worker-listen 'tcp://127.0.0.1:*' --metrics-listen 127.0.0.1:0
         wait_for seedpress-broker broker_ready ||
             fail "the broker did not start: $(tail -n 1 "$demo/seedpress-broker.log")"
     fi

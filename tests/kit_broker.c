@@ -155,6 +155,20 @@ static void audit_clients(const struct broker *b)
     assert_int_equal(letters, b->clients.letters);
 }
 
+/* Every picture ends once, and what monitoring shows says so. */
+static void audit_meter(const struct broker *b)
+{
+    int64_t failed = 0;
+
+    for (size_t code = ERR_OK + 1; code < ERR_COUNT; code++)
+        if (code != ERR_CANCELLED)   /* copied from the count */
+            failed += metrics_value(b->meter.metrics, METER_FINISHED, code);
+    assert_int_equal(failed, b->count.failed);
+    assert_int_equal(metrics_value(b->meter.metrics, METER_FINISHED, ERR_OK), b->count.answered);
+    assert_int_equal(b->count.submitted, b->count.answered + failed + b->count.cancelled +
+                                             (int64_t)b->waiters);
+}
+
 void desk_audit(struct desk *self)
 {
     const struct broker *b = self->b;
@@ -184,6 +198,7 @@ void desk_audit(struct desk *self)
                              count[RENDER_COMMITTING]);
     assert_int_equal(leases, HASH_CNT(lease_hh, b->renders.by_lease));
     audit_clients(b);
+    audit_meter(b);
 }
 
 /* ---- who talks to it ---- */

@@ -194,6 +194,16 @@ void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char c
 static void start_broker(struct kit_stack *self, const char *const *flags)
 {
     stack_run_broker(self, &self->broker, self->clients, self->workers, flags);
+                                    "--metrics-listen", "127.0.0.1:0" };
+    size_t count = 9;
+    char line[512];
+
+    add_flags(argv, &count, flags);
+    program_start(&self->broker, argv);
+    program_wait_for(&self->broker, " broker_ready ", line, sizeof line);
+    copy_value(line, "clients=", self->clients, sizeof self->clients);
+    copy_value(line, "workers=", self->workers, sizeof self->workers);
+    copy_value(line, "metrics=", self->metrics, sizeof self->metrics);
 }
 
 void stack_start(struct kit_stack *self, const char *const *broker_flags)

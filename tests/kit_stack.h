@@ -34,6 +34,7 @@ struct kit_stack {
     struct kit_postgres pg;
     struct kit_program broker, worker[KIT_WORKERS];
     char clients[64], workers[64];  /* endpoints */
+    char metrics[64];               /* the broker's, "127.0.0.1:4711" */
 };
 /* PostgreSQL with its tables, and a broker. NULL-terminated extra flags, or NULL. */
 void stack_start(struct kit_stack *self, const char *const *broker_flags);
