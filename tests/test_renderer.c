@@ -122,7 +122,7 @@ struct scene {
 
 static void open_scene(struct scene *s, const struct backend *backend)
 {
-    struct batcher_options options = { BATCH_MAX, 1000, 1000, 1000 };
+    struct batcher_options options = { BATCH_MAX, 1000, 1000, 1000, NULL };
     struct err e;
 
     memset(s, 0, sizeof *s);
@@ -139,7 +139,7 @@ static void open_scene(struct scene *s, const struct backend *backend)
     assert_int_equal(batcher_create(&options, &s->batcher, &e), ERR_OK);
     assert_int_equal(channel_create(JOBS, &s->encode, &e), ERR_OK);
     assert_int_equal(channel_create(3 * JOBS, &s->events, &e), ERR_OK);
-    assert_int_equal(renderer_create(&s->library, BATCH_MAX, s->batcher, s->encode, s->events,
+    assert_int_equal(renderer_create(&s->library, BATCH_MAX, s->batcher, s->encode, s->events, NULL,
                                      &s->renderer, &e), ERR_OK);
 }
 

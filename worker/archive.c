@@ -17,6 +17,7 @@ struct archive {
     struct channel *files, *events;
     struct channel *wake;           /* never holds anything: closed by hurry, it ends a pause */
     _Atomic int64_t stored;
+    _Atomic int64_t oldest_ms;      /* of the batch in hand; 0: none is */
     atomic_bool up, hurry;
     pthread_t thread;
     bool running;
@@ -84,14 +85,19 @@ static void store_batch(struct archive *self, struct job **batch, size_t count)
 {
     struct ledger_image images[LEDGER_BATCH_MAX];
     struct ledger_stored stored[LEDGER_BATCH_MAX];
-    int64_t from_us = clock_us();
+    int64_t from_us = clock_us(), oldest_ms = INT64_MAX;
     struct err e = { 0 };
     enum err_code rc;
 
     memset(stored, 0, sizeof stored);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         describe(self, batch[i], &images[i]);
+        oldest_ms = batch[i]->encoded_ms < oldest_ms ? batch[i]->encoded_ms : oldest_ms;
+    }
+    atomic_store(&self->oldest_ms, oldest_ms);
     rc = store(self, images, count, stored, &e);
+    atomic_store(&self->oldest_ms, 0);
+    dials_took(self->run.dials, DIALS_STORE, clock_us() - from_us);
     for (size_t i = 0; i < count; i++) {
         struct job *job = batch[i];
 
@@ -101,6 +107,10 @@ static void store_batch(struct archive *self, struct job **batch, size_t count)
             err_set(&job->why, rc == ERR_LEDGER_DOWN ? ERR_RETRY : rc, "%s", e.msg);
         else if (stored[i].outcome == LEDGER_REFUSED)
             job->why = stored[i].why;
+        dials_took(self->run.dials, DIALS_ENCODE, job->encode_us);
+        if (!rc)
+            dials_stored(self->run.dials, &stored[i], self->run.numerics_class,
+                         self->run.encoder);
         if (!rc && stored[i].alarm)
             log_event(LOG_ERROR, "replay_differs", "recipe=%s class=%s run=%lld",
                       digest_hex(&job->key).text, self->run.numerics_class,
@@ -171,4 +181,9 @@ int64_t archive_stored(const struct archive *self)
 bool archive_ledger_is_up(const struct archive *self)
 {
     return atomic_load(&self->up);
+}
+
+int64_t archive_oldest_ms(const struct archive *self)
+{
+    return atomic_load(&self->oldest_ms);
 }

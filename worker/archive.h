@@ -7,6 +7,7 @@
 #include "base/channel.h"
 #include "proto/err.h"
 #include "sql/ledger.h"
+#include "worker/dials.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
 struct archive_run {                /* recorded with every picture */
     int64_t run_id;
     const char *numerics_class, *encoder;
+    struct dials *dials;            /* borrowed; NULL: nobody counts */
 };
 
 struct archive;
@@ -29,5 +31,7 @@ void archive_destroy(struct archive **self);
 
 int64_t archive_stored(const struct archive *self);         /* pictures since the start */
 bool archive_ledger_is_up(const struct archive *self);
+/* When the oldest picture came that is not stored yet; 0: there is none. */
+int64_t archive_oldest_ms(const struct archive *self);
 
 #endif

@@ -79,38 +79,51 @@ bool batcher_add(struct batcher *self, struct job *job)
     return done;
 }
 
-/* Whether job may join a batch of count that first leads. */
-static bool fits(const struct batcher *self, const struct job *first, size_t count, size_t low,
-                 const struct job *job)
+/* What keeps job out of a batch of count that first leads; DIALS_LEFT_EMPTY: nothing. */
+static enum dials_left obstacle(const struct batcher *self, const struct job *first, size_t count,
+                                size_t low, const struct job *job)
 {
     int64_t cost_us = model_cost_us(job->model);
 
-    if (job->model != first->model || job->alone)
-        return false;
+    if (job->model != first->model)
+        return DIALS_LEFT_OTHER_MODEL;
+    if (job->alone)
+        return DIALS_LEFT_ALONE;
     if ((int64_t)(count + 1) * cost_us > self->options.batch_ms * 1000)
-        return false;
+        return DIALS_LEFT_BATCH_MS;
     if (job->level != MESSAGE_LOW)
-        return true;
+        return DIALS_LEFT_EMPTY;
     if (first->level == MESSAGE_LOW)
-        return (int64_t)(count + 1) * cost_us <= self->options.bulk_ms * 1000;
-    return (int64_t)(low + 1) * cost_us <= self->options.fill_ms * 1000;
+        return (int64_t)(count + 1) * cost_us > self->options.bulk_ms * 1000 ? DIALS_LEFT_BULK_MS
+                                                                             : DIALS_LEFT_EMPTY;
+    return (int64_t)(low + 1) * cost_us > self->options.fill_ms * 1000 ? DIALS_LEFT_FILL_MS
+                                                                       : DIALS_LEFT_EMPTY;
 }
 
-/* Called locked, with at least one job there. */
-static size_t form(struct batcher *self, struct job **batch)
+/* Called locked, with at least one job there. *left: what kept the first one out that stays. */
+static size_t form(struct batcher *self, struct job **batch, enum dials_left *left)
 {
     size_t count = 1, aside = 0, low = 0;
     struct job *job;
 
+    *left = DIALS_LEFT_ALONE;
     batch[0] = heap_pop(&self->jobs);
     if (batch[0]->alone)
         return 1;
-    while (count < self->options.batch_max && (job = heap_pop(&self->jobs)))
-        if (fits(self, batch[0], count, low, job)) {
+    *left = DIALS_LEFT_EMPTY;
+    while (count < self->options.batch_max && (job = heap_pop(&self->jobs))) {
+        enum dials_left why = obstacle(self, batch[0], count, low, job);
+
+        if (why == DIALS_LEFT_EMPTY) {
             low += job->level == MESSAGE_LOW;
             batch[count++] = job;
-        } else
+        } else {
+            *left = aside == 0 ? why : *left;
             self->aside[aside++] = job;
+        }
+    }
+    if (count == self->options.batch_max)
+        *left = DIALS_LEFT_BATCH_MAX;
     while (aside > 0)                /* cannot fail: the heap had room for them before */
         heap_push(&self->jobs, self->aside[--aside]);
     return count;
@@ -118,14 +131,17 @@ static size_t form(struct batcher *self, struct job **batch)
 
 size_t batcher_take(struct batcher *self, struct job **batch)
 {
+    enum dials_left left = DIALS_LEFT_EMPTY;
     size_t count = 0;
 
     pthread_mutex_lock(&self->lock);
     while (self->jobs.count == 0 && !self->closed)
         pthread_cond_wait(&self->changed, &self->lock);
     if (self->jobs.count > 0)
-        count = form(self, batch);
+        count = form(self, batch, &left);
     pthread_mutex_unlock(&self->lock);
+    if (count > 0)
+        dials_batch(self->options.dials, count, left);
     return count;
 }
 

@@ -11,6 +11,7 @@
 #define WORKER_BATCHER_H
 
 #include "proto/err.h"
+#include "worker/dials.h"
 #include "worker/job.h"
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@ struct batcher_options {
     size_t batch_max;               /* pictures of a batch */
     int64_t batch_ms;               /* length of any batch, beyond its first picture */
     int64_t fill_ms, bulk_ms;
+    struct dials *dials;            /* borrowed; NULL: nobody counts */
 };
 
 struct batcher;

@@ -33,6 +33,7 @@ static void *run(void *arg)
 
         rendered_release(job);
         job->encode_us = clock_us() - from_us;
+        job->encoded_ms = clock_ms();
         if (rc)
             channel_put(self->all->events, &job->ended, CHANNEL_FOREVER);
         else

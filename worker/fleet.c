@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/link.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/stop.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -30,6 +32,7 @@ struct fleet {
     int count, alive;
     int stop_fd, child_fd;          /* SIGTERM or SIGINT; SIGCHLD */
     bool stopping;
+    struct notify notify;
 };
 
 /* ---- counting ---- */
@@ -82,7 +85,8 @@ static void pause_before_next(struct member *m, int64_t now_ms)
     m->again_ms = now_ms + m->pause_ms;
 }
 
-/* In the child it leaves the fleet behind; SIGTERM stays blocked until the worker waits for it. */
+/* In the child it leaves the fleet behind; SIGTERM stays blocked until the worker waits for it. Only
+ * the first process speaks to systemd. */
 static void become_worker(struct fleet *self, pid_t parent)
 {
     sigset_t set;
@@ -92,6 +96,8 @@ static void become_worker(struct fleet *self, pid_t parent)
         raise(SIGTERM);              /* it has died meanwhile */
     close(self->stop_fd);
     close(self->child_fd);
+    notify_release(&self->notify);
+    unsetenv("NOTIFY_SOCKET");
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -158,6 +164,7 @@ static void take_ends(struct fleet *self, int64_t now_ms)
 static void stop_all(struct fleet *self)
 {
     self->stopping = true;
+    notify_stopping(&self->notify);
     log_event(LOG_INFO, "fleet_drain", "workers=%d", self->alive);
     for (int i = 0; i < self->count; i++)
         if (self->members[i].pid > 0)
@@ -203,10 +210,12 @@ static enum err_code look_after(struct fleet *self, int *place, struct err *e)
         self->members[i].again_ms = now_ms;
     if (start_due(self, now_ms, place, &wake_ms))
         return ERR_OK;
+    notify_ready(&self->notify);
     while (self->alive > 0) {
         struct link_wait waits[] = { { .fd = self->stop_fd }, { .fd = self->child_fd } };
+        int64_t watchdog_ms = notify_turn(&self->notify, now_ms);
 
-        link_poll(waits, 2, wake_ms);
+        link_poll(waits, 2, watchdog_ms < wake_ms ? watchdog_ms : wake_ms);
         now_ms = clock_ms();
         if (stop_is_asked(self->stop_fd) && !self->stopping)
             stop_all(self);
@@ -223,13 +232,14 @@ static enum err_code look_after(struct fleet *self, int *place, struct err *e)
 enum err_code fleet_run(enum err_code (*count)(void *arg, int *devices, struct err *e), void *arg,
                         int *place, struct err *e)
 {
-    struct fleet self = { .stop_fd = -1, .child_fd = -1 };
+    struct fleet self = { .stop_fd = -1, .child_fd = -1, .notify = { .fd = -1 } };
     enum err_code rc = count_apart(count, arg, &self.count, e);
     sigset_t set;
 
     *place = FLEET_ENDED;
     if (rc)
         return rc;
+    notify_init(&self.notify);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
@@ -241,6 +251,7 @@ enum err_code fleet_run(enum err_code (*count)(void *arg, int *devices, struct e
         rc = look_after(&self, place, e);
     if (*place != FLEET_ENDED)
         return rc;                   /* a worker: it has closed them */
+    notify_release(&self.notify);
     if (self.stop_fd >= 0)
         close(self.stop_fd);
     if (self.child_fd >= 0)

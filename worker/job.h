@@ -55,6 +55,7 @@ struct job {
     /* encoder */
     struct picture picture;
     int64_t encode_us;
+    int64_t encoded_ms;             /* when that was done; clock_ms's scale */
 
     /* archive */
     struct ledger_stored stored;

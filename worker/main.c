@@ -2,16 +2,20 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/key.h"
+#include "base/http.h"
 #include "base/link.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/settings.h"
 #include "base/stop.h"
 #include "kernels/backend.h"
+#include "proto/message.h"
 #include "proto/number.h"
 #include "sql/ledger.h"
 #include "worker/archive.h"
 #include "worker/batcher.h"
 #include "worker/dummy.h"
+#include "worker/dials.h"
 #include "worker/encoders.h"
 #include "worker/fleet.h"
 #include "worker/library.h"
@@ -27,6 +31,7 @@
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY };
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, KEY_FILE, BROKER_KEY, ALLOW_PLAIN };
+                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, METRICS };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -62,6 +67,8 @@ static const struct setting SETTINGS[] = {
                      "with key_file: public key of all brokers, or the path of its .pub file" },
     [ALLOW_PLAIN] = { "allow_plain", SETTING_INT, 0, 1, 0, "",
                       "1: use TCP beyond loopback without encryption" },
+    [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "",
+                  "address and port of /metrics, /livez and /readyz; empty: none" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -78,6 +85,9 @@ struct worker_parts {
     struct archive *archive;
     struct link_context *context;
     struct uplink *uplink;
+    struct dials dials;
+    struct http *http;
+    struct notify notify;
     int stop_fd;
     bool stopped;                   /* a signal came before everything was up */
     int64_t run_id;
@@ -176,6 +186,8 @@ static enum err_code join_ledger(const struct settings *s, struct worker_parts *
             log_event(LOG_WARN, "ledger_down", "reason=\"%s\"", e->msg);
         told = true;
         link_poll(&wait, 1, clock_ms() + RETRY_MS);
+        health_turn(&w->dials.health, clock_ms(), "ledger down");
+        notify_turn(&w->notify, clock_ms());
         w->stopped = stop_is_asked(w->stop_fd);
         rc = w->ledger ? register_run(w, e)
                        : ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
@@ -201,6 +213,39 @@ static struct batcher_options batches_of(const struct settings *s)
 {
     return (struct batcher_options){ (size_t)settings_int(s, BATCH), settings_int(s, BATCH_MS),
                                      settings_int(s, FILL), settings_int(s, BULK) };
+/* Monitoring begins before the ledger answers, so that it shows what a worker waits for. */
+static enum err_code open_dials(const struct settings *s, int port_offset, struct worker_parts *w,
+                                struct err *e)
+{
+    struct http_options monitoring = { .listen = settings_text(s, METRICS),
+                                       .port_offset = port_offset, .health = &w->dials.health };
+    enum err_code rc = dials_init(&w->dials, clock_ms(), w->backend->numerics_class(w->engine), e);
+
+    for (size_t i = 0; !rc && i < w->library.count && i < MESSAGE_MODELS_MAX; i++) {
+        const struct loaded_model *m = &w->library.models[i];
+        int64_t bytes = 0;
+
+        for (size_t t = 0; t < model_tensor_count(m->model); t++)
+            bytes += (int64_t)(model_tensor_at(m->model, t)->count * sizeof(float));
+        dials_model(&w->dials, i, m->name, bytes);
+    }
+    monitoring.metrics = w->dials.metrics;
+    if (!rc)
+        rc = http_create(&monitoring, &w->http, e);
+    return rc;
+}
+
+static int64_t turn_dials(struct worker_parts *w, int64_t now_ms, bool draining)
+{
+    struct dials_state state = {
+        .started = renderer_started(w->renderer), .rendered = renderer_rendered(w->renderer),
+        .stored = archive_stored(w->archive), .oldest_ms = archive_oldest_ms(w->archive),
+        .brokers = uplink_brokers(w->uplink), .ledger_up = archive_ledger_is_up(w->archive),
+        .draining = draining,
+    };
+
+    dials_turn(&w->dials, now_ms, &state);
+    return notify_turn(&w->notify, now_ms);
 }
 
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
@@ -210,9 +255,9 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
     struct batcher_options options = batches_of(s);
     size_t capacity = batch_max * (size_t)settings_int(s, RESERVE), most = uplink_most(capacity);
     struct batcher_options options = { batch_max, settings_int(s, BATCH_MS), settings_int(s, FILL),
-                                       settings_int(s, BULK) };
+                                       settings_int(s, BULK), &w->dials };
     const char *numerics_class = w->backend->numerics_class(w->engine);
-    struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name() };
+    struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name(), &w->dials };
     enum err_code rc;
 
     if ((rc = batcher_create(&options, &w->batcher, e)) ||
@@ -220,7 +265,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         (rc = channel_create(most, &w->files, e)) ||
         (rc = channel_create(3 * most + 64, &w->events, e)) ||   /* each job: three at most */
         (rc = renderer_create(&w->library, batch_max, w->batcher, w->encode, w->events,
-                              &w->renderer, e)) ||
+                              &w->dials, &w->renderer, e)) ||
         (rc = encoders_create((int)settings_int(s, ENCODERS), w->encode, w->files, w->events,
                               &w->encoders, e)) ||
         (rc = archive_create(w->ledger, &run, w->files, w->events, &w->archive, e)) ||
@@ -252,11 +297,15 @@ static void loop(struct worker_parts *w, int64_t drain_ms)
 
         if ((lost || asked) && give_up_ms == INT64_MAX) {
             log_event(LOG_INFO, "worker_drain", "reason=%s", lost ? "device_lost" : "signal");
+            notify_stopping(&w->notify);
             uplink_drain(w->uplink, now_ms);
             give_up_ms = now_ms + drain_ms;
         } else if (asked)
             give_up_ms = now_ms;     /* the second one: enough */
         wake_ms = uplink_turn(w->uplink, now_ms);
+        int64_t watchdog_ms = turn_dials(w, now_ms, give_up_ms != INT64_MAX);
+
+        wake_ms = watchdog_ms < wake_ms ? watchdog_ms : wake_ms;
     }
     uplink_leave(w->uplink);
 }
@@ -290,6 +339,8 @@ static void end_stages(struct worker_parts *w)
 
 static void tear_down(struct worker_parts *w)
 {
+    http_destroy(&w->http);
+    notify_release(&w->notify);
     end_stages(w);
     uplink_destroy(&w->uplink);
     link_context_destroy(&w->context);
@@ -298,13 +349,15 @@ static void tear_down(struct worker_parts *w)
     channel_destroy(&w->encode);
     batcher_destroy(&w->batcher);
     ledger_close(&w->ledger);
+    dials_release(&w->dials);
     library_close(&w->library);
     if (w->engine)
         w->backend->close(&w->engine);
     key_pair_wipe(&w->own);
 }
 
-static enum err_code serve_device(const struct settings *s, int device, struct err *e)
+static enum err_code serve_device(const struct settings *s, int device, int port_offset,
+                                  struct err *e)
 {
     struct worker_parts w = { .stop_fd = stop_open() };
     enum err_code rc;
@@ -317,14 +370,19 @@ static enum err_code serve_device(const struct settings *s, int device, struct e
     w.curve = (struct link_curve){ w.own.public_key, w.own.secret_key, w.broker_key };
     if (!rc)
         rc = open_engine(s, device, &w, e);
+    notify_init(&w.notify);
+    rc = open_engine(s, device, &w, e);
+    if (!rc)
+        rc = open_dials(s, port_offset, &w, e);
     if (!rc)
         rc = join_ledger(s, &w, e);
     if (w.stopped)
         rc = ERR_OK;                 /* asked to stop while it waited for the ledger */
     else if (!rc && !(rc = build_stages(s, &w, e))) {
-        log_event(LOG_INFO, "worker_ready", "worker=%s run=%lld class=%s device=\"%s\" models=%zu",
-                  w.name, (long long)w.run_id, w.backend->numerics_class(w.engine),
-                  w.backend->device(w.engine), w.library.count);
+        log_event(LOG_INFO, "worker_ready", "worker=%s run=%lld class=%s device=\"%s\" models=%zu "
+                  "metrics=%s", w.name, (long long)w.run_id, w.backend->numerics_class(w.engine),
+                  w.backend->device(w.engine), w.library.count, http_endpoint(w.http));
+        notify_ready(&w.notify);
         loop(&w, settings_int(s, DRAIN));
         log_event(LOG_INFO, "worker_end", "stored=%lld", (long long)archive_stored(w.archive));
         if (renderer_is_lost(w.renderer))
@@ -377,12 +435,12 @@ static enum err_code serve(const struct settings *s, struct err *e)
     if (*settings_text(s, DUMMY))
         return serve_dummy(s, e);
     if (number_parse(text, strlen(text), &device) && device >= 0 && device < FLEET_MAX)
-        return serve_device(s, (int)device, e);
+        return serve_device(s, (int)device, 0, e);
     if (strcmp(text, "all") != 0)
         return err_set(e, ERR_INVALID, "device \"%.20s\" is neither all nor a number of 0..%d",
                        text, FLEET_MAX - 1);
     rc = fleet_run(count_devices, (void *)(uintptr_t)s, &place, e);
-    return rc || place == FLEET_ENDED ? rc : serve_device(s, place, e);
+    return rc || place == FLEET_ENDED ? rc : serve_device(s, place, place, e);
 }
 
 int main(int argc, char **argv)

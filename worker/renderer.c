@@ -21,6 +21,7 @@ struct renderer {
     size_t batch_max;
     struct batcher *batcher;
     struct channel *encode, *events;
+    struct dials *dials;
     struct channel *buffers;        /* free ones */
     struct rendered rendered_in[BUFFERS];
     struct job **batch;             /* [batch_max] */
@@ -124,6 +125,7 @@ static void render_batch(struct renderer *self, struct rendered *rendered, size_
     int64_t took_us = clock_us() - from_us;
 
     model_measured(model, took_us, count);
+    dials_took(self->dials, DIALS_RENDER, took_us);
     atomic_fetch_add(&self->rendered, (int64_t)count);
     tell(self, EVENT_RENDERED, count);
     hand_on(self, rendered, count, took_us);
@@ -146,7 +148,8 @@ static void *run(void *arg)
 
 enum err_code renderer_create(const struct library *library, size_t batch_max,
                               struct batcher *batcher, struct channel *encode,
-                              struct channel *events, struct renderer **out, struct err *e)
+                              struct channel *events, struct dials *dials, struct renderer **out,
+                              struct err *e)
 {
     struct renderer *self = calloc(1, sizeof *self);
     size_t bytes = batch_max * library->picture_max;
@@ -160,6 +163,7 @@ enum err_code renderer_create(const struct library *library, size_t batch_max,
     self->batcher = batcher;
     self->encode = encode;
     self->events = events;
+    self->dials = dials;
     self->batch = calloc(batch_max, sizeof *self->batch);
     self->samples = calloc(batch_max, sizeof *self->samples);
     self->qualities = calloc(batch_max, sizeof *self->qualities);

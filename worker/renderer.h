@@ -20,10 +20,12 @@ void rendered_release(struct job *job);
 
 struct renderer;
 /* Everything is borrowed and outlives it. Rendered jobs go into encode, failed ones and what the
- * brokers are told into events; both must have room for all jobs that the worker can hold. */
+ * brokers are told into events; both must have room for all jobs that the worker can hold. dials may
+ * be NULL. */
 enum err_code renderer_create(const struct library *library, size_t batch_max,
                               struct batcher *batcher, struct channel *encode,
-                              struct channel *events, struct renderer **out, struct err *e);
+                              struct channel *events, struct dials *dials, struct renderer **out,
+                              struct err *e);
 /* Waits for the thread, which ends when the batcher is closed and empty. */
 void renderer_finish(struct renderer *self);
 /* Finishes. Nobody may hold a rendered job any more. */

@@ -706,3 +706,12 @@ void uplink_leave(struct uplink *self)
         if (self->sides[i].introduced)
             post(&self->sides[i], &m, NULL, FORGET, 0);
 }
+
+size_t uplink_brokers(const struct uplink *self)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < self->count; i++)
+        count += self->sides[i].introduced && !self->sides[i].draining;
+    return count;
+}

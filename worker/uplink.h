@@ -55,6 +55,9 @@ size_t uplink_waits(const struct uplink *self, struct link_wait *waits);
 /* Takes what has come, tells brokers what has happened. Returns when it wants the next call. */
 int64_t uplink_turn(struct uplink *self, int64_t now_ms);
 
+/* Brokers that know this worker now. */
+size_t uplink_brokers(const struct uplink *self);
+
 /* Takes nothing more, hands back what has not started. */
 void uplink_drain(struct uplink *self, int64_t now_ms);
 /* Nothing is left in any stage, and every result was sent or its broker is gone. */
