@@ -957,4 +957,36 @@ enum err_code message_encode_in(const struct message *self, void *room, size_t c
 enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e)
 {
     return message_encode_in(self, NULL, 0, data, len, e);
+/* One entry fewer in the head of a map, which is a byte, or one and a number of two bytes. */
+static void count_down(uint8_t *map)
+{
+    if (map[0] == 0xde && map[2]-- == 0)
+        map[1]--;
+    else if (map[0] != 0xde)
+        map[0]--;
+}
+
+static int append(void *arg, const char *data, size_t len)
+{
+    char **end = arg;
+
+    memcpy(*end, data, len);
+    *end += len;
+    return 0;
+}
+
+/* message_encode writes the id last: "id" as three bytes, MESSAGE_ID_BLANK as one. */
+size_t message_with_id(const void *data, size_t len, int64_t id, void *out)
+{
+    char *end = (char *)out + len - 1;
+    msgpack_packer pk;
+
+    memcpy(out, data, len);
+    if (id == 0) {
+        count_down(out);
+        return len - 4;
+    }
+    msgpack_packer_init(&pk, &end, append);
+    msgpack_pack_int64(&pk, id);
+    return (size_t)(end - (char *)out);
 }

@@ -290,6 +290,12 @@ enum err_code message_encode(const struct message *self, void **data, size_t *le
 enum err_code message_encode_in(const struct message *self, void *room, size_t cap, void **data,
                                 size_t *len, struct err *e);
 
+/* A map that is encoded once and sent many times: data[0..len) is what message_encode made with the
+ * id MESSAGE_ID_BLANK; out gets the same map with another id, 0 being none. out has room for
+ * len + MESSAGE_ID_MORE bytes; returns how many were written. */
+enum { MESSAGE_ID_BLANK = 1, MESSAGE_ID_MORE = 8 };
+size_t message_with_id(const void *data, size_t len, int64_t id, void *out);
+
 const char *message_word(enum message_type type);       /* "generate" */
 
 /* One picture of a generate, as recipe_resolve takes it. */

@@ -322,6 +322,41 @@ static void every_type_comes_back_with_every_field_set(void **state)
         }
 }
 
+static void a_map_encoded_once_goes_out_under_any_id(void **state)
+{
+    static const int64_t IDS[] = { 0, 1, 127, 128, 255, 256, 65535, 65536, INT64_C(1) << 32,
+                                   INT64_C(1) << 53 };
+
+    (void)state;
+    for (size_t k = 0; k < 2 * COUNT(IDS); k++) {
+        bool is_large = k % 2;                   /* a head of one byte, or of three */
+        int64_t id = IDS[k / 2];
+        struct message m, back;
+        void *blank, *whole;
+        uint8_t out[4096];
+        size_t blank_len, whole_len, len;
+        struct err e;
+
+        message_init(&m, is_large ? MESSAGE_IMAGE : MESSAGE_DONE, MESSAGE_ID_BLANK);
+        pool_used = 0;
+        fill(message_info(m.type)->table, &m.generate, SMALLEST);
+        assert_int_equal(message_encode(&m, &blank, &blank_len, &e), ERR_OK);
+        m.id = id;
+        assert_int_equal(message_encode(&m, &whole, &whole_len, &e), ERR_OK);
+        memset(out, 0x55, sizeof out);
+        len = message_with_id(blank, blank_len, id, out);
+        assert_int_equal(len, whole_len);
+        assert_memory_equal(out, whole, len);
+        assert_int_equal(out[blank_len + MESSAGE_ID_MORE], 0x55);
+        assert_int_equal(message_decode(out, len, MESSAGE_FROM_BROKER, &back, &e), ERR_OK);
+        assert_int_equal(back.id, id);
+        assert_same(message_info(m.type)->table, &m.generate, &back.generate);
+        message_release(&back);
+        free(blank);
+        free(whole);
+    }
+}
+
 static void what_is_at_its_default_is_left_out_and_comes_back(void **state)
 {
     (void)state;
@@ -1494,6 +1529,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_comes_back_with_every_field_set),
+        cmocka_unit_test(a_map_encoded_once_goes_out_under_any_id),
         cmocka_unit_test(what_is_at_its_default_is_left_out_and_comes_back),
         cmocka_unit_test(the_defaults_are_those_of_the_table),
         cmocka_unit_test(an_image_always_says_where_it_comes_from),
