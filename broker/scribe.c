@@ -134,6 +134,8 @@ static void read_names(struct scribe *self, struct errand *errand)
     errand->rc = errand->names ? ledger_names(self->ledger, errand->names, NAMES_MAX,
                                               &errand->name_count, &errand->err)
                                : err_set(&errand->err, ERR_NOMEM, "no memory for names");
+    if (!errand->rc)
+        errand->rc = ledger_withdrawals(self->ledger, &errand->withdrawals, &errand->err);
 }
 
 static void run_errand(struct scribe *self, struct errand *errand)

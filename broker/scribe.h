@@ -15,7 +15,7 @@ enum errand_kind {
     ERRAND_FIND,                    /* a render's look-up: key; rows has at most one, with data */
     ERRAND_LOOKUP,                  /* a client's: query */
     ERRAND_FETCH,                   /* a client's: query; rows has at most one, with data */
-    ERRAND_NAMES,                   /* all bindings of names */
+    ERRAND_NAMES,                   /* all bindings of names; how many withdrawals there are */
     ERRAND_BIND,                    /* name to digest, for a client */
 };
 
@@ -34,6 +34,7 @@ struct errand {
     struct ledger_rows rows;
     struct ledger_name *names;      /* [name_count], NAMES */
     size_t name_count;
+    int64_t withdrawals;            /* NAMES: subjects withdrawn so far */
 };
 struct errand *errand_create(enum errand_kind kind);   /* NULL: no memory */
 void errand_destroy(struct errand **self);

@@ -45,6 +45,9 @@ static const struct statement NAMES = {
     "SELECT n.name, m.digest FROM model_names n JOIN models m ON m.id = n.model_id"
     " ORDER BY n.name COLLATE \"C\" LIMIT $1::bigint"
 };
+static const struct statement WITHDRAWALS = {
+    "withdrawals", "read the ledger", "SELECT count(*) FROM withdrawn"
+};
 static const struct statement MODELS_WITH_PREFIX = {
     "models_with_prefix", "read the ledger",
     "SELECT digest FROM models WHERE starts_with(encode(digest, 'hex'), $1::text)"
@@ -231,6 +234,16 @@ enum err_code ledger_names(struct ledger *self, struct ledger_name *names, size_
         result_text(result, row, 0, name->name, sizeof name->name);
         name->digest = result_digest(result, row, 1);
     }
+    PQclear(result);
+    return rc;
+}
+
+enum err_code ledger_withdrawals(struct ledger *self, int64_t *count, struct err *e)
+{
+    PGresult *result;
+    enum err_code rc = session_call(self->session, &WITHDRAWALS, NULL, &result, e);
+
+    *count = !rc && PQntuples(result) > 0 ? result_int8(result, 0, 0) : 0;
     PQclear(result);
     return rc;
 }

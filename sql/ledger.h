@@ -83,6 +83,8 @@ struct ledger_name {
 /* Names and what they are bound to, by name; at most max. */
 enum err_code ledger_names(struct ledger *self, struct ledger_name *names, size_t max,
                            size_t *count, struct err *e);
+/* How many subjects are withdrawn: when it changes, what was read before may be withdrawn now. */
+enum err_code ledger_withdrawals(struct ledger *self, int64_t *count, struct err *e);
 /* Binds name to the registered model with that digest, whatever it named before. ERR_UNKNOWN_MODEL,
  * ERR_INVALID: the name. */
 enum err_code ledger_bind_name(struct ledger *self, const char *name, const struct digest *digest,
