@@ -35,6 +35,7 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->scribe = scribe;
     b->started_ms = now_ms;
     b->last_lease = options->first_lease;
+    cache_init(&b->cache, options->cache_bytes, now_ms);
     b->next_second_ms = now_ms;
     heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
     if (meter_init(&b->meter, now_ms, e)) {
@@ -61,6 +62,7 @@ void broker_destroy(struct broker **self)
     connections_release(&b->client_connections);
     connections_release(&b->worker_connections);
     blame_release(&b->blame);
+    cache_release(&b->cache);
     heap_release(&b->deadlines);
     DL_FOREACH_SAFE(b->parked, p, p_next) {
         parcel_release(&p->parcel);
@@ -267,6 +269,8 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
 
     while ((errand = scribe_answer(b->scribe)))
         take_errand(b, errand, now_ms);
+    if (scribe_ledger_is_up(b->scribe))
+        cache_trust(&b->cache, now_ms);
     end_deadlines(b, now_ms);
     parked_ms = end_parked(b, now_ms);
     end_lookups(b, now_ms);

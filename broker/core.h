@@ -6,6 +6,7 @@
 #include "base/heap.h"
 #include "broker/blame.h"
 #include "broker/broker.h"
+#include "broker/cache.h"
 #include "broker/client.h"
 #include "broker/connections.h"
 #include "broker/meter.h"
@@ -30,6 +31,7 @@ struct broker_counts {              /* since the start */
         denied;                     /* messages */
     int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
     int64_t refused, expired, poison, workers_lost, leases_lost, denied, malformed;
+    int64_t memory_hits;
 };
 
 struct broker {
@@ -43,6 +45,8 @@ struct broker {
     struct models models;
     struct connections client_connections, worker_connections;
     struct blame blame;
+    struct cache cache;
+    int64_t withdrawals;            /* as the ledger last said */
     struct heap deadlines;          /* of waiters */
     size_t waiters;
     size_t asking;                  /* look-ups and the like that clients wait for */
@@ -116,6 +120,12 @@ void reply_error(struct broker *b, struct client *client, const struct address *
 /* To one waiter of a render; warning may be NULL. */
 void reply_picture(struct broker *b, const struct request *request, const struct picture *picture,
                    int64_t queue_ms, const char *warning);
+/* One picture of the request from memory, as made in no time; warning may be NULL.
+ * ERR_CLASS_CONFLICT, ERR_NOMEM: nothing was said. */
+enum err_code reply_cached(struct broker *b, const struct request *request,
+                           struct cache_entry *entry, const char *warning, struct err *e);
+/* Puts it into memory, for those who ask again. */
+void keep_picture(struct broker *b, const struct picture *picture, enum cache_interest interest);
 /* To a fetch. */
 void reply_fetch(struct broker *b, struct client *client, const struct address *to, int64_t id,
                  const struct picture *picture);

@@ -23,6 +23,21 @@ static void refuse(struct broker *b, const struct call *c, const struct err *e)
 
 /* ---- generate ---- */
 
+static enum err_code answer_cached(struct broker *b, struct request *request,
+                                   struct cache_entry *entry, const char *warning,
+                                   struct err *e)
+{
+    enum err_code rc = reply_cached(b, request, entry, warning, e);
+
+    if (rc)
+        return rc;
+    b->count.memory_hits++;
+    b->count.answered++;
+    request->count++;
+    request->left--;
+    return ERR_OK;
+}
+
 /* One picture of a generate: joins the render in flight or begins a new one. */
 static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
                            const struct model_entry *model, int64_t seed, struct err *e)
@@ -35,6 +50,12 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
 
     if (rc)
         return rc;
+    struct digest key = recipe_key(&recipe);
+    struct cache_entry *entry = g->cache == MESSAGE_CACHE_BYPASS
+                                          ? NULL : cache_find(&b->cache, &key, c->now_ms);
+
+    if (entry)
+        return answer_cached(b, request, entry, warning, e);
     if (b->waiters >= b->options.waiters_max)
         return err_set(e, ERR_OVERLOADED, "the broker holds %zu requests, which is its limit",
                        b->waiters);
@@ -42,7 +63,6 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
         return err_set(e, ERR_OVERLOADED,
                        "this client has %zu requests waiting, which is its limit",
                        c->client->waiting);
-    struct digest key = recipe_key(&recipe);
     struct render *render = renders_find(&b->renders, &key);
     bool is_new = !render;
 
@@ -485,8 +505,22 @@ static void take_client_errand(struct broker *b, struct errand *errand, int64_t 
     }
 }
 
+/* What the ledger says of withdrawals ends in memory what they may have meant: a subject has many
+ * recipes, so a new one empties it. */
+static void forget_withdrawn(struct broker *b, const struct errand *errand)
+{
+    for (size_t i = 0; i < errand->rows.count; i++)
+        if (errand->rows.row[i].withdrawn)
+            cache_remove(&b->cache, &errand->rows.row[i].key);
+    if (errand->kind == ERRAND_NAMES && !errand->rc && errand->withdrawals != b->withdrawals) {
+        cache_empty(&b->cache);
+        b->withdrawals = errand->withdrawals;
+    }
+}
+
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms)
 {
+    forget_withdrawn(b, errand);
     if (errand->kind == ERRAND_FIND)
         take_find(b, errand, now_ms);
     else if (errand->kind == ERRAND_NAMES) {

@@ -221,6 +221,8 @@ static void on_fail(struct broker *b, struct news *n)
         code = ERR_BUG;
     log_event(LOG_WARN, "render_failed", "worker=%s recipe=%s code=%s reason=\"%s\"",
               n->worker->name, digest_hex(&r->key).text, err_info(code)->word, words);
+    if (code == ERR_WITHDRAWN)
+        cache_remove(&b->cache, &r->key);
     if (code == ERR_RETRY) {         /* the worker is leaving: no fault of the picture's */
         n->worker->credit = 0;
         render_return(b, r, n->now_ms);

@@ -19,6 +19,7 @@ enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL,
                    CLIENT_WAITERS, OUTBOX, ATTEMPTS, KEY_FILE, KEYRING, ALLOW_PLAIN, IPC_MODE,
                    HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE };
                    CLIENT_WAITERS, OUTBOX, ATTEMPTS, METRICS };
+                   CLIENT_WAITERS, OUTBOX, CACHE, ATTEMPTS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -43,6 +44,8 @@ static const struct setting SETTINGS[] = {
                          "pictures one client waits for" },
     [OUTBOX] = { "outbox_bytes", SETTING_INT, 1 << 20, 1 << 30, 64 << 20, "",
                  "replies kept for a client that does not read" },
+    [CACHE] = { "cache_bytes", SETTING_INT, 0, INT64_C(1) << 40, 256 << 20, "",
+                "recent pictures kept in memory; 0: none" },
     [ATTEMPTS] = { "attempts_max", SETTING_INT, 1, 100, 3, "",
                    "tries of a render before it counts as poison" },
     [KEY_FILE] = { "key_file", SETTING_TEXT, 0, 1000, 0, "",
@@ -78,6 +81,7 @@ static struct broker_options options_of(const struct settings *s)
     o.waiters_max = (size_t)settings_int(s, WAITERS);
     o.client_waiters_max = (size_t)settings_int(s, CLIENT_WAITERS);
     o.outbox_max = (size_t)settings_int(s, OUTBOX);
+    o.cache_bytes = (size_t)settings_int(s, CACHE);
     /* Milliseconds modulo 2^33 (99 days), room for a million leases in each: below 2^53. */
     o.first_lease = (clock_wall_ms() & ((INT64_C(1) << 33) - 1)) << 20;
     o.attempts_max = (int)settings_int(s, ATTEMPTS);

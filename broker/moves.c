@@ -256,11 +256,20 @@ static void answer_picture(struct broker *b, struct waiter *w, const struct pict
     detach(b, w);
 }
 
+/* Nobody, or one piece of bulk work, waits: few will ask for it again. */
+static enum cache_interest interest_in(const struct render *render)
+{
+    const struct waiter *first = render->waiters;
+
+    return !first || (!first->next && first->level == MESSAGE_LOW) ? CACHE_BULK : CACHE_ASKED;
+}
+
 void render_finish(struct broker *b, struct render *render, const struct picture *picture)
 {
     struct waiter *w, *next;
 
     queue_remove_render(&b->queue, render);
+    keep_picture(b, picture, interest_in(render));
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_picture(b, w, picture);
     renders_end(&b->renders, render);

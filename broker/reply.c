@@ -103,6 +103,65 @@ void reply_picture(struct broker *b, const struct request *request, const struct
     reply_message(b, request->client, &request->to, &m, receipt ? NULL : picture->jpeg);
 }
 
+/* What is not word for word the answer in the cache: a receipt, one with a warning, a refusal. */
+static enum err_code reply_reworded(struct broker *b, const struct request *request,
+                                    struct cache_entry *entry, const char *warning, struct err *e)
+{
+    bool receipt = request->want == MESSAGE_WANT_RECEIPT;
+    const char *required = request->require_class;
+    struct message m;
+    enum err_code rc = message_decode(entry->map, entry->map_len, MESSAGE_FROM_BROKER, &m, e);
+
+    if (!rc && *required && !text_is(m.image.numerics_class, required))
+        rc = err_set(e, ERR_CLASS_CONFLICT, "the picture was made by %.*s, not %s",
+                     (int)m.image.numerics_class.len, m.image.numerics_class.data, required);
+    if (!rc) {
+        m.type = receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE;
+        m.id = request->id;
+        m.image.warning = text_of(warning ? warning : "");
+        reply_message(b, request->client, &request->to, &m, receipt ? NULL : &entry->file);
+    }
+    message_release(&m);
+    return rc;
+}
+
+enum err_code reply_cached(struct broker *b, const struct request *request,
+                           struct cache_entry *entry, const char *warning, struct err *e)
+{
+    uint8_t bytes[CACHE_MAP_MAX + MESSAGE_ID_MORE];
+    struct frame map;
+    size_t len;
+
+    if (warning || request->want == MESSAGE_WANT_RECEIPT || *request->require_class)
+        return reply_reworded(b, request, entry, warning, e);
+    len = message_with_id(entry->map, entry->map_len, request->id, bytes);
+    if (!frame_init_copy(&map, bytes, len))
+        return err_set(e, ERR_NOMEM, "no memory for an answer of %zu bytes", len);
+    clients_send(&b->clients, request->client, &request->to, &map, &entry->file);
+    return ERR_OK;
+}
+
+void keep_picture(struct broker *b, const struct picture *picture, enum cache_interest interest)
+{
+    struct picture kept = *picture;
+    struct recipe_text text;
+    struct message m;
+    struct frame map;
+    struct err e;
+
+    if (!scribe_ledger_is_up(b->scribe) ||
+        !cache_wants(&b->cache, &picture->key, frame_len(picture->jpeg), interest))
+        return;
+    kept.source = MESSAGE_SOURCE_MEMORY;
+    kept.render_us = kept.encode_us = kept.store_us = 0;
+    text = recipe_text(picture->recipe);
+    message_init(&m, MESSAGE_IMAGE, MESSAGE_ID_BLANK);
+    fill_image(&m.image, &kept, &text);
+    if (!frame_init_message(&map, &m, &e))
+        cache_put(&b->cache, &picture->key, &map, picture->jpeg);
+    frame_release(&map);
+}
+
 void reply_fetch(struct broker *b, struct client *client, const struct address *to, int64_t id,
                  const struct picture *picture)
 {
@@ -224,6 +283,8 @@ void reply_status(struct broker *b, struct client *client, const struct address 
         .answered = b->count.answered, .failed = b->count.failed, .cancelled = b->count.cancelled,
         .joined = b->count.joined, .ledger_hits = b->count.ledger_hits,
         .retried = b->count.retried, .late = b->count.late, .denied = count_denied(b),
+        .retried = b->count.retried, .late = b->count.late,
+        .memory_hits = b->count.memory_hits, .memory_bytes = (int64_t)b->cache.bytes,
         .workers = { list, count },
     };
     meter_report(b, now_ms, &m.status_report);

@@ -1,5 +1,6 @@
 /* The rows of the broker's table of states that need a ledger: a real PostgreSQL, whose answers
  * come when the test lets them, and the clock turned by hand. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "tests/kit_broker.h"
 #include "tests/kit_postgres.h"
@@ -460,9 +461,445 @@ static void a_stored_picture_of_another_class_than_required_is_a_conflict(void *
     wish.id = 2;
     wish.generate.require_class = text_of("cpu-stored-1");
     peer_say(&s.client, &wish, NULL);
-    look_up(&s);
+    desk_turn(&s.d, 0);                      /* it is in memory now */
     client_gets_image(&s.client, 2, STORED);
     close_scene(&s);
+}
+
+/* ---- memory ---- */
+
+/* The next answer is seed's picture from there. */
+static void gets_image_from(struct scene *s, int64_t id, int64_t seed, enum message_source source)
+{
+    struct heard h;
+    char jpeg[32];
+
+    if (!peer_hears(&s->client, &h))
+        fail_msg("nothing came, where a picture was expected");
+    desk_picture(seed, jpeg);
+    assert_int_equal(h.m.type, MESSAGE_IMAGE);
+    assert_int_equal(h.m.id, id);
+    assert_int_equal(h.m.image.seed, seed);
+    assert_int_equal(h.m.image.source, source);
+    assert_int_equal(h.m.image.bytes, strlen(jpeg));
+    assert_int_equal(frame_len(&h.parcel.body[1]), strlen(jpeg));
+    assert_memory_equal(frame_data(&h.parcel.body[1]), jpeg, strlen(jpeg));
+    heard_release(&h);
+}
+
+/* Made by the worker, or found in the ledger; then in memory. */
+static void make(struct scene *s, int64_t seed)
+{
+    struct job_seen job;
+
+    client_wishes(&s->client, 1, seed);
+    look_up(s);
+    job = worker_gets_one(&s->worker);
+    worker_says_result(&s->worker, &job);
+    desk_turn(&s->d, 0);
+    gets_image_from(s, 1, seed, MESSAGE_SOURCE_RENDER);
+}
+
+static void find(struct scene *s, int64_t seed)
+{
+    client_wishes(&s->client, 1, seed);
+    look_up(s);
+    gets_image_from(s, 1, seed, MESSAGE_SOURCE_LEDGER);
+}
+
+static void what_was_made_is_answered_from_memory(void **state)
+{
+    struct message m;
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    make(&s, MISSING);
+    client_wishes(&s.client, 2, MISSING);
+    client_wishes(&s.client, 0, MISSING);    /* no id */
+    desk_feed(&s.d);
+    assert_null(s.d.b->renders.by_key);      /* no render, no look-up, no worker */
+    gets_image_from(&s, 2, MISSING, MESSAGE_SOURCE_MEMORY);
+    gets_image_from(&s, 0, MISSING, MESSAGE_SOURCE_MEMORY);
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.client);
+    peer_hears_nothing(&s.worker);
+    message_init(&m, MESSAGE_STATUS, 3);
+    peer_say(&s.client, &m, NULL);
+    desk_turn(&s.d, 0);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.status_report.memory_hits, 2);
+    assert_int_equal(h.m.status_report.ledger_hits, 0);
+    assert_int_equal(h.m.status_report.answered, 3);
+    assert_int_equal(h.m.status_report.memory_bytes, s.d.b->cache.bytes);
+    assert_true(h.m.status_report.memory_bytes > 0);
+    heard_release(&h);
+    close_scene(&s);
+}
+
+static void what_was_found_is_answered_from_memory(void **state)
+{
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    find(&s, STORED);
+    conn = hold_images();                    /* the ledger is not asked */
+    client_wishes(&s.client, 2, STORED);
+    wish_with(&s, 3, STORED, MESSAGE_CACHE_ONLY);
+    desk_feed(&s.d);
+    gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_MEMORY);
+    gets_image_from(&s, 3, STORED, MESSAGE_SOURCE_MEMORY);
+    let_go(conn);
+    close_scene(&s);
+}
+
+/* Word for word, beside where it comes from and what the making took. */
+static void an_answer_from_memory_says_what_the_first_one_said(void **state)
+{
+    enum { ANSWERS = 4 };
+    struct heard h[ANSWERS];
+    struct message wish = wish_of(1, 70);
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    for (int i = 0; i < ANSWERS; i++) {
+        wish.id = i + 1;
+        wish.generate.class_index = i == 2 ? 1 : -1;     /* the same recipe, with a warning */
+        wish.generate.want = i == 3 ? MESSAGE_WANT_RECEIPT : MESSAGE_WANT_IMAGE;
+        peer_say(&s.client, &wish, NULL);
+        if (i == 0) {
+            look_up(&s);
+            struct job_seen job = worker_gets_one(&s.worker);
+
+            worker_says_result(&s.worker, &job);
+        }
+        desk_turn(&s.d, 0);
+        assert_true(peer_hears(&s.client, &h[i]));
+    }
+    for (int i = 1; i < ANSWERS; i++) {
+        const struct message_image *a = &h[0].m.image, *b = &h[i].m.image;
+
+        assert_int_equal(h[i].m.type, i == 3 ? MESSAGE_RECEIPT : MESSAGE_IMAGE);
+        assert_int_equal(h[i].parcel.count, i == 3 ? 1 : 2);
+        assert_int_equal(h[i].m.id, i + 1);
+        assert_true(digest_equal(&a->recipe_key, &b->recipe_key));
+        assert_true(digest_equal(&a->sha256, &b->sha256));
+        assert_true(digest_equal(&a->core_sha256, &b->core_sha256));
+        assert_true(digest_equal(&a->model, &b->model));
+        assert_int_equal(a->recipe.len, b->recipe.len);
+        assert_memory_equal(a->recipe.data, b->recipe.data, a->recipe.len);
+        assert_true(text_is(b->numerics_class, "cpu-test-1"));
+        assert_true(text_is(b->encoder, "test-1"));
+        assert_int_equal(a->run, b->run);
+        assert_int_equal(a->batch, b->batch);
+        assert_int_equal(a->bytes, b->bytes);
+        assert_int_equal(a->psi, b->psi);
+        assert_int_equal(b->source, MESSAGE_SOURCE_MEMORY);
+        assert_int_equal(b->render_ms + b->encode_ms + b->store_ms + b->queue_ms, 0);
+        assert_true((b->warning.len > 0) == (i == 2));
+    }
+    for (int i = 0; i < ANSWERS; i++)
+        heard_release(&h[i]);
+    assert_int_equal(s.d.b->count.memory_hits, ANSWERS - 1);
+    close_scene(&s);
+}
+
+static void a_page_is_answered_from_where_each_picture_is(void **state)
+{
+    int64_t seeds[] = { 70, STORED, 71 };
+    struct message wish = wish_of(2, -1);
+    struct job_seen job;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    make(&s, 70);
+    wish.generate.seeds = (struct numbers){ seeds, 3 };
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    gets_image_from(&s, 2, 70, MESSAGE_SOURCE_MEMORY);
+    while (s.d.b->renders.count[RENDER_LOOKUP] > 0)
+        look_up(&s);
+    gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_LEDGER);
+    job = worker_gets_one(&s.worker);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 2, 71, MESSAGE_SOURCE_RENDER);
+    client_gets_done(&s.client, 2, 3, 0);
+    peer_say(&s.client, &wish, NULL);        /* and once more, all of it from memory */
+    desk_feed(&s.d);
+    for (int i = 0; i < 3; i++)
+        gets_image_from(&s, 2, seeds[i], MESSAGE_SOURCE_MEMORY);
+    client_gets_done(&s.client, 2, 3, 0);
+    close_scene(&s);
+}
+
+static void another_class_in_memory_is_a_conflict(void **state)
+{
+    struct message wish = wish_of(2, STORED);
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    find(&s, STORED);
+    wish.generate.require_class = text_of("cpu-test-1");
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.type, MESSAGE_ERROR);
+    assert_true(text_is(h.m.error.code, "class_conflict"));
+    assert_true(text_is(h.m.error.message, "the picture was made by cpu-stored-1, not cpu-test-1"));
+    assert_int_equal(h.m.error.seed, STORED);
+    heard_release(&h);
+    wish.id = 3;
+    wish.generate.require_class = text_of("cpu-stored-1");
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    gets_image_from(&s, 3, STORED, MESSAGE_SOURCE_MEMORY);
+    close_scene(&s);
+}
+
+static void bypass_passes_memory_and_the_first_picture_stays(void **state)
+{
+    struct job_seen job;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    find(&s, STORED);
+    wish_with(&s, 2, STORED, MESSAGE_CACHE_BYPASS);
+    desk_turn(&s.d, 0);
+    job = worker_gets_one(&s.worker);
+    client_wishes(&s.client, 3, STORED);     /* does not wait for it */
+    desk_feed(&s.d);
+    gets_image_from(&s, 3, STORED, MESSAGE_SOURCE_MEMORY);
+    worker_says_result(&s.worker, &job);     /* says class cpu-test-1, the ledger cpu-stored-1 */
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_RENDER);
+    struct message wish = wish_of(4, STORED);
+
+    wish.generate.require_class = text_of("cpu-stored-1");
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    gets_image_from(&s, 4, STORED, MESSAGE_SOURCE_MEMORY);
+    close_scene(&s);
+}
+
+static void bulk_comes_into_memory_when_it_is_asked_for_again(void **state)
+{
+    struct message wish = wish_of(1, 72);
+    struct job_seen job;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish.generate.priority = MESSAGE_LOW;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(s.d.b->cache.bytes, 0);
+        peer_say(&s.client, &wish, NULL);
+        look_up(&s);
+        job = worker_gets_one(&s.worker);
+        worker_says_result(&s.worker, &job);
+        desk_turn(&s.d, 0);
+        gets_image_from(&s, 1, 72, MESSAGE_SOURCE_RENDER);
+    }
+    peer_say(&s.client, &wish, NULL);
+    desk_feed(&s.d);
+    gets_image_from(&s, 1, 72, MESSAGE_SOURCE_MEMORY);
+    close_scene(&s);
+}
+
+static void without_memory_every_wish_goes_to_the_ledger(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+
+    (void)state;
+    options.cache_bytes = 0;
+    open_scene(&s, options, 4);
+    find(&s, STORED);
+    find(&s, STORED);
+    assert_int_equal(s.d.b->count.ledger_hits, 2);
+    close_scene(&s);
+}
+
+static void memory_is_trusted_for_a_minute_without_the_ledger(void **state)
+{
+    struct job_seen job;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    find(&s, STORED);
+    kit_postgres_stop_server(&pg);
+    await_ledger(&s, false);
+    desk_turn(&s.d, CACHE_TRUST_MS);
+    wish_with(&s, 2, STORED, MESSAGE_CACHE_ONLY);
+    client_wishes(&s.client, 3, 73);
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_MEMORY);
+    job = worker_gets_one(&s.worker);
+    worker_says_result(&s.worker, &job);     /* is not kept: nobody says whether it may be */
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 3, 73, MESSAGE_SOURCE_RENDER);
+    assert_int_equal(HASH_COUNT(s.d.b->cache.by_key), 1);
+    desk_turn(&s.d, 1);
+    wish_with(&s, 4, STORED, MESSAGE_CACHE_ONLY);
+    desk_turn(&s.d, 0);
+    client_gets_error(&s.client, 4, ERR_LEDGER_DOWN);
+    kit_postgres_start_server(&pg);
+    await_ledger(&s, true);
+    desk_turn(&s.d, 0);
+    assert_null(s.d.b->cache.by_key);
+    client_wishes(&s.client, 5, STORED);
+    desk_feed(&s.d);
+    while (s.d.b->renders.count[RENDER_LOOKUP] > 0)
+        look_up(&s);
+    gets_image_from(&s, 5, STORED, MESSAGE_SOURCE_LEDGER);
+    client_wishes(&s.client, 6, STORED);
+    desk_feed(&s.d);
+    gets_image_from(&s, 6, STORED, MESSAGE_SOURCE_MEMORY);
+    close_scene(&s);
+}
+
+static void withdraw(int64_t seed)
+{
+    struct recipe recipe = recipe_of(seed);
+    struct digest subject = recipe_subject(&recipe);
+    char sql[256];
+
+    snprintf(sql, sizeof sql, "INSERT INTO withdrawn (subject, reason) VALUES ('\\x%s', 'test')",
+             digest_hex(&subject).text);
+    kit_postgres_exec(pg.conninfo, sql);
+}
+
+static void what_is_withdrawn_leaves_memory_without_a_question(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    store(78, 78);
+    open_scene(&s, patient(), 4);
+    find(&s, 78);
+    withdraw(78);
+    desk_turn(&s.d, 2000);                   /* asks for the names, and how much is withdrawn */
+    desk_await_scribe(&s.d);
+    desk_turn(&s.d, 0);
+    client_wishes(&s.client, 2, 78);
+    look_up(&s);
+    client_gets_error(&s.client, 2, ERR_WITHDRAWN);
+    close_scene(&s);
+}
+
+static void a_withdrawal_that_anybody_hears_of_ends_the_picture_in_memory(void **state)
+{
+    struct message lookup;
+    struct job_seen job;
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    store(79, 79);
+    open_scene(&s, patient(), 4);
+    find(&s, 79);
+    find(&s, STORED);
+    withdraw(79);
+    message_init(&lookup, MESSAGE_LOOKUP, 2);
+    lookup.lookup.seed = 79;
+    peer_say(&s.client, &lookup, NULL);
+    look_up(&s);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.type, MESSAGE_PROVENANCE);
+    heard_release(&h);
+    assert_int_equal(HASH_COUNT(s.d.b->cache.by_key), 1);
+    wish_with(&s, 3, STORED, MESSAGE_CACHE_BYPASS);
+    desk_turn(&s.d, 0);
+    job = worker_gets_one(&s.worker);
+    worker_says_fail(&s.worker, job.lease, "withdrawn");
+    desk_turn(&s.d, 0);
+    client_gets_error(&s.client, 3, ERR_WITHDRAWN);
+    assert_null(s.d.b->cache.by_key);
+    close_scene(&s);
+}
+
+/* ---- waiters that leave ---- */
+
+enum leaving { CANCELS, VANISHES };
+
+/* One of two leaves while their render is in that state: the other gets its picture. */
+static void leave_in(enum render_state state, enum leaving how)
+{
+    int64_t give_up_ms = clock_ms() + 60000, ping = 100;
+    struct peer other;
+    struct scene s;
+
+    open_scene(&s, patient(), state == RENDER_QUEUED ? 0 : 4);
+    client_join(&s.d, &other, LINK_DEALER);
+    client_wishes(&other, 1, 90);
+    client_wishes(&s.client, 9, 90);
+    desk_feed(&s.d);
+    assert_int_equal(s.d.b->renders.count[RENDER_LOOKUP], 1);
+    struct job_seen job = { .lease = 0 };
+
+    if (state != RENDER_LOOKUP)
+        look_up(&s);
+    if (state >= RENDER_HELD)
+        job = worker_gets_one(&s.worker);
+    if (state >= RENDER_RENDERING)
+        worker_says(&s.worker, MESSAGE_STARTED, job.lease);
+    if (state >= RENDER_COMMITTING)
+        worker_says(&s.worker, MESSAGE_RENDERED, job.lease);
+    desk_feed(&s.d);
+    assert_int_equal(s.d.b->renders.count[state], 1);
+    if (how == CANCELS) {
+        client_cancels(&other, 2, 1);
+        desk_feed(&s.d);
+    } else {                                 /* an answer is what shows that it is gone */
+        struct address gone = s.d.b->renders.by_key->waiters->request->to;
+
+        peer_leave(&other);
+        while (s.d.b->waiters > 1) {
+            struct client *client = clients_get(&s.d.b->clients, &gone, s.d.now_ms);
+            struct message pong;
+
+            assert_true(clock_ms() < give_up_ms);
+            message_init(&pong, MESSAGE_PONG, ping++);
+            reply_message(s.d.b, client, &gone, &pong, NULL);
+            if (client->gone)
+                client_gone(s.d.b, client);
+        }
+    }
+    assert_int_equal(s.d.b->waiters, 1);
+    assert_int_equal(s.d.b->renders.count[state], 1);
+    if (state == RENDER_LOOKUP)
+        look_up(&s);
+    if (state == RENDER_QUEUED)
+        worker_says_heartbeat(&s.worker, 4, 0, 0);
+    desk_turn(&s.d, 0);
+    if (state < RENDER_HELD)
+        job = worker_gets_one(&s.worker);
+    peer_hears_nothing(&s.worker);           /* no recall */
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 9, 90);
+    peer_hears_nothing(&s.client);
+    if (how == CANCELS)
+        peer_leave(&other);
+    close_scene(&s);
+}
+
+static void one_who_leaves_takes_nothing_from_the_other_in_any_state(void **state)
+{
+    (void)state;
+    for (int at = RENDER_LOOKUP; at < RENDER_STATE_COUNT; at++) {
+        leave_in((enum render_state)at, CANCELS);
+        leave_in((enum render_state)at, VANISHES);
+    }
 }
 
 /* ---- time ---- */
@@ -598,6 +1035,18 @@ int main(void)
         cmocka_unit_test(bypass_renders_what_is_stored),
         cmocka_unit_test(bypass_takes_no_stored_picture_from_those_who_want_only_that),
         cmocka_unit_test(a_stored_picture_of_another_class_than_required_is_a_conflict),
+        cmocka_unit_test(what_was_made_is_answered_from_memory),
+        cmocka_unit_test(what_was_found_is_answered_from_memory),
+        cmocka_unit_test(an_answer_from_memory_says_what_the_first_one_said),
+        cmocka_unit_test(a_page_is_answered_from_where_each_picture_is),
+        cmocka_unit_test(another_class_in_memory_is_a_conflict),
+        cmocka_unit_test(bypass_passes_memory_and_the_first_picture_stays),
+        cmocka_unit_test(bulk_comes_into_memory_when_it_is_asked_for_again),
+        cmocka_unit_test(without_memory_every_wish_goes_to_the_ledger),
+        cmocka_unit_test(memory_is_trusted_for_a_minute_without_the_ledger),
+        cmocka_unit_test(what_is_withdrawn_leaves_memory_without_a_question),
+        cmocka_unit_test(a_withdrawal_that_anybody_hears_of_ends_the_picture_in_memory),
+        cmocka_unit_test(one_who_leaves_takes_nothing_from_the_other_in_any_state),
         cmocka_unit_test(with_the_ledger_there_the_deadline_is_a_deadline),
         cmocka_unit_test(what_is_committing_has_its_whole_time_once_the_ledger_is_back),
         cmocka_unit_test(a_ledger_that_goes_stops_no_render),

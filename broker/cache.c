@@ -1,0 +1,151 @@
+#include "broker/cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum {
+    CHUNK_BYTES = 16,               /* malloc's head, and what it rounds up to */
+    MAPPED_MIN = 128 << 10,         /* from here on malloc may take whole pages */
+    PAGE_BYTES = 4096,
+    COUNTER_BYTES = 64,             /* libzmq's, before a file that it holds */
+    BUCKET_BYTES = 32,              /* an entry's share of the hash table, which doubles */
+    ENTRY_SHARE = 8,                /* no file is larger than this part of the bound */
+};
+
+void cache_init(struct cache *self, size_t bytes_max, int64_t now_ms)
+{
+    *self = (struct cache){ .bytes_max = bytes_max, .trusted_ms = now_ms };
+    if (bytes_max > 0)
+        self->seen = calloc(CACHE_SEEN, sizeof *self->seen);     /* NULL: bulk is never kept */
+}
+
+void cache_release(struct cache *self)
+{
+    cache_empty(self);
+    free(self->seen);
+    *self = (struct cache){ .bytes_max = 0 };
+}
+
+/* What malloc takes for len bytes. */
+static size_t heap_bytes(size_t len)
+{
+    size_t unit = len >= MAPPED_MIN ? PAGE_BYTES : CHUNK_BYTES;
+
+    return (len + CHUNK_BYTES + unit - 1) / unit * unit;
+}
+
+static size_t entry_bytes(size_t map_len, size_t file_len)
+{
+    return heap_bytes(sizeof(struct cache_entry) + map_len) +
+           heap_bytes(COUNTER_BYTES + file_len) + BUCKET_BYTES;
+}
+
+static void drop(struct cache *self, struct cache_entry *entry)
+{
+    self->bytes -= entry->bytes;
+    HASH_DEL(self->by_key, entry);
+    DL_DELETE(self->recent, entry);
+    frame_release(&entry->file);
+    free(entry);
+}
+
+void cache_empty(struct cache *self)
+{
+    while (self->recent)
+        drop(self, self->recent);
+}
+
+/* ---- trust ---- */
+
+bool cache_is_trusted(const struct cache *self, int64_t now_ms)
+{
+    return now_ms <= self->trusted_ms + CACHE_TRUST_MS;
+}
+
+void cache_trust(struct cache *self, int64_t now_ms)
+{
+    if (!cache_is_trusted(self, now_ms))
+        cache_empty(self);
+    self->trusted_ms = now_ms;
+}
+
+/* ---- pictures ---- */
+
+static struct cache_entry *entry_of(const struct cache *self, const struct digest *key)
+{
+    struct cache_entry *entry = NULL;
+
+    HASH_FIND(hh, self->by_key, key, sizeof *key, entry);
+    return entry;
+}
+
+struct cache_entry *cache_find(struct cache *self, const struct digest *key, int64_t now_ms)
+{
+    struct cache_entry *entry = cache_is_trusted(self, now_ms) ? entry_of(self, key) : NULL;
+
+    if (entry && entry != self->recent) {
+        DL_DELETE(self->recent, entry);
+        DL_PREPEND(self->recent, entry);
+    }
+    return entry;
+}
+
+/* True the second time, unless others have taken its place meanwhile. */
+static bool was_seen(struct cache *self, const struct digest *key)
+{
+    uint64_t part, place;
+
+    if (!self->seen)
+        return false;
+    memcpy(&part, key->bytes, sizeof part);
+    memcpy(&place, key->bytes + sizeof part, sizeof place);
+    place %= CACHE_SEEN;
+    if (self->seen[place] == part)
+        return true;
+    self->seen[place] = part;
+    return false;
+}
+
+bool cache_wants(struct cache *self, const struct digest *key, size_t file_len,
+                 enum cache_interest interest)
+{
+    if (file_len > self->bytes_max / ENTRY_SHARE)
+        return false;
+    return !entry_of(self, key) && (interest == CACHE_ASKED || was_seen(self, key));
+}
+
+void cache_put(struct cache *self, const struct digest *key, const struct frame *map,
+               struct frame *file)
+{
+    size_t map_len = frame_len(map), bytes = entry_bytes(map_len, frame_len(file));
+    struct cache_entry *entry = NULL;
+
+    if (map_len <= CACHE_MAP_MAX && bytes <= self->bytes_max / ENTRY_SHARE && !entry_of(self, key))
+        entry = malloc(sizeof *entry + map_len);
+    if (!entry)
+        return;
+    if (frame_len(file) >= CACHE_SHARED_MIN) {
+        frame_init_share(&entry->file, file);
+    } else if (!frame_init_copy(&entry->file, frame_data(file), frame_len(file))) {
+        free(entry);
+        return;
+    }
+    entry->key = *key;
+    entry->bytes = bytes;
+    entry->map_len = map_len;
+    memcpy(entry->map, frame_data(map), map_len);
+    while (self->bytes + bytes > self->bytes_max)
+        drop(self, self->recent->prev);
+    self->bytes += bytes;
+    HASH_ADD(hh, self->by_key, key, sizeof entry->key, entry);
+    DL_PREPEND(self->recent, entry);
+}
+
+void cache_remove(struct cache *self, const struct digest *key)
+{
+    struct cache_entry *entry = entry_of(self, key);
+
+    if (entry)
+        drop(self, entry);
+}
