@@ -31,6 +31,7 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->options = *options;
     b->clients.link = client_link;
     b->clients.outbox_max = options->outbox_max;
+    b->clients.outbox_total_max = options->outbox_total_max;
     b->worker_link = worker_link;
     b->scribe = scribe;
     b->started_ms = now_ms;
@@ -209,7 +210,7 @@ static void sweep_clients(struct broker *b, int64_t now_ms)
     HASH_ITER(hh, b->clients.by_peer, c, next)
         if (c->gone)
             client_gone(b, c);
-        else if (!c->requests && !c->outbox && now_ms > c->seen_ms + CLIENT_IDLE_MS)
+        else if (!c->requests && !c->outbox.first && now_ms > c->seen_ms + CLIENT_IDLE_MS)
             clients_end(&b->clients, c);
 }
 

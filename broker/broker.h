@@ -22,6 +22,7 @@ struct broker_options {
     int64_t drain_ms;               /* how long a drain waits for what has started */
     size_t waiters_max, client_waiters_max;
     size_t outbox_max;              /* bytes a client that does not read */
+    size_t outbox_total_max;        /* of all of them; the fullest is dropped first */
     size_t cache_bytes;             /* of recent pictures in memory; 0: none */
     int attempts_max;               /* tries of a render that die before it counts as poison */
     int64_t first_lease;            /* leases count up from here: another number at every start, so
@@ -34,7 +35,8 @@ struct broker_options {
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \
                               .stall_ms = 30000, .heartbeat_ms = 1000, .drain_ms = 20000,          \
                               .waiters_max = 100000, .client_waiters_max = 10000,                  \
-                              .outbox_max = 64u << 20, .cache_bytes = 256u << 20,                  \
+                              .outbox_max = 64u << 20, .outbox_total_max = 512u << 20,             \
+                              .cache_bytes = 256u << 20,                                           \
                               .attempts_max = 3 })
 
 struct broker;

@@ -36,41 +36,54 @@ bool client_may_speak_for(const struct client *client)
 }
 
 static void drop_letter(struct clients *self, struct client *client, struct letter *letter)
+/* After a change of the client's outbox, which had count letters of that many bytes. */
+static void note_outbox(struct clients *self, struct client *client, size_t count, size_t bytes)
 {
-    client->outbox_bytes -= letter->bytes;
-    self->letters--;
-    DL_DELETE(client->outbox, letter);
-    frame_release(&letter->map);
-    frame_release(&letter->payload);
-    free(letter);
+    self->letters += client->outbox.count - count;
+    self->outbox_bytes += client->outbox.bytes - bytes;
+    if (count == 0 && client->outbox.count > 0)
+        DL_APPEND2(self->blocked, client, blocked_prev, blocked_next);
+    else if (count > 0 && client->outbox.count == 0)
+        DL_DELETE2(self->blocked, client, blocked_prev, blocked_next);
 }
 
-static void keep_letter(struct clients *self, struct client *client, const struct address *to,
-                        struct frame *map, struct frame *payload)
+static void clear(struct clients *self, struct client *client)
 {
-    size_t bytes = frame_len(map) + (payload ? frame_len(payload) : 0);
-    struct letter *letter = NULL;
+    size_t count = client->outbox.count, bytes = client->outbox.bytes;
 
-    if (client->outbox_bytes + bytes <= self->outbox_max)
-        letter = calloc(1, sizeof *letter);
-    if (!letter) {
-        client->gone = true;
-        self->dropped++;
-        frame_release(map);
-        return;
-    }
-    letter->to = *to;
-    letter->bytes = bytes;
-    frame_init_share(&letter->map, map);
-    frame_release(map);
-    letter->has_payload = payload != NULL;
-    if (payload)
-        frame_init_share(&letter->payload, payload);
+    outbox_clear(&client->outbox);
+    note_outbox(self, client, count, bytes);
+}
+
+/* It does not read: what waits for it is of no use. The next tick ends the rest of it. */
+static void drop(struct clients *self, struct client *client)
+{
+    clear(self, client);
+    client->gone = true;
+    self->dropped++;
+}
+
+static void drop_fullest(struct clients *self)
+{
+    struct client *client, *fullest = self->blocked;
+
+    DL_FOREACH2(self->blocked, client, blocked_next)
+        if (client->outbox.bytes > fullest->outbox.bytes)
+            fullest = client;
+    drop(self, fullest);
+}
+
+static void keep(struct clients *self, struct client *client, const struct address *to,
+                 struct frame *map, struct frame *payload)
+{
+    size_t count = client->outbox.count, bytes = client->outbox.bytes;
+
+    if (outbox_keep(&client->outbox, to, map, payload, self->outbox_max, 0))
+        note_outbox(self, client, count, bytes);
     else
-        frame_init(&letter->payload);
-    client->outbox_bytes += bytes;
-    self->letters++;
-    DL_APPEND(client->outbox, letter);
+        drop(self, client);
+    while (self->outbox_bytes > self->outbox_total_max)
+        drop_fullest(self);
 }
 
 void clients_send(struct clients *self, struct client *client, const struct address *to,
@@ -82,45 +95,33 @@ void clients_send(struct clients *self, struct client *client, const struct addr
         frame_release(map);
         return;
     }
-    if (!client->outbox)            /* else: behind what waits there, in order */
+    if (!client->outbox.first)      /* else: behind what waits there, in order */
         sent = link_send(self->link, to, map, payload);
-    if (sent == LINK_FULL) {
-        keep_letter(self, client, to, map, payload);
-    } else {
-        client->gone |= sent == LINK_GONE;
-        frame_release(map);
-    }
-}
-
-static void flush(struct clients *self, struct client *client)
-{
-    struct letter *letter, *next;
-
-    DL_FOREACH_SAFE(client->outbox, letter, next) {
-        enum link_sent sent = link_send(self->link, &letter->to, &letter->map,
-                                        letter->has_payload ? &letter->payload : NULL);
-
-        if (sent == LINK_FULL)
-            return;
-        client->gone |= sent == LINK_GONE;
-        drop_letter(self, client, letter);
-    }
+    if (sent == LINK_FULL)
+        keep(self, client, to, map, payload);
+    client->gone |= sent == LINK_GONE;
+    frame_release(map);
 }
 
 void clients_flush(struct clients *self)
 {
     struct client *client, *next;
 
-    if (self->letters == 0)
-        return;
-    HASH_ITER(hh, self->by_peer, client, next)
-        flush(self, client);
+    DL_FOREACH_SAFE2(self->blocked, client, next, blocked_next) {
+        size_t count = client->outbox.count, bytes = client->outbox.bytes;
+        enum link_sent sent = outbox_flush(&client->outbox, self->link);
+
+        note_outbox(self, client, count, bytes);
+        if (sent == LINK_GONE) {
+            clear(self, client);
+            client->gone = true;
+        }
+    }
 }
 
 void clients_end(struct clients *self, struct client *client)
 {
-    while (client->outbox)
-        drop_letter(self, client, client->outbox);
+    clear(self, client);
     HASH_DEL(self->by_peer, client);
     free(client);
 }

@@ -1,11 +1,12 @@
 /* client -- who asks: one ROUTER peer, its requests in flight, and what could not be sent to it
- * yet. A peer that does not read cannot make the broker grow: its outbox is bounded in bytes, then
- * it is dropped and counted. */
+ * yet. A peer that does not read cannot make the broker grow: its outbox is bounded in bytes, and so
+ * are all of them together; then it is dropped and counted. */
 #ifndef BROKER_CLIENT_H
 #define BROKER_CLIENT_H
 
 #include "base/link.h"
 #include "broker/access.h"
+#include "base/outbox.h"
 #include "proto/message.h"
 
 #include <stdbool.h>
@@ -36,22 +37,14 @@ struct line {
     struct line *prev, *next;       /* of the level's ring */
 };
 
-struct letter {                     /* a reply that the socket did not take yet */
-    struct address to;
-    struct frame map, payload;
-    bool has_payload;
-    size_t bytes;                   /* of both; a frame that was sent is empty */
-    struct letter *prev, *next;
-};
-
 struct client {
     uint8_t peer[256];              /* the key: its address's part that names the peer */
     size_t peer_len;
     struct request *requests;
     size_t waiting;                 /* waiters of all its requests */
     struct line lines[MESSAGE_PRIORITY_COUNT];
-    struct letter *outbox;
-    size_t outbox_bytes;
+    struct outbox outbox;           /* replies that the socket did not take yet */
+    struct client *blocked_prev, *blocked_next; /* of those whose outbox is not empty */
     int64_t seen_ms;
     struct access access;
     bool gone;                      /* unroutable or dropped; ended by the next tick */
@@ -61,8 +54,9 @@ struct client {
 struct clients {
     struct client *by_peer;
     struct link *link;              /* borrowed */
-    size_t outbox_max;              /* bytes a client */
-    size_t letters;                 /* in all outboxes */
+    size_t outbox_max, outbox_total_max;    /* bytes a client; of all of them together */
+    struct client *blocked;
+    size_t letters, outbox_bytes;   /* in all outboxes */
     int64_t dropped;                /* clients that did not read */
 };
 
@@ -73,7 +67,7 @@ bool client_may_speak_for(const struct client *client);
 /* The same, but NULL when it is not there. */
 struct client *clients_find(struct clients *self, const struct address *address);
 /* Sends or keeps map and payload (NULL: none; shared). Consumes map. Marks the client gone when it
- * is unroutable or its outbox full. */
+ * is unroutable or its outbox full; where all of them together are full, the fullest one's. */
 void clients_send(struct clients *self, struct client *client, const struct address *to,
                   struct frame *map, struct frame *payload);
 /* Tries the outboxes again. */

@@ -20,6 +20,7 @@ enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL,
                    HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE };
                    CLIENT_WAITERS, OUTBOX, ATTEMPTS, METRICS };
                    CLIENT_WAITERS, OUTBOX, CACHE, ATTEMPTS };
+                   CLIENT_WAITERS, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -44,6 +45,8 @@ static const struct setting SETTINGS[] = {
                          "pictures one client waits for" },
     [OUTBOX] = { "outbox_bytes", SETTING_INT, 1 << 20, 1 << 30, 64 << 20, "",
                  "replies kept for a client that does not read" },
+    [OUTBOX_TOTAL] = { "outbox_total_bytes", SETTING_INT, 1 << 20, INT64_C(1) << 40, 512 << 20, "",
+                       "the same for all clients together; the fullest is dropped first" },
     [CACHE] = { "cache_bytes", SETTING_INT, 0, INT64_C(1) << 40, 256 << 20, "",
                 "recent pictures kept in memory; 0: none" },
     [ATTEMPTS] = { "attempts_max", SETTING_INT, 1, 100, 3, "",
@@ -81,6 +84,7 @@ static struct broker_options options_of(const struct settings *s)
     o.waiters_max = (size_t)settings_int(s, WAITERS);
     o.client_waiters_max = (size_t)settings_int(s, CLIENT_WAITERS);
     o.outbox_max = (size_t)settings_int(s, OUTBOX);
+    o.outbox_total_max = (size_t)settings_int(s, OUTBOX_TOTAL);
     o.cache_bytes = (size_t)settings_int(s, CACHE);
     /* Milliseconds modulo 2^33 (99 days), room for a million leases in each: below 2^53. */
     o.first_lease = (clock_wall_ms() & ((INT64_C(1) << 33) - 1)) << 20;

@@ -1686,7 +1686,7 @@ static void a_client_that_does_not_read_is_dropped_and_the_others_are_served(voi
     struct scene s;
 
     (void)state;
-    options.outbox_max = 2000;
+    options.outbox_max = 20000;
     open_scene(&s, options, 4);
     client_join_slow(&s.d, &lazy);
     for (int64_t id = 1; id <= 200 && s.d.b->clients.dropped == 0; id++) {

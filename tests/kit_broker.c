@@ -124,11 +124,11 @@ static void audit_render(const struct render *r, size_t *waiters)
 
 static void audit_clients(const struct broker *b)
 {
-    size_t waiters = 0, letters = 0, of_requests = 0;
+    size_t waiters = 0, letters = 0, of_requests = 0, all_bytes = 0;
 
     for (const struct client *c = b->clients.by_peer; c; c = c->hh.next) {
         const struct request *q;
-        const struct letter *l;
+        const struct outbox_letter *l;
         size_t bytes = 0;
 
         DL_FOREACH(c->requests, q) {
@@ -141,11 +141,12 @@ static void audit_clients(const struct broker *b)
             assert_true(left > 0);
             of_requests += (size_t)left;
         }
-        DL_FOREACH(c->outbox, l) {
+        DL_FOREACH(c->outbox.first, l) {
             letters++;
-            bytes += frame_len(&l->map) + frame_len(&l->payload);
+            bytes += sizeof *l + frame_len(&l->map) + frame_len(&l->payload);
         }
-        assert_int_equal(c->outbox_bytes, bytes);
+        assert_int_equal(c->outbox.bytes, bytes);
+        all_bytes += bytes;
         assert_true(bytes <= b->options.outbox_max);
         assert_true(c->waiting <= b->options.client_waiters_max);
         waiters += c->waiting;
@@ -153,6 +154,8 @@ static void audit_clients(const struct broker *b)
     assert_int_equal(waiters, b->waiters);
     assert_int_equal(of_requests, b->waiters);
     assert_int_equal(letters, b->clients.letters);
+    assert_int_equal(all_bytes, b->clients.outbox_bytes);
+    assert_true(all_bytes <= b->options.outbox_total_max);
 }
 
 /* Every picture ends once, and what monitoring shows says so. */

@@ -1,13 +1,13 @@
 #include "worker/uplink.h"
 
 #include "base/log.h"
+#include "base/outbox.h"
 #include "proto/message.h"
 #include "worker/credit.h"
 #include "worker/job.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 enum {
     HEARTBEAT_MS = 1000,
@@ -22,13 +22,7 @@ enum {
                                        costs is then more than a copy. Larger ones go alone, and
                                        the broker passes their frame on as it came */
     PACKED_MAX = 64 << 10,
-};
-
-struct outgoing {                   /* what a socket did not take yet */
-    struct frame map, payload;
-    bool has_payload;
-    int64_t since_ms;
-    struct outgoing *prev, *next;
+    OUTBOX_MAX = 256 << 20,         /* bytes that wait for one broker */
 };
 
 struct side {                       /* one broker */
@@ -43,7 +37,7 @@ struct side {                       /* one broker */
     int64_t told_credit;
     struct job *packed[MESSAGE_JOBS_MAX];       /* stored; their results go in one message */
     size_t packed_count, packed_bytes;
-    struct outgoing *outgoing;
+    struct outbox outbox;
 };
 
 struct uplink {
@@ -60,48 +54,18 @@ static const struct address BROKER = { .len = 0 };
 
 /* ---- sending ---- */
 
-static void keep(struct side *side, struct frame *map, struct frame *payload, int64_t now_ms)
-{
-    struct outgoing *o = calloc(1, sizeof *o);
-
-    if (!o)
-        return; /* the broker's patience ends the lease; the picture is stored */
-    o->since_ms = now_ms;
-    frame_init_share(&o->map, map);
-    o->has_payload = payload != NULL;
-    if (payload)
-        frame_init_share(&o->payload, payload);
-    else
-        frame_init(&o->payload);
-    DL_APPEND(side->outgoing, o);
-}
-
-static void drop(struct side *side, struct outgoing *o)
-{
-    DL_DELETE(side->outgoing, o);
-    frame_release(&o->map);
-    frame_release(&o->payload);
-    free(o);
-}
-
 static void flush(struct side *side, int64_t now_ms)
 {
-    struct outgoing *o, *next;
-
-    DL_FOREACH_SAFE(side->outgoing, o, next)
-        if (now_ms > o->since_ms + KEEP_MS ||
-            (side->introduced && link_send(side->link, &BROKER, &o->map,
-                                           o->has_payload ? &o->payload : NULL) == LINK_SENT))
-            drop(side, o);
-        else
-            return;
+    outbox_expire(&side->outbox, now_ms - KEEP_MS);
+    if (side->introduced)
+        outbox_flush(&side->outbox, side->link);
 }
 
 /* Behind what waits already, in order. READY goes first: on a new connection all else would come
  * from a stranger, whom the broker does not listen to. */
 static bool may_send(const struct side *side, enum message_type type)
 {
-    return type == MESSAGE_READY || (side->introduced && !side->outgoing);
+    return type == MESSAGE_READY || (side->introduced && !side->outbox.first);
 }
 
 /* False when the socket took nothing (not connected); what was kept is sent later. */
@@ -121,8 +85,8 @@ static bool post(struct side *side, const struct message *message, struct frame 
     }
     sent = may_send(side, message->type) &&
            link_send(side->link, &BROKER, &map, payload) == LINK_SENT;
-    if (!sent && refusal == KEEP)
-        keep(side, &map, payload, now_ms);
+    if (!sent && refusal == KEEP)    /* no room: the lease ends by itself, the picture is stored */
+        outbox_keep(&side->outbox, &BROKER, &map, payload, OUTBOX_MAX, now_ms);
     frame_release(&map);
     return sent;
 }
@@ -607,8 +571,7 @@ void uplink_destroy(struct uplink **self)
     for (size_t i = 0; *self && i < (*self)->count; i++) {
         struct side *side = &(*self)->sides[i];
 
-        while (side->outgoing)
-            drop(side, side->outgoing);
+        outbox_clear(&side->outbox);
         link_destroy(&side->link);
     }
     free(*self);
@@ -668,7 +631,7 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
         else if (side->introduced)
             send_credit(self, side, now_ms);
         flush(side, now_ms);
-        is_waiting |= !side->introduced || side->outgoing;
+        is_waiting |= !side->introduced || side->outbox.first;
     }
     if (is_second)
         self->next_heartbeat_ms = now_ms + HEARTBEAT_MS;
@@ -693,6 +656,7 @@ bool uplink_is_drained(const struct uplink *self)
 {
     for (size_t i = 0; i < self->count; i++)
         if (self->sides[i].held > 0 || (self->sides[i].introduced && self->sides[i].outgoing))
+        if (self->sides[i].introduced && self->sides[i].outbox.first)
             return false;
     return self->draining;
 }
