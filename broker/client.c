@@ -35,7 +35,6 @@ bool client_may_speak_for(const struct client *client)
     return access_may_speak_for(&client->access);
 }
 
-static void drop_letter(struct clients *self, struct client *client, struct letter *letter)
 /* After a change of the client's outbox, which had count letters of that many bytes. */
 static void note_outbox(struct clients *self, struct client *client, size_t count, size_t bytes)
 {

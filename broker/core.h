@@ -27,8 +27,6 @@ struct parked {
 };
 
 struct broker_counts {              /* since the start */
-    int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late,
-        denied;                     /* messages */
     int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
     int64_t refused, expired, poison, workers_lost, leases_lost, denied, malformed;
     int64_t memory_hits;

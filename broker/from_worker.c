@@ -281,26 +281,21 @@ static void on_ready(struct broker *b, const struct address *from,
                      const struct access *access, const struct message_ready *ready,
                      int64_t now_ms)
 {
+    struct worker *w = roster_find_name(&b->roster, ready->worker);
     const char *why = unfit(b, ready);
-    struct worker *w;
 
     if (why) {
         log_event(LOG_ERROR, "worker_refused", "worker=%.*s reason=\"%s\"", (int)ready->worker.len,
                   ready->worker.data, why);
         return;
     }
-    w = roster_put(&b->roster, from, ready, now_ms);
-    if (!w)
-        return;
-    w->access = *access;
-    struct worker *w = roster_find_name(&b->roster, ready->worker);
-
     /* A new connection begins anew: what the old one has swallowed nobody knows. */
     if (w && !address_same_peer(&w->to, from))
         worker_lost(b, w, now_ms, "it came back over another connection");
     w = roster_put(&b->roster, from, ready, now_ms);
     if (!w)
         return;
+    w->access = *access;
     blame_forgive(&b->blame, w->name, &b->renders);
     models_put(&b->models, ready->models.items, ready->models.count, now_ms);
     b->names_asked_ms = 0;           /* it may have bound a new name */

@@ -16,11 +16,8 @@
 #include <sys/mman.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
-                   CLIENT_WAITERS, OUTBOX, ATTEMPTS, KEY_FILE, KEYRING, ALLOW_PLAIN, IPC_MODE,
-                   HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE };
-                   CLIENT_WAITERS, OUTBOX, ATTEMPTS, METRICS };
-                   CLIENT_WAITERS, OUTBOX, CACHE, ATTEMPTS };
-                   CLIENT_WAITERS, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS };
+                   CLIENT_WAITERS, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE, KEYRING,
+                   ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE, METRICS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -105,29 +102,21 @@ static struct ports_options ports_of(const struct settings *s)
     };
 }
 
-/* Silence ends those that have gone; this only keeps the links' own news from piling up. */
-static void take_closed(struct link *link)
-static void loop(struct broker *broker, struct link *clients, struct link *workers,
-                 struct scribe *scribe, int stop_fd, struct notify *notify)
-{
-    int fds[64];
-
-    while (link_take_closed(link, fds, 64) == 64)
-        ;
-}
-
-static void take_signal(struct broker *broker, struct ports *ports, int stop_fd, int64_t now_ms)
+static void take_signal(struct broker *broker, struct ports *ports, struct notify *notify,
+                        int stop_fd, int64_t now_ms)
 {
     enum stop_wish wish = stop_take(stop_fd);
 
     if (wish == STOP_END) {
         log_event(LOG_INFO, "broker_drain", "reason=signal");
+        notify_stopping(notify);
         broker_drain(broker, now_ms);
     } else if (wish == STOP_RELOAD && ports_reload(ports))
         broker_recheck(broker, now_ms);
 }
 
-static void loop(struct broker *broker, struct ports *ports, struct scribe *scribe, int stop_fd)
+static void loop(struct broker *broker, struct ports *ports, struct scribe *scribe, int stop_fd,
+                 struct notify *notify)
 {
     struct link *clients = ports->clients, *workers = ports->workers;
     struct link_wait waits[] = { { .link = clients }, { .link = workers },
@@ -137,24 +126,17 @@ static void loop(struct broker *broker, struct ports *ports, struct scribe *scri
     int64_t now_ms = clock_ms();
 
     while (!broker_is_drained(broker, now_ms)) {
-        link_poll(waits, sizeof waits / sizeof waits[0], wake_ms);
-        now_ms = clock_ms();         /* the one clock read of this turn */
         int from_workers = 0, from_clients = 0;
 
+        link_poll(waits, sizeof waits / sizeof waits[0], wake_ms);
+        now_ms = clock_ms();         /* the one clock read of this turn */
         for (; from_workers < TURN_MAX && link_receive(workers, &parcel); from_workers++)
             broker_on_worker(broker, now_ms, &parcel);
         for (; from_clients < TURN_MAX && link_receive(clients, &parcel); from_clients++)
             broker_on_client(broker, now_ms, &parcel);
-        take_closed(clients);
-        take_closed(workers);
-        take_signal(broker, ports, stop_fd, now_ms);
         broker_check_connections(broker, from_workers < TURN_MAX && from_clients < TURN_MAX,
                                  now_ms);
-        if (stop_is_asked(stop_fd)) {
-            log_event(LOG_INFO, "broker_drain", "reason=signal");
-            notify_stopping(notify);
-            broker_drain(broker, now_ms);
-        }
+        take_signal(broker, ports, notify, stop_fd, now_ms);
         wake_ms = broker_tick(broker, now_ms);
         int64_t watchdog_ms = notify_turn(notify, now_ms);
 
@@ -167,26 +149,15 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
 {
     struct broker_options options = options_of(s);
     struct ports_options wanted = ports_of(s);
+    struct http_options monitoring = { .listen = settings_text(s, METRICS) };
     struct ports ports = { .context = NULL };
-    struct link_options client_side = { .kind = LINK_ROUTER, .send_hwm = 8,
-                                        .frame_max = MESSAGE_MAP_MAX, .linger_ms = 2000,
-                                        .watch = true };
-    struct link_options worker_side = { .kind = LINK_ROUTER, .frame_max = MESSAGE_IMAGE_MAX,
-                                        .linger_ms = 500, .watch = true };
-    struct link_context *context = NULL;
-    struct link *clients = NULL, *workers = NULL;
     struct scribe *scribe = NULL;
     struct broker *broker = NULL;
+    struct http *http = NULL;
+    struct notify notify;
     int stop_fd = stop_open_reload();
     enum err_code rc;
 
-    struct http_options monitoring = { .listen = settings_text(s, METRICS) };
-    struct http *http = NULL;
-    struct notify notify;
-    int stop_fd = stop_open();
-    enum err_code rc;
-
-    raise_descriptors();
     notify_init(&notify);
     if (stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
@@ -199,21 +170,18 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
         (rc = broker_create(&options, ports.clients, ports.workers, scribe, clock_ms(), &broker,
                             e)))
         goto done;
-    log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s", SEEDPRESS_VERSION,
-              link_endpoint(ports.clients), link_endpoint(ports.workers));
-    if (options.without_ledger)
-        log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
-                                         "with dummy workers only\"");
-    loop(broker, &ports, scribe, stop_fd);
     monitoring.metrics = broker_metrics(broker);
     monitoring.health = broker_health(broker);
     if ((rc = http_create(&monitoring, &http, e)))
         goto done;
     log_event(LOG_INFO, "broker_ready", "version=%s clients=%s workers=%s metrics=%s",
-              SEEDPRESS_VERSION, link_endpoint(clients), link_endpoint(workers),
+              SEEDPRESS_VERSION, link_endpoint(ports.clients), link_endpoint(ports.workers),
               http_endpoint(http));
+    if (options.without_ledger)
+        log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
+                                         "with dummy workers only\"");
     notify_ready(&notify);
-    loop(broker, clients, workers, scribe, stop_fd, &notify);
+    loop(broker, &ports, scribe, stop_fd, &notify);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:
     http_destroy(&http);

@@ -43,7 +43,6 @@ struct exchange {
     int64_t silent_since_ms;        /* nothing was heard since, though we listened */
     int64_t tried_ms;               /* the present socket is as old */
     size_t refusals;                /* endpoints in a row that did not let us in */
-    bool is_lost;                   /* its connection broke: nothing is sent over it any more */
     bool is_lost;                   /* its connection broke, or its broker goes away: nothing is
                                        sent over it any more */
     bool was_connected;             /* it has been there */

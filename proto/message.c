@@ -957,6 +957,8 @@ enum err_code message_encode_in(const struct message *self, void *room, size_t c
 enum err_code message_encode(const struct message *self, void **data, size_t *len, struct err *e)
 {
     return message_encode_in(self, NULL, 0, data, len, e);
+}
+
 /* One entry fewer in the head of a map, which is a byte, or one and a number of two bytes. */
 static void count_down(uint8_t *map)
 {

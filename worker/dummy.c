@@ -234,7 +234,7 @@ static enum err_code build_hand(struct dummy *self, const struct dummy_parts *pa
     if (!hand->batch)
         return err_set(e, ERR_NOMEM, "no memory for a batch of %zu", batch_max);
     if ((rc = batcher_create(&parts->batches, &hand->batcher, e)) ||
-        (rc = channel_create(2 * parts->capacity + 64, &hand->events, e)))
+        (rc = channel_create(3 * uplink_most(parts->capacity) + 64, &hand->events, e)))
         return rc;
 
     struct uplink_parts up = {

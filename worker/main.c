@@ -29,9 +29,8 @@
 #include <unistd.h>
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
-                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY };
-                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, KEY_FILE, BROKER_KEY, ALLOW_PLAIN };
-                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, METRICS };
+                   BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY, KEY_FILE, BROKER_KEY, ALLOW_PLAIN,
+                   METRICS };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -209,10 +208,12 @@ static struct stages_report report_stages(void *arg, int64_t now_ms)
     };
 }
 
-static struct batcher_options batches_of(const struct settings *s)
+static struct batcher_options batches_of(const struct settings *s, struct dials *dials)
 {
     return (struct batcher_options){ (size_t)settings_int(s, BATCH), settings_int(s, BATCH_MS),
-                                     settings_int(s, FILL), settings_int(s, BULK) };
+                                     settings_int(s, FILL), settings_int(s, BULK), dials };
+}
+
 /* Monitoring begins before the ledger answers, so that it shows what a worker waits for. */
 static enum err_code open_dials(const struct settings *s, int port_offset, struct worker_parts *w,
                                 struct err *e)
@@ -251,11 +252,8 @@ static int64_t turn_dials(struct worker_parts *w, int64_t now_ms, bool draining)
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
 {
     size_t batch_max = (size_t)settings_int(s, BATCH);
-    size_t capacity = batch_max * (size_t)settings_int(s, RESERVE);
-    struct batcher_options options = batches_of(s);
     size_t capacity = batch_max * (size_t)settings_int(s, RESERVE), most = uplink_most(capacity);
-    struct batcher_options options = { batch_max, settings_int(s, BATCH_MS), settings_int(s, FILL),
-                                       settings_int(s, BULK), &w->dials };
+    struct batcher_options options = batches_of(s, &w->dials);
     const char *numerics_class = w->backend->numerics_class(w->engine);
     struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name(), &w->dials };
     enum err_code rc;
@@ -410,7 +408,7 @@ static enum err_code serve_dummy(const struct settings *s, struct err *e)
 {
     char name[128];
     struct dummy_parts parts = {
-        .batches = batches_of(s), .brokers = settings_text(s, BROKERS), .name = name,
+        .batches = batches_of(s, NULL), .brokers = settings_text(s, BROKERS), .name = name,
         .capacity = (size_t)(settings_int(s, BATCH) * settings_int(s, RESERVE)),
         .drain_ms = settings_int(s, DRAIN),
     };

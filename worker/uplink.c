@@ -655,8 +655,8 @@ void uplink_drain(struct uplink *self, int64_t now_ms)
 bool uplink_is_drained(const struct uplink *self)
 {
     for (size_t i = 0; i < self->count; i++)
-        if (self->sides[i].held > 0 || (self->sides[i].introduced && self->sides[i].outgoing))
-        if (self->sides[i].introduced && self->sides[i].outbox.first)
+        if (self->sides[i].held > 0 ||
+            (self->sides[i].introduced && self->sides[i].outbox.first))
             return false;
     return self->draining;
 }

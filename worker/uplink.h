@@ -33,7 +33,6 @@ struct uplink_parts {
     bool dummy;                     /* what comes of it is no picture */
     const char *worker, *numerics_class, *encoder, *device;
     int64_t run_id;
-    size_t capacity;                /* jobs in the worker, of all brokers */
     const struct link_curve *curve; /* NULL: no encryption */
     bool allow_plain;               /* TCP beyond loopback without it */
     size_t capacity;                /* jobs in the worker, of all brokers; see uplink_most */
