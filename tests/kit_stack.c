@@ -172,37 +172,36 @@ static void copy_value(const char *line, const char *key, char *out, size_t cap)
     snprintf(out, cap, "%.*s", (int)strcspn(at, " "), at);
 }
 
-void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
-                      char workers[64], const char *const *flags)
+/* Returns the line that says that it is ready. */
+static void run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
+                       char workers[64], const char *const *flags, char line[512])
 {
     /* Without a guard: tests stop and kill the process that serves. Flags may bring it back. */
     const char *argv[FLAGS_MAX] = { "seedpress-broker", "--ledger", self->pg.conninfo, "--listen",
-                                    self->clients, "--worker-listen", self->workers,
-                                    "--supervise", "0" };
-    size_t count = 9;
-                                    clients, "--worker-listen", workers };
-    size_t count = 7;
-    char line[512];
+                                    clients, "--worker-listen", workers, "--supervise", "0",
+                                    "--metrics-listen", "127.0.0.1:0" };
+    size_t count = 11;
 
     add_flags(argv, &count, flags);
     program_start(broker, argv);
-    program_wait_for(broker, " broker_ready ", line, sizeof line);
+    program_wait_for(broker, " broker_ready ", line, 512);
     copy_value(line, "clients=", clients, 64);
     copy_value(line, "workers=", workers, 64);
 }
 
-static void start_broker(struct kit_stack *self, const char *const *flags)
+void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
+                      char workers[64], const char *const *flags)
 {
-    stack_run_broker(self, &self->broker, self->clients, self->workers, flags);
-                                    "--metrics-listen", "127.0.0.1:0" };
-    size_t count = 9;
     char line[512];
 
-    add_flags(argv, &count, flags);
-    program_start(&self->broker, argv);
-    program_wait_for(&self->broker, " broker_ready ", line, sizeof line);
-    copy_value(line, "clients=", self->clients, sizeof self->clients);
-    copy_value(line, "workers=", self->workers, sizeof self->workers);
+    run_broker(self, broker, clients, workers, flags, line);
+}
+
+static void start_broker(struct kit_stack *self, const char *const *flags)
+{
+    char line[512];
+
+    run_broker(self, &self->broker, self->clients, self->workers, flags, line);
     copy_value(line, "metrics=", self->metrics, sizeof self->metrics);
 }
 
