@@ -110,17 +110,27 @@ static void a_seed_comes_back_as_a_stored_and_provable_jpeg(void **state)
     drop(&got);
 }
 
-static void a_second_request_answers_the_same_bytes_from_the_ledger(void **state)
+/* It would render what is stored once more, too. */
+static const char *const PATIENT[] = { "--lookup-ms", "10000", NULL };
+
+static void later_requests_answer_the_same_bytes_from_memory_and_ledger(void **state)
 {
     struct message m = generate_of(1, 43, PSI);
-    struct answer first = ask(&m), second = ask(&m);
+    struct answer first = ask(&m), second = ask(&m), third;
 
     (void)state;
     check_picture(&second, 43);
-    assert_int_equal(second.m.image.source, MESSAGE_SOURCE_LEDGER);
+    assert_int_equal(second.m.image.source, MESSAGE_SOURCE_MEMORY);
+    program_kill(&stack.broker);             /* and its memory with it */
+    stack_restart_broker(&stack, PATIENT);
+    third = ask(&m);
+    check_picture(&third, 43);
+    assert_int_equal(third.m.image.source, MESSAGE_SOURCE_LEDGER);
     assert_true(digest_equal(&first.m.image.sha256, &second.m.image.sha256));
+    assert_true(digest_equal(&first.m.image.sha256, &third.m.image.sha256));
     drop(&first);
     drop(&second);
+    drop(&third);
 }
 
 static void exiftool_prints_the_text_whose_sum_is_the_key(void **state)
@@ -609,11 +619,9 @@ static int start(void **state)
 {
     /* Batches as long as they like, or a slow machine would make them of one. */
     static const char *const flags[] = { "--batch-max", "32", "--batch-ms", "600000", NULL };
-    /* It would render what is stored once more, too. */
-    static const char *const patient[] = { "--lookup-ms", "10000", NULL };
 
     (void)state;
-    stack_start(&stack, patient);
+    stack_start(&stack, PATIENT);
     stack_start_worker(&stack, 0, flags);
     return 0;
 }
@@ -633,7 +641,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_seed_comes_back_as_a_stored_and_provable_jpeg),
-        cmocka_unit_test(a_second_request_answers_the_same_bytes_from_the_ledger),
+        cmocka_unit_test(later_requests_answer_the_same_bytes_from_memory_and_ledger),
         cmocka_unit_test(exiftool_prints_the_text_whose_sum_is_the_key),
         cmocka_unit_test(the_same_seed_alone_and_in_a_batch_gives_the_same_bytes),
         cmocka_unit_test(a_page_of_56_is_one_request_with_56_answers_and_a_last_word),
