@@ -83,7 +83,7 @@ struct run {
     size_t missing_count, missing_room;
     struct progress progress;
     int64_t start_ms, end_ms;
-    uint64_t made, from_ledger;
+    uint64_t made, from_ledger, from_memory;
     bool is_stopped;                /* nothing new: interrupted, or the rest would fail likewise */
     struct seedpress_error first_error;         /* code 0: none */
     unsigned warned;                /* reasons to wait that were told, as bits of RETRY_CODES */
@@ -208,7 +208,9 @@ static void print_json(const struct seedpress_image *image, const char *file)
     cJSON_AddStringToObject(line, "core_sha256", image->core_sha256);
     cJSON_AddStringToObject(line, "numerics_class", image->numerics_class);
     cJSON_AddStringToObject(line, "source",
-                            image->source == SEEDPRESS_SOURCE_LEDGER ? "ledger" : "render");
+                            image->source == SEEDPRESS_SOURCE_MEMORY   ? "memory"
+                            : image->source == SEEDPRESS_SOURCE_LEDGER ? "ledger"
+                                                                       : "render");
     cJSON_AddNumberToObject(line, "queue_ms", (double)image->queue_ms);
     cJSON_AddNumberToObject(line, "render_ms", (double)image->render_ms);
     cJSON_AddNumberToObject(line, "encode_ms", (double)image->encode_ms);
@@ -233,6 +235,7 @@ static enum err_code take_picture(struct run *run, const struct seedpress_image 
         return rc;
     run->made++;
     run->from_ledger += image->source == SEEDPRESS_SOURCE_LEDGER;
+    run->from_memory += image->source == SEEDPRESS_SOURCE_MEMORY;
     if (run->ctx->json)
         print_json(image, has_file ? file.path : NULL);
     else if (!has_file)
@@ -497,6 +500,7 @@ static void print_summary(const struct run *run, int64_t elapsed_ms)
 
         cJSON_AddNumberToObject(line, "images", (double)run->made);
         cJSON_AddNumberToObject(line, "from_ledger", (double)run->from_ledger);
+        cJSON_AddNumberToObject(line, "from_memory", (double)run->from_memory);
         cJSON_AddNumberToObject(line, "missing", (double)(run->seeds.count - run->made));
         cJSON_AddNumberToObject(line, "seconds", seconds);
         cJSON_AddNumberToObject(line, "images_per_s", rate);
@@ -507,8 +511,8 @@ static void print_summary(const struct run *run, int64_t elapsed_ms)
     if (run->options->target.kind != TARGET_NONE)
         printf(" in %s", run->options->target.path);
     printf(": %.2f s, %.1f images/s", seconds, rate);
-    if (run->from_ledger > 0)
-        printf(" (%" PRIu64 " were stored already)", run->from_ledger);
+    if (run->from_ledger + run->from_memory > 0)
+        printf(" (%" PRIu64 " were stored already)", run->from_ledger + run->from_memory);
     putchar('\n');
 }
 

@@ -168,7 +168,8 @@ struct seedpress_request {
 };
 void seedpress_request_init(struct seedpress_request *request);
 
-enum seedpress_source { SEEDPRESS_SOURCE_RENDER = 0, SEEDPRESS_SOURCE_LEDGER = 1 };
+enum seedpress_source { SEEDPRESS_SOURCE_RENDER = 0, SEEDPRESS_SOURCE_LEDGER = 1,
+                        SEEDPRESS_SOURCE_MEMORY = 2 };     /* the broker's */
 
 struct seedpress_image {
     const void *data;               /* the JPEG, lent; NULL of a receipt */
@@ -183,7 +184,8 @@ struct seedpress_image {
     char numerics_class[64];        /* the arithmetic that made the pixels */
     char encoder[64];
     int64_t run;                    /* the worker's start in the ledger */
-    int source;                     /* enum seedpress_source; LEDGER: read, and nothing rendered */
+    int source;                     /* enum seedpress_source; LEDGER, MEMORY: nothing was rendered
+                                       for this answer */
     int64_t queue_ms, render_ms, encode_ms, store_ms;
     int batch;                      /* pictures rendered together */
     char warning[161];              /* "" when there is none */

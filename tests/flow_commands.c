@@ -179,9 +179,21 @@ static void json_says_what_each_file_is(void **state)
     summary = object_at(ran.out, 1);
     assert_int_equal((int)number_in(summary, "images"), 1);
     assert_int_equal((int)number_in(summary, "missing"), 0);
+    assert_int_equal((int)number_in(summary, "from_memory"), 0);
     cJSON_Delete(summary);
     cJSON_Delete(line);
     free(file.data);
+    ran_release(&ran);
+
+    ran = SEEDPRESS("--json", "generate", "--model", "avatars64", "--seed", "77", "-o", path.text);
+    assert_int_equal(ran.exit_code, 0);
+    line = object_at(ran.out, 0);
+    summary = object_at(ran.out, 1);
+    assert_string_equal(string_in(line, "source"), "memory");
+    assert_int_equal((int)number_in(summary, "from_memory"), 1);
+    assert_int_equal((int)number_in(summary, "from_ledger"), 0);
+    cJSON_Delete(summary);
+    cJSON_Delete(line);
     ran_release(&ran);
 }
 
