@@ -119,6 +119,7 @@ static enum err_code reply_reworded(struct broker *b, const struct request *requ
         m.type = receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE;
         m.id = request->id;
         m.image.warning = text_of(warning ? warning : "");
+        meter_answered(&b->meter, frame_len(&entry->file));
         reply_message(b, request->client, &request->to, &m, receipt ? NULL : &entry->file);
     }
     message_release(&m);
@@ -137,6 +138,7 @@ enum err_code reply_cached(struct broker *b, const struct request *request,
     len = message_with_id(entry->map, entry->map_len, request->id, bytes);
     if (!frame_init_copy(&map, bytes, len))
         return err_set(e, ERR_NOMEM, "no memory for an answer of %zu bytes", len);
+    meter_answered(&b->meter, frame_len(&entry->file));
     clients_send(&b->clients, request->client, &request->to, &map, &entry->file);
     return ERR_OK;
 }
