@@ -1,11 +1,19 @@
 #!/bin/sh
-# Builds and runs the benchmarks: tests/bench/run.sh BUILD. Figures are ratios within one run; absolute
-# rates move with whatever else the machine does.
+# Builds and runs the benchmarks: tests/bench/run.sh BUILD [BENCHMARK...], all of them if none is
+# named: broker whole_path engine conv_peers. Figures are ratios within one run; absolute rates move
+# with whatever else the machine does.
 set -eu
 cd "$(dirname "$0")/../.."
 build=${1:-build}
-make -s -j"$(nproc)" B="$build" all "$build/tests/bench/whole_path" "$build/tests/bench/engine" \
-    "$build/tests/bench/conv_peers"
-SEEDPRESS_BUILD=$build "$build/tests/bench/whole_path"
-"$build/tests/bench/engine"
-"$build/tests/bench/conv_peers"
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- broker whole_path engine conv_peers
+targets=
+for name in "$@"; do
+    [ -f "tests/bench/$name.c" ] || { echo "no benchmark \"$name\"" >&2; exit 2; }
+    targets="$targets $build/tests/bench/$name"
+done
+# shellcheck disable=SC2086 # a list
+make -s -j"$(nproc)" B="$build" all $targets
+for name in "$@"; do
+    SEEDPRESS_BUILD=$build "$build/tests/bench/$name"
+done
