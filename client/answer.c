@@ -223,6 +223,12 @@ void answer_status(const struct message_status_report *report, struct seedpress_
         .submitted = report->submitted, .answered = report->answered, .failed = report->failed,
         .cancelled = report->cancelled, .joined = report->joined,
         .ledger_hits = report->ledger_hits, .retried = report->retried, .late = report->late,
+        .memory_hits = report->memory_hits, .memory_bytes = report->memory_bytes,
+        .refused = report->refused, .expired = report->expired, .poison = report->poison,
+        .workers_lost = report->workers_lost, .clients = report->clients,
+        .clients_dropped = report->clients_dropped, .denied = report->denied,
+        .malformed = report->malformed, .oldest_ms = report->oldest_ms,
+        .wait_p50_ms = report->wait_p50_ms, .wait_p99_ms = report->wait_p99_ms,
     };
     COPY_TEXT(report->version, out->version);
 }

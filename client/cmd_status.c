@@ -1,169 +1,165 @@
 /* status -- what a broker has to do and who does it. */
 #include "client/command.h"
 
+#include "base/clock.h"
 #include "client/contact.h"
+#include "client/report.h"
 
-#include <cjson/cJSON.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 const char cmd_status_help[] =
     "seedpress status - what the broker has to do, and its workers\n"
     "\n"
-    "usage: seedpress status [--watch]\n"
+    "usage: seedpress status [--watch] [--interval S]\n"
     "\n"
-    "  --watch   again every second, until it is interrupted\n"
+    "  --watch       again and again, with rates, until it is interrupted: a page that\n"
+    "                redraws itself on a terminal, elsewhere a line each time; with\n"
+    "                --json an object each time\n"
+    "  --interval S  seconds between two, 0.1..3600; default: 1\n"
+    "\n"
+    "A line of --watch holds the queue as high/normal/low, and the wait before a\n"
+    "picture's turn in the last minute: half of them, all but one in a hundred.\n"
     "\n"
     "examples:\n"
     "  seedpress status\n"
-    "  seedpress --json status --watch\n";
+    "  seedpress --json status --watch --interval 10\n";
 
-enum { WATCH_EVERY_MS = 1000 };
+enum { MILLIONTHS_A_MS = 1000, INTERVAL_MS = 1000, INTERVAL_MIN_MS = 100,
+       INTERVAL_MAX_MS = 3600000, SLICE_MS = 500 };
 
-#define CLEAR_SCREEN "\033[H\033[J"
+/* A screen of its own, so that what was there is there again afterwards; no cursor, no line that
+ * wraps and moves the next ones down. */
+#define SCREEN_BEGIN "\033[?1049h\033[?25l\033[?7l"
+#define SCREEN_END   "\033[?7h\033[?25h\033[?1049l"
+#define SCREEN_HOME  "\033[H"
+#define LINE_END     "\033[K\n"
+#define REST_END     "\033[J"
 
-static void print_uptime(int64_t uptime_ms)
+enum style { STYLE_PAGE, STYLE_LINE, STYLE_SCREEN };
+
+/* Over what stands there: nothing flickers, and nothing of the last page is left. */
+static void draw(const char *page)
 {
-    int64_t s = uptime_ms / 1000;
-
-    if (s >= 86400)
-        printf("%" PRId64 " d ", s / 86400);
-    if (s >= 3600)
-        printf("%" PRId64 " h ", s / 3600 % 24);
-    if (s >= 60)
-        printf("%" PRId64 " min ", s / 60 % 60);
-    printf("%" PRId64 " s\n", s % 60);
+    fputs(SCREEN_HOME, stdout);
+    for (const char *nl; (nl = strchr(page, '\n')); page = nl + 1)
+        printf("%.*s" LINE_END, (int)(nl - page), page);
+    fputs(REST_END, stdout);
 }
 
-static void print_text(const struct command_context *ctx, const struct seedpress_status *st)
+static void show_screen(const struct command_context *ctx, const struct seedpress_status *status,
+                        const struct report *before)
 {
-    printf("%-12sseedpress %s at %s%s, up ", "broker", st->version, ctx->broker,
-           st->draining ? ", draining" : "");
-    print_uptime(st->uptime_ms);
-    printf("%-12s%s\n", "ledger", st->ledger_up ? "up" : "cannot be reached");
-    printf("%-12s%" PRId64 " high, %" PRId64 " normal, %" PRId64 " low; %" PRId64
-           " being looked up\n", "queued", st->queued_high, st->queued_normal, st->queued_low,
-           st->looking_up);
-    printf("%-12s%" PRId64 " held, %" PRId64 " rendering, %" PRId64 " committing; %" PRId64
-           " requests wait\n", "at work", st->held, st->rendering, st->committing, st->waiters);
-    printf("%-12s%" PRId64 " asked for, %" PRId64 " answered (%" PRId64 " stored already, %" PRId64
-           " joined), %" PRId64 " failed, %" PRId64 " cancelled\n", "pictures", st->submitted,
-           st->answered, st->ledger_hits, st->joined, st->failed, st->cancelled);
-    printf("%-12s%" PRId64 " given to another worker, %" PRId64 " late results\n", "renders",
-           st->retried, st->late);
-    if (st->worker_count == 0)
-        printf("%-12snone\n", "workers");
-    for (size_t i = 0; i < st->worker_count; i++) {
-        const struct seedpress_worker *w = &st->workers[i];
+    char *page = NULL;
+    size_t len;
+    FILE *out = open_memstream(&page, &len);
 
-        printf("%-12s%s: %s, %s; run %" PRId64 ", %" PRId64 " of %" PRId64 " leased, %" PRId64
-               " rendered%s\n", i ? "" : "workers", w->worker, w->device, w->numerics_class, w->run,
-               w->leased, w->credit, w->rendered, w->draining ? ", draining" : "");
-    }
+    if (!out)
+        return;
+    report_page(out, ctx->broker, status, before);
+    if (fclose(out) == 0)
+        draw(page);
+    free(page);
 }
 
-static void add(cJSON *object, const char *name, int64_t value)
-{
-    cJSON_AddNumberToObject(object, name, (double)value);
-}
-
-static void print_json(const struct seedpress_status *st)
-{
-    cJSON *line = cJSON_CreateObject(), *workers;
-
-    cJSON_AddStringToObject(line, "version", st->version);
-    add(line, "uptime_ms", st->uptime_ms);
-    cJSON_AddBoolToObject(line, "ledger_up", st->ledger_up);
-    cJSON_AddBoolToObject(line, "draining", st->draining);
-    add(line, "looking_up", st->looking_up);
-    add(line, "queued_high", st->queued_high);
-    add(line, "queued_normal", st->queued_normal);
-    add(line, "queued_low", st->queued_low);
-    add(line, "held", st->held);
-    add(line, "rendering", st->rendering);
-    add(line, "committing", st->committing);
-    add(line, "waiters", st->waiters);
-    add(line, "submitted", st->submitted);
-    add(line, "answered", st->answered);
-    add(line, "failed", st->failed);
-    add(line, "cancelled", st->cancelled);
-    add(line, "joined", st->joined);
-    add(line, "ledger_hits", st->ledger_hits);
-    add(line, "retried", st->retried);
-    add(line, "late", st->late);
-    workers = cJSON_AddArrayToObject(line, "workers");
-    for (size_t i = 0; i < st->worker_count; i++) {
-        const struct seedpress_worker *w = &st->workers[i];
-        cJSON *item = cJSON_CreateObject();
-
-        cJSON_AddStringToObject(item, "worker", w->worker);
-        cJSON_AddStringToObject(item, "numerics_class", w->numerics_class);
-        cJSON_AddStringToObject(item, "device", w->device);
-        add(item, "run", w->run);
-        add(item, "credit", w->credit);
-        add(item, "leased", w->leased);
-        add(item, "rendered", w->rendered);
-        add(item, "backlog_ms", w->backlog_ms);
-        add(item, "silent_ms", w->silent_ms);
-        cJSON_AddBoolToObject(item, "draining", w->draining);
-        cJSON_AddItemToArray(workers, item);
-    }
-    command_print(line);
-}
-
-static int show(const struct command_context *ctx, struct seedpress *sp)
+static int show(const struct command_context *ctx, struct seedpress *sp, enum style style,
+                struct report *before)
 {
     struct seedpress_status status;
     struct seedpress_error error;
 
-    if (seedpress_status(sp, &status, &error))
+    if (seedpress_status(sp, &status, &error)) {
+        if (style == STYLE_SCREEN)
+            fputs(SCREEN_HOME REST_END, stdout);     /* what it said is no longer true */
+        fflush(stdout);
         return contact_fail(ctx, &error);
+    }
     if (ctx->json)
-        print_json(&status);
+        report_json(&status, before);
+    else if (style == STYLE_SCREEN)
+        show_screen(ctx, &status, before);
+    else if (style == STYLE_LINE)
+        report_line(stdout, &status, before);
     else
-        print_text(ctx, &status);
+        report_page(stdout, ctx->broker, &status, before);
     fflush(stdout);
+    report_keep(before, &status);
     return EXIT_OK;
 }
 
-/* A broker that is away for a while is said, and waited for. */
-static int watch(const struct command_context *ctx, struct seedpress *sp)
+/* In slices: a signal that comes just before one is seen after it. */
+static void pause_until(const struct command_context *ctx, int64_t until_ms)
 {
-    bool is_screen = !ctx->json && isatty(STDOUT_FILENO);
+    for (int64_t left_ms; !*ctx->interrupted && (left_ms = until_ms - clock_ms()) > 0;)
+        contact_pause(left_ms < SLICE_MS ? left_ms : SLICE_MS);
+}
 
-    while (!*ctx->interrupted) {
-        if (is_screen)
-            fputs(CLEAR_SCREEN, stdout);
-        show(ctx, sp);
-        contact_pause(WATCH_EVERY_MS);
+/* A broker that is away for a while is said, and waited for. */
+static int watch(const struct command_context *ctx, struct seedpress *sp, int64_t interval_ms)
+{
+    enum style style = !ctx->json && isatty(STDOUT_FILENO) ? STYLE_SCREEN : STYLE_LINE;
+    struct report before = { .workers = NULL };
+
+    if (style == STYLE_SCREEN)
+        fputs(SCREEN_BEGIN, stdout);
+    while (!*ctx->interrupted && !ferror(stdout)) {
+        int64_t from_ms = clock_ms();
+
+        show(ctx, sp, style, &before);
+        pause_until(ctx, from_ms + interval_ms);
     }
+    if (style == STYLE_SCREEN)
+        fputs(SCREEN_END, stdout);
+    fflush(stdout);
+    report_release(&before);
     return err_info(ERR_CANCELLED)->exit_code;
+}
+
+static int read_interval(const struct command_context *ctx, const char *text, int64_t *out)
+{
+    int64_t millionths;
+    struct err e;
+
+    if (command_read_millionths("--interval", text, &millionths, &e))
+        return command_fail(ctx, &e);
+    *out = millionths / MILLIONTHS_A_MS;
+    if (*out < INTERVAL_MIN_MS || *out > INTERVAL_MAX_MS)
+        return command_usage(ctx, "status", "--interval %.20s is out of range: 0.1..3600 s", text);
+    return EXIT_OK;
 }
 
 int cmd_status_run(const struct command_context *ctx, int argc, char **argv)
 {
     static const struct option OPTIONS[] = {
         { "watch", no_argument, NULL, 'w' },
+        { "interval", required_argument, NULL, 'i' },
         { NULL, 0, NULL, 0 },
     };
+    struct report none = { .workers = NULL };
     struct seedpress *sp = NULL;
+    int64_t interval_ms = INTERVAL_MS;
     bool is_watched = false;
     int opt, code;
 
     optind = 0;                      /* glibc: begin anew, also after another command line */
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
-        if (opt != 'w')
+        if (opt == 'w')
+            is_watched = true;
+        else if (opt != 'i')
             return command_bad_option(ctx, argv, opt);
-        is_watched = true;
+        else if ((code = read_interval(ctx, optarg, &interval_ms)))
+            return code;
     }
     if (optind < argc)
         return command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
     code = contact_open(ctx, &sp);
     if (!code)
-        code = is_watched ? watch(ctx, sp) : show(ctx, sp);
+        code = is_watched ? watch(ctx, sp, interval_ms) : show(ctx, sp, STYLE_PAGE, &none);
+    report_release(&none);
     seedpress_destroy(&sp);
     return code;
 }

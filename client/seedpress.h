@@ -313,6 +313,16 @@ struct seedpress_status {
                                     /* pictures since the broker's start */
     const struct seedpress_worker *workers;     /* lent, [worker_count] */
     size_t worker_count;
+    int64_t memory_hits;            /* pictures answered from the broker's memory */
+    int64_t memory_bytes;           /* that they take there now */
+    int64_t refused;                /* pictures refused at once, by a bound or as too late */
+    int64_t expired;                /* pictures whose deadline came first */
+    int64_t poison;                 /* renders given up after failing on every attempt */
+    int64_t workers_lost;           /* that died, fell silent or hung */
+    int64_t clients, clients_dropped;           /* now; those that did not read, ever */
+    int64_t denied, malformed;      /* messages not allowed; not readable */
+    int64_t oldest_ms;              /* how long the oldest queued picture has waited */
+    int64_t wait_p50_ms, wait_p99_ms;           /* from arrival to dispatch, of the last minute */
 };
 enum seedpress_code seedpress_status(struct seedpress *self, struct seedpress_status *status,
                                      struct seedpress_error *error);

@@ -1126,6 +1126,8 @@ static void answer_question(struct link *broker, const struct heard *heard)
         message_init(&m, MESSAGE_STATUS_REPORT, heard->m.id);
         m.status_report.version = text_of("1.2.3");
         m.status_report.queued_low = 5;
+        m.status_report.memory_hits = 6;
+        m.status_report.wait_p99_ms = 7;
         m.status_report.workers = (struct records){ &worker, 1 };
         break;
     default:
@@ -1217,6 +1219,8 @@ static void every_question_has_its_answer(void **state)
     assert_int_equal(seedpress_status(s->client, &status, &error), SEEDPRESS_OK);
     assert_string_equal(status.version, "1.2.3");
     assert_int_equal(status.queued_low, 5);
+    assert_int_equal(status.memory_hits, 6);
+    assert_int_equal(status.wait_p99_ms, 7);
     assert_int_equal(status.worker_count, 1);
     assert_int_equal(status.workers[0].credit, 32);
 
