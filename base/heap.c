@@ -51,7 +51,7 @@ void heap_release(struct heap *self)
 bool heap_push(struct heap *self, void *item)
 {
     if (self->count + 1 >= self->room) {
-        size_t room = self->room ? 2 * self->room : 64;
+        size_t room = self->room ? 2 * self->room : 4;
         void **items = realloc(self->items, room * sizeof *items);
 
         if (!items)
@@ -92,4 +92,10 @@ void heap_remove(struct heap *self, void *item)
     put(self, at, last);
     sift_up(self, at);
     sift_down(self, *place_of(self, last));
+}
+
+void heap_update(struct heap *self, void *item)
+{
+    sift_up(self, *place_of(self, item));
+    sift_down(self, *place_of(self, item));
 }

@@ -22,5 +22,6 @@ bool heap_push(struct heap *self, void *item);      /* false: no memory, the hea
 void *heap_peek(const struct heap *self);           /* NULL when empty */
 void *heap_pop(struct heap *self);                  /* NULL when empty */
 void heap_remove(struct heap *self, void *item);    /* an item that is in no heap is left alone */
+void heap_update(struct heap *self, void *item);    /* its order has changed; it must be in */
 
 #endif

@@ -11,6 +11,7 @@ enum {
     NAMES_MS = 2000,                /* how old the ledger's bindings may be */
     FLUSH_MS = 5,                   /* how soon a full socket is tried again */
     STALL_MIN_MS = 2000,            /* less would be a hiccup of the machine, not a stall */
+    ACCOUNTS_SWEEP = 1000,          /* idle accounts looked at each second */
     CLIENT_IDLE_MS = 60000,         /* a client that asks nothing is forgotten */
 };
 
@@ -38,6 +39,9 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->last_lease = options->first_lease;
     cache_init(&b->cache, options->cache_bytes, now_ms);
     b->next_second_ms = now_ms;
+    b->accounts.rate = options->client_rate;
+    b->accounts.burst = options->client_burst;
+    queue_init(&b->queue, &b->accounts, options->affinity_ms);
     heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
     if (meter_init(&b->meter, now_ms, e)) {
         broker_destroy(out);
@@ -59,6 +63,8 @@ void broker_destroy(struct broker **self)
     renders_release(&b->renders);
     roster_release(&b->roster);
     clients_release(&b->clients);
+    queue_release(&b->queue);
+    accounts_release(&b->accounts);
     models_release(&b->models);
     connections_release(&b->client_connections);
     connections_release(&b->worker_connections);
@@ -88,6 +94,7 @@ static void end_deadlines(struct broker *b, int64_t now_ms)
     struct waiter *w;
 
     while ((w = heap_peek(&b->deadlines)) && w->deadline_ms <= now_ms) {
+        b->count.expired++;
         if (ledger_works(b))
             waiter_fail(b, w, ERR_DEADLINE, "no picture within the deadline of %lld ms",
                         (long long)(w->deadline_ms - w->arrived_ms));
@@ -102,7 +109,7 @@ static void end_deadlines(struct broker *b, int64_t now_ms)
  * stored picture only, the look-up gets another turn. */
 static void end_lookups(struct broker *b, int64_t now_ms)
 {
-    struct render *first = b->renders.lookups, *last = first ? first->lookup_prev : NULL, *r = NULL;
+    struct render *first = b->renders.lookups, *last = first ? first->prev : NULL, *r = NULL;
 
     /* Another turn puts it behind last, so that each is met once. */
     while (r != last && (r = b->renders.lookups) && now_ms >= r->since_ms + b->options.lookup_ms)
@@ -112,14 +119,13 @@ static void end_lookups(struct broker *b, int64_t now_ms)
             renders_set_state(&b->renders, r, RENDER_LOOKUP, now_ms);
 }
 
-/* Progress comes once a batch. The next one may be larger than any before: as large as all that is
- * leased, or (other brokers feed the worker too) as the largest seen. */
+/* Progress comes once a batch. The next one may be larger than any before: as large as all that it
+ * holds of a model. */
 static int64_t stall_bound(const struct broker *b, const struct worker *w)
 {
-    int64_t pictures = (int64_t)w->leased > w->batch_max ? (int64_t)w->leased : w->batch_max;
-    int64_t measured = 3 * w->picture_us_max * pictures / 1000;
+    int64_t held_us = roster_held_us(&b->roster, w), measured = 3 * (held_us / 1000);
 
-    if (w->batch_max == 0)
+    if (held_us == 0)
         return b->options.stall_ms;
     return measured > STALL_MIN_MS ? measured : STALL_MIN_MS;
 }
@@ -127,17 +133,17 @@ static int64_t stall_bound(const struct broker *b, const struct worker *w)
 /* Hung: alive, but nothing moves. What waits for its commit counts only when the ledger works. */
 static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
 {
-    struct render *r, *next;
+    struct lease *l, *next;
     bool ledger_up = ledger_works(b);
     size_t ended = 0;
 
     if (w->leased == 0 || now_ms < w->progress_ms + stall_bound(b, w))
         return;
-    DL_FOREACH_SAFE2(w->leases, r, next, lease_next) {
-        if (r->state == RENDER_COMMITTING && !ledger_up)
+    DL_FOREACH_SAFE(w->leases, l, next) {
+        if (l->render->state == RENDER_COMMITTING && !ledger_up)
             continue;
         ended++;
-        render_lost(b, r, now_ms, "its worker made no progress");
+        render_lost(b, l->render, now_ms, "its worker made no progress");
     }
     if (ended > 0) {
         b->count.workers_lost++;
@@ -154,8 +160,8 @@ static void check_workers(struct broker *b, int64_t now_ms)
     struct message heartbeat;
 
     message_init(&heartbeat, MESSAGE_HEARTBEAT, 0);
-    heartbeat.heartbeat.demand = (int64_t)b->renders.count[RENDER_QUEUED];
     HASH_ITER(hh, b->roster.by_peer, w, next) {
+        heartbeat.heartbeat.demand = (int64_t)queue_demand(&b->queue, w);
         send_worker(b, w, &heartbeat);
         if (w->gone)
             worker_lost(b, w, now_ms, "its connection is gone");
@@ -169,24 +175,17 @@ static void check_workers(struct broker *b, int64_t now_ms)
 /* Models that nobody serves any more: what waits for them ends after the grace. */
 static void check_models(struct broker *b, int64_t now_ms)
 {
-    struct render *r, *next;
-    bool unserved = false;
+    struct render *r;
     struct err e;
 
-    for (struct model_entry *m = b->models.by_digest; m; m = m->hh.next)
-        if (roster_has_model(&b->roster, &m->digest))
+    for (struct model_entry *m = b->models.by_digest; m; m = m->hh.next) {
+        if (roster_has_model(&b->roster, m))
             m->served_ms = now_ms;
-        else
-            unserved |= now_ms >= m->served_ms + b->options.grace_ms;
-    if (!unserved || b->renders.count[RENDER_QUEUED] == 0)
-        return;
-    HASH_ITER(hh, b->renders.by_key, r, next) {
-        const struct model_entry *m = models_find(&b->models, &r->recipe.model);
-
-        if (r->state == RENDER_QUEUED && now_ms >= m->served_ms + b->options.grace_ms) {
-            models_no_worker(models_name_of(&b->models, &m->digest), &m->digest, &e);
+        if (now_ms < m->served_ms + b->options.grace_ms || !queue_any(&b->queue, m))
+            continue;
+        models_no_worker(models_name_of(&b->models, &m->digest), &m->digest, &e);
+        while ((r = queue_any(&b->queue, m)))
             render_fail(b, r, e.code, "%s", e.msg);
-        }
     }
 }
 
@@ -233,6 +232,7 @@ static void every_second(struct broker *b, int64_t now_ms)
     check_workers(b, now_ms);
     check_models(b, now_ms);
     sweep_clients(b, now_ms);
+    accounts_sweep(&b->accounts, now_ms, ACCOUNTS_SWEEP);
     if (now_ms >= b->started_ms + b->options.grace_ms)
         retry_parked(b, now_ms);     /* no longer early: they get their answer */
 }

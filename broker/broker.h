@@ -20,7 +20,12 @@ struct broker_options {
                                        the bound until a batch has been measured */
     int64_t heartbeat_ms;
     int64_t drain_ms;               /* how long a drain waits for what has started */
-    size_t waiters_max, client_waiters_max;
+    size_t waiters_max;             /* pictures waited for: in all, of a level, of an account */
+    size_t level_waiters_max, client_waiters_max;
+    size_t queue_bytes, client_bytes;           /* what they may take: in all, of an account */
+    int64_t client_rate, client_burst;          /* pictures a second an account, and at once; rate 0:
+                                       any number */
+    int64_t affinity_ms;            /* cost for which a worker stays on its last model */
     size_t outbox_max;              /* bytes a client that does not read */
     size_t outbox_total_max;        /* of all of them; the fullest is dropped first */
     size_t cache_bytes;             /* of recent pictures in memory; 0: none */
@@ -34,10 +39,12 @@ struct broker_options {
 #define BROKER_OPTIONS_DEFAULT                                                                     \
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \
                               .stall_ms = 30000, .heartbeat_ms = 1000, .drain_ms = 20000,          \
-                              .waiters_max = 100000, .client_waiters_max = 10000,                  \
-                              .outbox_max = 64u << 20, .outbox_total_max = 512u << 20,             \
-                              .cache_bytes = 256u << 20,                                           \
-                              .attempts_max = 3 })
+                               .waiters_max = 100000, .level_waiters_max = 80000,                   \
+                               .client_waiters_max = 10000, .queue_bytes = 128u << 20,              \
+                               .client_bytes = 16u << 20, .client_burst = 100,                      \
+                               .affinity_ms = 200, .outbox_max = 64u << 20,                         \
+                               .outbox_total_max = 512u << 20, .cache_bytes = 256u << 20,           \
+                               .attempts_max = 3 })
 
 struct broker;
 /* Links (ROUTERs) and scribe are borrowed and must outlive it. */

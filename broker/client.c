@@ -1,8 +1,83 @@
 #include "broker/client.h"
 
+#include "broker/block.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+
+/* ---- requests ---- */
+
+static size_t request_size(size_t class_len, size_t envelope_len)
+{
+    return offsetof(struct request, text) + class_len + 1 + envelope_len;
+}
+
+struct request *request_open(struct client *client, struct accounts *accounts,
+                               struct account *account, const struct address *to, int64_t id,
+                               const struct message_generate *g)
+{
+    size_t envelope_len = (size_t)(to->len - to->peer_len), class_len = g->require_class.len;
+    struct request *self = calloc(1, request_size(class_len, envelope_len));
+
+    if (!self)
+        return NULL;
+    self->client = client;
+    self->account = account;
+    self->id = id;
+    self->want = (uint8_t)g->want;
+    self->many = g->seeds.count > 0;
+    self->delimited = to->delimited;
+    self->envelope_len = (uint16_t)envelope_len;
+    text_copy(g->require_class, self->text, class_len + 1);
+    memcpy(self->text + class_len + 1, to->bytes + to->peer_len, envelope_len);
+    DL_APPEND(client->requests, self);
+    account_hold(accounts, account);
+    account->bytes += request_bytes(self);
+    return self;
+}
+
+void request_close(struct request *self, struct accounts *accounts)
+{
+    self->account->bytes -= request_bytes(self);
+    account_drop(accounts, self->account);
+    DL_DELETE(self->client->requests, self);
+    free(self);
+}
+
+struct address request_address(const struct request *self)
+{
+    const struct client *client = self->client;
+    struct address to = { .peer_len = (uint16_t)client->peer_len, .delimited = self->delimited };
+
+    to.len = (uint16_t)(to.peer_len + self->envelope_len);
+    memcpy(to.bytes, client->peer, client->peer_len);
+    memcpy(to.bytes + to.peer_len, self->text + strlen(self->text) + 1, self->envelope_len);
+    return to;
+}
+
+size_t request_bytes(const struct request *self)
+{
+    return block_bytes(request_size(strlen(self->text), self->envelope_len));
+}
+
+/* ---- who pays ---- */
+
+bool client_may_speak_for(const struct client *self)
+{
+    return access_may_speak_for(&self->access);
+}
+
+struct account_key client_account(const struct client *self, struct text on_behalf)
+{
+    if (on_behalf.len > 0)
+        return account_key(ACCOUNT_BEHALF, on_behalf.data, on_behalf.len);
+    if (*self->access.user)
+        return account_key(ACCOUNT_USER, self->access.user, strlen(self->access.user));
+    return account_key(ACCOUNT_CONNECTION, self->peer, self->peer_len);
+}
+
+/* ---- clients ---- */
 
 struct client *clients_find(struct clients *self, const struct address *address)
 {
@@ -22,17 +97,10 @@ struct client *clients_get(struct clients *self, const struct address *address, 
             return NULL;
         memcpy(c->peer, address->bytes, address->peer_len);
         c->peer_len = address->peer_len;
-        for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
-            c->lines[level].client = c;
         HASH_ADD(hh, self->by_peer, peer, c->peer_len, c);
     }
     c->seen_ms = now_ms;
     return c;
-}
-
-bool client_may_speak_for(const struct client *client)
-{
-    return access_may_speak_for(&client->access);
 }
 
 /* After a change of the client's outbox, which had count letters of that many bytes. */

@@ -5,8 +5,9 @@
 #define BROKER_CLIENT_H
 
 #include "base/link.h"
-#include "broker/access.h"
 #include "base/outbox.h"
+#include "broker/access.h"
+#include "broker/account.h"
 #include "proto/message.h"
 
 #include <stdbool.h>
@@ -19,30 +20,23 @@ struct client;
 /* One generate. It ends, and is freed, with its last waiter. */
 struct request {
     struct client *client;
-    struct address to;
-    int64_t id;
-    enum message_want want;
-    bool many;                      /* "seeds": `done` follows the last answer */
-    int64_t count, failed, left;    /* pictures: answered, of them errors, still waiting */
-    char require_class[64];         /* "": any */
+    struct account *account;        /* who pays */
     struct waiter *waiters;         /* those still waiting */
     struct request *prev, *next;    /* of the client */
-};
-
-/* The waiters of one client at one level, in order of arrival; queue.c's. */
-struct line {
-    struct client *client;
-    struct waiter *first;
-    bool in_ring;
-    struct line *prev, *next;       /* of the level's ring */
+    int64_t id;
+    int32_t count, failed, left;    /* pictures: answered, of them errors, still waiting */
+    uint16_t envelope_len;
+    uint8_t want;                   /* enum message_want */
+    bool many;                      /* "seeds": `done` follows the last answer */
+    bool delimited;                 /* as in its address */
+    char text[];                    /* the class that is required ("": any) and its NUL; then the
+                                       envelope */
 };
 
 struct client {
     uint8_t peer[256];              /* the key: its address's part that names the peer */
     size_t peer_len;
     struct request *requests;
-    size_t waiting;                 /* waiters of all its requests */
-    struct line lines[MESSAGE_PRIORITY_COUNT];
     struct outbox outbox;           /* replies that the socket did not take yet */
     struct client *blocked_prev, *blocked_next; /* of those whose outbox is not empty */
     int64_t seen_ms;
@@ -60,11 +54,23 @@ struct clients {
     int64_t dropped;                /* clients that did not read */
 };
 
+/* A request of the client's, in its list and held by the account, of a generate with that address.
+ * NULL: no memory. */
+struct request *request_open(struct client *client, struct accounts *accounts,
+                               struct account *account, const struct address *to, int64_t id,
+                               const struct message_generate *g);
+void request_close(struct request *self, struct accounts *accounts);
+struct address request_address(const struct request *self);
+size_t request_bytes(const struct request *self);
+
+/* Whether it may say "for": a proxy's key, or a local program where keys are not in use. */
+bool client_may_speak_for(const struct client *self);
+/* Who pays for what it asks on behalf of somebody ("": of itself). */
+struct account_key client_account(const struct client *self, struct text on_behalf);
+
 /* The client of that address, made when it is new. NULL: no memory. */
 struct client *clients_get(struct clients *self, const struct address *address, int64_t now_ms);
-/* Whether it may ask in the name of another (`for`). */
-bool client_may_speak_for(const struct client *client);
-/* The same, but NULL when it is not there. */
+/* NULL: there is none. */
 struct client *clients_find(struct clients *self, const struct address *address);
 /* Sends or keeps map and payload (NULL: none; shared). Consumes map. Marks the client gone when it
  * is unroutable or its outbox full; where all of them together are full, the fullest one's. */

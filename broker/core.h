@@ -4,6 +4,7 @@
 #define BROKER_CORE_H
 
 #include "base/heap.h"
+#include "broker/account.h"
 #include "broker/blame.h"
 #include "broker/broker.h"
 #include "broker/cache.h"
@@ -28,7 +29,9 @@ struct parked {
 
 struct broker_counts {              /* since the start */
     int64_t submitted, answered, failed, cancelled, joined, ledger_hits, retried, late;
-    int64_t refused, expired, poison, workers_lost, leases_lost, denied, malformed;
+    int64_t refused;                /* for a bound, a rate or a deadline that could not be met */
+    int64_t expired;                /* accepted, and ended by the deadline */
+    int64_t poison, workers_lost, leases_lost, denied, malformed;
     int64_t memory_hits;
 };
 
@@ -37,6 +40,7 @@ struct broker {
     struct link *worker_link;       /* borrowed; the clients' is in clients */
     struct scribe *scribe;          /* borrowed */
     struct clients clients;
+    struct accounts accounts;
     struct renders renders;
     struct queue queue;
     struct roster roster;
@@ -47,6 +51,8 @@ struct broker {
     int64_t withdrawals;            /* as the ledger last said */
     struct heap deadlines;          /* of waiters */
     size_t waiters;
+    size_t level_waiters[MESSAGE_PRIORITY_COUNT];
+    size_t request_bytes;           /* of all requests */
     size_t asking;                  /* look-ups and the like that clients wait for */
     struct parked *parked;
     size_t parked_count, parked_bytes;
@@ -63,6 +69,9 @@ struct broker {
 struct waiter *waiter_add(struct broker *b, struct render *render, struct request *request,
                           const struct message_generate *g, const char *warning,
                           int64_t arrived_ms);
+/* What one more waiter takes that asks for a render of its own, and what all take now. */
+size_t waiter_bytes(void);
+size_t waiters_bytes(const struct broker *b);
 /* Ends a waiter with an error and lets its render know. */
 void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -73,9 +82,12 @@ int64_t request_drop(struct broker *b, struct request *request);
 void request_end_if_done(struct broker *b, struct request *request);
 
 void render_start(struct broker *b, struct render *render, int64_t now_ms);
+/* Queues each waiter that can still be served in time and refuses the others; when none is left the
+ * render ends. */
 void render_enqueue(struct broker *b, struct render *render, int64_t now_ms);
-/* Ends the waiters that want a stored picture only; the others, and so the render, may stay. */
-void render_fail_only(struct broker *b, struct render *render, enum err_code code,
+/* Ends the waiters that want a stored picture only; the others, and so the render, may stay. False:
+ * the render has ended. */
+bool render_fail_only(struct broker *b, struct render *render, enum err_code code,
                       const char *words);
 /* A worker gave it back unstarted, or died before it started: to the front, attempts unchanged. */
 void render_return(struct broker *b, struct render *render, int64_t now_ms);

@@ -2,6 +2,7 @@
 #include "broker/core.h"
 
 #include "base/log.h"
+#include "broker/admission.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,40 @@ static enum err_code answer_cached(struct broker *b, struct request *request,
     return ERR_OK;
 }
 
+/* Whether one more picture fits under the bounds and into its account's rate. */
+static enum err_code check_bounds(struct broker *b, struct account *account, int level,
+                                  int64_t now_ms, struct err *e)
+{
+    static const char *const LEVELS[] = { "level high has", "level normal has", "level low has" };
+    const struct broker_options *o = &b->options;
+    const struct bound bounds[] = {
+        { "the broker has", "pictures waiting", "waiters_max", b->waiters, 1, o->waiters_max },
+        { LEVELS[level], "pictures waiting", "level_waiters_max", b->level_waiters[level], 1,
+          o->level_waiters_max },
+        { "this client has", "pictures waiting", "client_waiters_max", account->waiting, 1,
+          o->client_waiters_max },
+        { "what waits takes", "bytes", "queue_bytes", waiters_bytes(b), waiter_bytes(),
+          o->queue_bytes },
+        { "what this client waits for takes", "bytes", "client_bytes", account->bytes,
+          waiter_bytes(), o->client_bytes },
+    };
+    enum err_code rc = admission_check(bounds, sizeof bounds / sizeof bounds[0], &b->queue,
+                                       &b->roster, e);
+    int64_t wait_ms;
+
+    if (!rc && !account_spend(&b->accounts, account, now_ms, &wait_ms)) {
+        rc = err_set(e, ERR_OVERLOADED, "this client may ask for %lld pictures a second, which is "
+                                        "client_rate; ask again in %lld ms",
+                     (long long)o->client_rate, (long long)wait_ms);
+        e->retry_after_ms = wait_ms;
+    }
+    if (rc) {
+        b->count.refused++;
+        account->refused++;
+    }
+    return rc;
+}
+
 /* One picture of a generate: joins the render in flight or begins a new one. */
 static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
                            const struct model_entry *model, int64_t seed, struct err *e)
@@ -54,19 +89,14 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
     struct cache_entry *entry = g->cache == MESSAGE_CACHE_BYPASS
                                           ? NULL : cache_find(&b->cache, &key, c->now_ms);
 
-    if (entry)
+    if (entry)                       /* costs next to nothing: no bound, no rate */
         return answer_cached(b, request, entry, warning, e);
-    if (b->waiters >= b->options.waiters_max)
-        return err_set(e, ERR_OVERLOADED, "the broker holds %zu requests, which is its limit",
-                       b->waiters);
-    if (c->client->waiting >= b->options.client_waiters_max)
-        return err_set(e, ERR_OVERLOADED,
-                       "this client has %zu requests waiting, which is its limit",
-                       c->client->waiting);
+    if ((rc = check_bounds(b, request->account, (int)g->priority, c->now_ms, e)))
+        return rc;
     struct render *render = renders_find(&b->renders, &key);
     bool is_new = !render;
 
-    if (is_new && !(render = renders_add(&b->renders, &recipe, &key, c->now_ms)))
+    if (is_new && !(render = renders_add(&b->renders, &recipe, model, &key, c->now_ms)))
         return err_set(e, ERR_NOMEM, "no memory for another render");
     if (!waiter_add(b, render, request, g, warning, c->arrived_ms)) {
         if (is_new)
@@ -129,11 +159,31 @@ static enum err_code find_model(struct broker *b, const struct call *c,
 {
     enum err_code rc = models_resolve(&b->models, c->message->generate.model, model, e);
 
-    if (!rc && !roster_has_model(&b->roster, &(*model)->digest) &&
+    if (!rc && !roster_has_model(&b->roster, *model) &&
         c->now_ms >= (*model)->served_ms + b->options.grace_ms)
         return models_no_worker(models_name_of(&b->models, &(*model)->digest), &(*model)->digest,
                                 e);
     return rc;
+}
+
+/* Who asks and who pays, and the request that its pictures will wait for. */
+static enum err_code open_request(struct broker *b, const struct call *c, struct request **out,
+                                  struct err *e)
+{
+    const struct message_generate *g = &c->message->generate;
+    struct account_key key;
+    struct account *account;
+
+    if (g->on_behalf.len > 0 && !client_may_speak_for(c->client))
+        return err_set(e, ERR_DENIED, "\"for\" is \"%.*s\", and this client speaks for itself only; "
+                                      "leave it out", (int)g->on_behalf.len, g->on_behalf.data);
+    key = client_account(c->client, g->on_behalf);
+    account = accounts_get(&b->accounts, &key, c->now_ms);
+    *out = account ? request_open(c->client, &b->accounts, account, c->to, c->id, g) : NULL;
+    if (!*out)
+        return err_set(e, ERR_NOMEM, "no memory for another request");
+    b->request_bytes += request_bytes(*out);
+    return ERR_OK;
 }
 
 static void on_generate(struct broker *b, const struct call *c)
@@ -163,20 +213,11 @@ static void on_generate(struct broker *b, const struct call *c)
         refuse(b, c, &e);
         return;
     }
-    request = calloc(1, sizeof *request);
-    if (!request) {
-        err_set(&e, ERR_NOMEM, "no memory for another request");
+    if (open_request(b, c, &request, &e)) {
         refuse(b, c, &e);
         return;
     }
-    request->client = c->client;
-    request->to = *c->to;
-    request->id = c->id;
-    request->want = (enum message_want)g->want;
-    request->many = g->seeds.count > 0;
-    text_copy(g->require_class, request->require_class, sizeof request->require_class);
-    request->left = (int64_t)count + 1; /* one for this function, so that it outlives the loop */
-    DL_APPEND(c->client->requests, request);
+    request->left = (int32_t)count + 1; /* one for this function, so that it outlives the loop */
     b->count.submitted += (int64_t)count;
     for (size_t i = 0; i < count; i++) {
         int64_t seed = request->many ? g->seeds.items[i] : g->seed;
@@ -450,10 +491,10 @@ static void take_find(struct broker *b, struct errand *errand, int64_t now_ms)
         }
         frame_release(&jpeg);
     } else {
-        if (render->state == RENDER_LOOKUP)
+        if (render_fail_only(b, render, errand->rc ? ERR_LEDGER_DOWN : ERR_NOT_FOUND,
+                             errand->rc ? errand->err.msg : "this picture is not stored") &&
+            render->state == RENDER_LOOKUP)
             render_enqueue(b, render, now_ms);
-        render_fail_only(b, render, errand->rc ? ERR_LEDGER_DOWN : ERR_NOT_FOUND,
-                         errand->rc ? errand->err.msg : "this picture is not stored");
     }
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
-enum { PICTURE_US_MAX = 600000000 };            /* nobody is believed to be slower */
+enum { BACKLOG_MAX_MS = 3600000 };  /* nobody is believed to have more to do */
 
 struct news {                       /* a worker's message */
     struct worker *worker;
@@ -26,7 +26,7 @@ static struct render *held(struct broker *b, const struct news *n, int64_t lease
 {
     struct render *r = renders_find_lease(&b->renders, lease);
 
-    return r && r->worker == n->worker ? r : NULL;
+    return r && r->lease->worker == n->worker ? r : NULL;
 }
 
 static void on_credit(struct broker *b, struct news *n)
@@ -41,19 +41,27 @@ static void on_credit(struct broker *b, struct news *n)
 static void end_lost(struct broker *b, const struct news *n, size_t held_there)
 {
     int64_t before_ms = n->now_ms - b->options.silence_ms;
-    struct render *r, *next;
+    struct lease *l, *next;
     size_t old = 0;
 
-    DL_FOREACH2(n->worker->leases, r, lease_next)
-        old += r->dispatched_ms <= before_ms;
+    DL_FOREACH(n->worker->leases, l)
+        old += l->dispatched_ms <= before_ms;
     if (old <= held_there)
         return;
     b->count.leases_lost += (int64_t)old;
     log_event(LOG_WARN, "leases_lost", "worker=%s leases=%zu held=%zu", n->worker->name, old,
               held_there);
-    DL_FOREACH_SAFE2(n->worker->leases, r, next, lease_next)
-        if (r->dispatched_ms <= before_ms)
-            render_return(b, r, n->now_ms);
+    DL_FOREACH_SAFE(n->worker->leases, l, next)
+        if (l->dispatched_ms <= before_ms)
+            render_return(b, l->render, n->now_ms);
+}
+
+/* What it says that it has to do and this broker knows nothing of is other brokers' work. */
+static int64_t others_us(const struct worker *w)
+{
+    int64_t backlog_us = (w->backlog_ms < BACKLOG_MAX_MS ? w->backlog_ms : BACKLOG_MAX_MS) * 1000;
+
+    return backlog_us > w->leased_us ? backlog_us - w->leased_us : 0;
 }
 
 static void on_heartbeat(struct broker *b, struct news *n)
@@ -69,6 +77,7 @@ static void on_heartbeat(struct broker *b, struct news *n)
     n->worker->progress = progress;
     n->worker->rendered = h->rendered;
     n->worker->backlog_ms = h->backlog_ms;
+    n->worker->others_us = others_us(n->worker);
     n->worker->ledger_down = !h->ledger_up;
     n->worker->credit = (size_t)h->credit;
 }
@@ -99,14 +108,14 @@ static void on_rendered(struct broker *b, struct news *n)
     }
 }
 
-static void measure(struct worker *w, const struct message_result *m)
+/* A late result counts too: who was taken for hung was perhaps only slower than before. */
+static void measure(struct broker *b, const struct news *n, const struct message_result *m,
+                    const struct render *leased)
 {
-    int64_t batch = m->batch > 0 ? m->batch : 1, picture_us = m->render_us / batch;
+    const struct render *r = leased ? leased : renders_find(&b->renders, &m->recipe_key);
 
-    if (picture_us > PICTURE_US_MAX)
-        picture_us = PICTURE_US_MAX;
-    w->picture_us_max = picture_us > w->picture_us_max ? picture_us : w->picture_us_max;
-    w->batch_max = batch > w->batch_max ? batch : w->batch_max;
+    if (r)
+        roster_learn(&b->roster, n->worker, r->model, m->render_us, m->batch, n->now_ms);
 }
 
 /* The file of one result: the frame itself when it holds nothing else, else a copy, because a share
@@ -135,7 +144,7 @@ static void take_result(struct broker *b, struct news *n, const struct message_r
     struct render *r = held(b, n, m->lease);
     char numerics_class[64], encoder[64];
 
-    measure(n->worker, m);
+    measure(b, n, m, r);
     if (!r) {
         b->count.late++;
         r = given_up(b, m);
@@ -148,8 +157,9 @@ static void take_result(struct broker *b, struct news *n, const struct message_r
         render_retry(b, r, n->now_ms, "its worker answered with another recipe's picture");
         return;
     }
+    struct recipe recipe = render_recipe(r);
     struct picture picture = {
-        .recipe = &r->recipe, .key = r->key, .file_sha = m->sha256, .core_sha = m->core_sha256,
+        .recipe = &recipe, .key = r->key, .file_sha = m->sha256, .core_sha = m->core_sha256,
         .numerics_class = text_copy(m->numerics_class, numerics_class, sizeof numerics_class),
         .encoder = text_copy(m->encoder, encoder, sizeof encoder), .run = m->run,
         .render_us = m->render_us, .encode_us = m->encode_us, .store_us = m->store_us,
@@ -241,7 +251,7 @@ static void on_handback(struct broker *b, struct news *n)
 
         if (!r)
             continue;
-        if (!r->recalled)
+        if (!r->lease->recalled)
             n->worker->credit = 0;   /* it has no room, whatever it said, until its next word */
         render_return(b, r, n->now_ms);
     }
@@ -292,15 +302,15 @@ static void on_ready(struct broker *b, const struct address *from,
     /* A new connection begins anew: what the old one has swallowed nobody knows. */
     if (w && !address_same_peer(&w->to, from))
         worker_lost(b, w, now_ms, "it came back over another connection");
-    w = roster_put(&b->roster, from, ready, now_ms);
+    models_put(&b->models, ready->models.items, ready->models.count, now_ms);
+    w = roster_put(&b->roster, &b->models, from, ready, now_ms);
     if (!w)
         return;
     w->access = *access;
     blame_forgive(&b->blame, w->name, &b->renders);
-    models_put(&b->models, ready->models.items, ready->models.count, now_ms);
     b->names_asked_ms = 0;           /* it may have bound a new name */
     log_event(LOG_INFO, "worker_ready", "worker=%s class=%s models=%zu credit=%zu", w->name,
-              w->numerics_class, w->model_count, w->credit);
+              w->numerics_class, w->service_count, w->credit);
     retry_parked(b, now_ms);
 }
 

@@ -16,8 +16,10 @@
 #include <sys/mman.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
-                   CLIENT_WAITERS, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE, KEYRING,
-                   ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE, METRICS };
+                   CLIENT_WAITERS, LEVEL_WAITERS, QUEUE_BYTES, CLIENT_BYTES, CLIENT_RATE,
+                   CLIENT_BURST, AFFINITY, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE,
+                   KEYRING, ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE,
+                   METRICS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -66,6 +68,18 @@ static const struct setting SETTINGS[] = {
                     "1: a second process starts the broker again when it is killed" },
     [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "127.0.0.1:7703",
                   "address and port of /metrics, /livez and /readyz; empty: none" },
+    [LEVEL_WAITERS] = { "level_waiters_max", SETTING_INT, 1, 10000000, 80000, "",
+                        "of them of one priority" },
+    [QUEUE_BYTES] = { "queue_bytes", SETTING_INT, 1 << 20, INT64_C(1) << 40, 128 << 20, "",
+                      "memory for what is waited for, in all" },
+    [CLIENT_BYTES] = { "client_bytes", SETTING_INT, 1 << 16, INT64_C(1) << 40, 16 << 20, "",
+                       "memory for what one client waits for" },
+    [CLIENT_RATE] = { "client_rate", SETTING_INT, 0, 1000000, 0, "",
+                      "pictures a second one client may ask for; 0: any number" },
+    [CLIENT_BURST] = { "client_burst", SETTING_INT, 1, 1000000, 100, "",
+                       "pictures it may ask for at once, with client_rate" },
+    [AFFINITY] = { "affinity_ms", SETTING_INT, 0, 60000, 200, "",
+                   "work for which a worker stays on its model though another's turn has come" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 32 };
 
@@ -80,6 +94,12 @@ static struct broker_options options_of(const struct settings *s)
     o.drain_ms = settings_int(s, DRAIN);
     o.waiters_max = (size_t)settings_int(s, WAITERS);
     o.client_waiters_max = (size_t)settings_int(s, CLIENT_WAITERS);
+    o.level_waiters_max = (size_t)settings_int(s, LEVEL_WAITERS);
+    o.queue_bytes = (size_t)settings_int(s, QUEUE_BYTES);
+    o.client_bytes = (size_t)settings_int(s, CLIENT_BYTES);
+    o.client_rate = settings_int(s, CLIENT_RATE);
+    o.client_burst = settings_int(s, CLIENT_BURST);
+    o.affinity_ms = settings_int(s, AFFINITY);
     o.outbox_max = (size_t)settings_int(s, OUTBOX);
     o.outbox_total_max = (size_t)settings_int(s, OUTBOX_TOTAL);
     o.cache_bytes = (size_t)settings_int(s, CACHE);

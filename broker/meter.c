@@ -122,7 +122,7 @@ void meter_dispatched(struct broker *b, const struct render *render, int64_t now
 {
     const struct waiter *w;
 
-    if (render->dispatched_ms > 0)
+    if (render->last_lease != 0)
         return;                      /* again: the first wait is the one that counts */
     DL_FOREACH(render->waiters, w) {
         int64_t wait_ms = now_ms - w->arrived_ms;
@@ -156,13 +156,9 @@ static void look_at_models(struct broker *b)
     /* Models are never forgotten, so that each keeps its place. */
     for (const struct model_entry *e = b->models.by_digest; e; e = e->hh.next, series++) {
         char name[METRIC_WORD_MAX];
-        int64_t workers = 0;
-
-        for (const struct worker *w = b->roster.by_peer; w; w = w->hh.next)
-            workers += worker_has_model(w, &e->digest);
         snprintf(name, sizeof name, "%s@%.8s", e->name, digest_hex(&e->digest).text);
         metrics_name(m, METER_MODEL_WORKERS, series, name, NULL);
-        metrics_set(m, METER_MODEL_WORKERS, series, workers);
+        metrics_set(m, METER_MODEL_WORKERS, series, b->roster.shared[e->index][e->index]);
     }
 }
 

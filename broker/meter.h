@@ -37,8 +37,7 @@ void meter_failed(struct meter *self, enum err_code code, int64_t seed);
 
 struct broker;
 struct render;
-/* render goes to a worker; call it before dispatched_ms is set. Its first dispatch is what its
- * waiters have waited for. */
+/* render goes to a worker. Its first dispatch is what its waiters have waited for. */
 void meter_dispatched(struct broker *b, const struct render *render, int64_t now_ms);
 /* Once a turn: stamps the health, and copies what the broker counts. */
 void meter_turn(struct broker *b, int64_t now_ms);

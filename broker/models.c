@@ -6,6 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+void model_set_add(struct model_set *self, const struct model_entry *model)
+{
+    self->bits[model->index / 64] |= UINT64_C(1) << model->index % 64;
+}
+
+bool model_set_has(const struct model_set *self, const struct model_entry *model)
+{
+    return self->bits[model->index / 64] >> model->index % 64 & 1;
+}
+
 void models_put(struct models *self, const struct message_model *models, size_t count,
                 int64_t now_ms)
 {
@@ -23,6 +33,7 @@ void models_put(struct models *self, const struct message_model *models, size_t 
                 continue;
             }
             entry->digest = m->digest;
+            entry->index = (int)HASH_COUNT(self->by_digest);
             HASH_ADD(hh, self->by_digest, digest, sizeof entry->digest, entry);
         }
         entry->facts = (struct model_facts){

@@ -11,12 +11,20 @@
 
 struct model_entry {
     struct digest digest;           /* the key */
+    int index;                      /* 0..MESSAGE_MODELS_MAX - 1, its own for ever */
     struct model_facts facts;
     char name[RECIPE_NAME_MAX + 1]; /* proposed by the worker's file */
     char arch[33], licence[129];
     int64_t served_ms;              /* when a live worker was last seen to have it */
     UT_hash_handle hh;
 };
+
+/* Models by their index. */
+struct model_set {
+    uint64_t bits[MESSAGE_MODELS_MAX / 64];
+};
+void model_set_add(struct model_set *self, const struct model_entry *model);
+bool model_set_has(const struct model_set *self, const struct model_entry *model);
 
 struct models {
     struct model_entry *by_digest;

@@ -2,6 +2,8 @@
 #include "broker/core.h"
 
 #include "base/log.h"
+#include "broker/admission.h"
+#include "broker/block.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +12,30 @@
 #include <utlist.h>
 
 /* ---- waiters ---- */
+
+enum { WAITER_PLACES = 2 };         /* in the heaps of deadlines and of its line */
+
+static size_t transform_bytes(const struct render *render)
+{
+    return render->transform ? block_bytes(sizeof *render->transform) : 0;
+}
+
+size_t waiter_bytes(void)
+{
+    return block_bytes(sizeof(struct waiter)) + WAITER_PLACES * BLOCK_PLACE + render_bytes();
+}
+
+/* For its account: a render that several wait for counts for each. */
+static size_t bytes_of(const struct waiter *w)
+{
+    return waiter_bytes() + transform_bytes(w->render);
+}
+
+size_t waiters_bytes(const struct broker *b)
+{
+    return b->waiters * (waiter_bytes() - render_bytes()) + renders_bytes(&b->renders) +
+           b->request_bytes;
+}
 
 struct waiter *waiter_add(struct broker *b, struct render *render, struct request *request,
                           const struct message_generate *g, const char *warning,
@@ -21,7 +47,7 @@ struct waiter *waiter_add(struct broker *b, struct render *render, struct reques
         return NULL;
     w->render = render;
     w->request = request;
-    w->level = (int)g->priority;
+    w->level = (uint8_t)g->priority;
     w->arrived_ms = arrived_ms;
     w->deadline_ms = arrived_ms + g->deadline_ms;
     w->only = g->cache == MESSAGE_CACHE_ONLY;
@@ -30,26 +56,33 @@ struct waiter *waiter_add(struct broker *b, struct render *render, struct reques
         free(w);
         return NULL;
     }
+    if (render->state == RENDER_QUEUED && !w->only && !render->at_front &&
+        !queue_add(&b->queue, w)) {
+        heap_remove(&b->deadlines, w);
+        free(w);
+        return NULL;
+    }
     DL_APPEND(render->waiters, w);
     DL_APPEND2(request->waiters, w, request_prev, request_next);
-    request->client->waiting++;
+    request->account->waiting++;
+    request->account->bytes += bytes_of(w);
     b->waiters++;
-    if (render->state == RENDER_QUEUED && !w->only && !render->at_front)
-        queue_add(&b->queue, w);
+    b->level_waiters[w->level]++;
     return w;
 }
 
 static void end_request(struct broker *b, struct request *request)
 {
+    struct address to = request_address(request);
     struct message done;
 
     if (request->many) {
         message_init(&done, MESSAGE_DONE, request->id);
         done.done = (struct message_done){ request->count, request->failed };
-        reply_message(b, request->client, &request->to, &done, NULL);
+        reply_message(b, request->client, &to, &done, NULL);
     }
-    DL_DELETE(request->client->requests, request);
-    free(request);
+    b->request_bytes -= request_bytes(request);
+    request_close(request, &b->accounts);
 }
 
 void request_end_if_done(struct broker *b, struct request *request)
@@ -67,39 +100,56 @@ static void detach(struct broker *b, struct waiter *w)
     heap_remove(&b->deadlines, w);
     DL_DELETE(w->render->waiters, w);
     DL_DELETE2(request->waiters, w, request_prev, request_next);
-    request->client->waiting--;
+    request->account->waiting--;
+    request->account->bytes -= bytes_of(w);
     b->waiters--;
+    b->level_waiters[w->level]--;
     free(w);
     request_end_if_done(b, request);
 }
 
-/* A waiter has gone: is its render still wanted? */
-static void settle(struct broker *b, struct render *render)
+/* A waiter has gone: is its render still wanted? False: it has ended. */
+static bool settle(struct broker *b, struct render *render)
 {
     struct message recall;
 
     if (render->waiters && (render_is_wanted(render) || render->state == RENDER_LOOKUP))
-        return;
+        return true;
     switch (render->state) {
     case RENDER_LOOKUP:
         renders_end(&b->renders, render);
-        break;
+        return false;
     case RENDER_QUEUED:
         queue_remove_render(&b->queue, render);
+        if (render->waiters && render->asked) {  /* the ledger has not said yet */
+            renders_set_state(&b->renders, render, RENDER_LOOKUP, render->since_ms);
+            return true;
+        }
         if (render->waiters)         /* they would have taken a stored one only */
             render_fail(b, render, ERR_NOT_FOUND, "this picture is not stored");
         else
             renders_end(&b->renders, render);
-        break;
+        return false;
     case RENDER_HELD:
         message_init(&recall, MESSAGE_RECALL, 0);
-        recall.leases.leases = (struct numbers){ &render->lease, 1 };
-        send_worker(b, render->worker, &recall);
-        render->recalled = true;
-        break;
+        recall.leases.leases = (struct numbers){ &render->lease->number, 1 };
+        send_worker(b, render->lease->worker, &recall);
+        render->lease->recalled = true;
+        return true;
     default:
-        break;                       /* it finishes and is stored: the work is done anyway */
+        return true;                 /* it finishes and is stored: the work is done anyway */
     }
+}
+
+static void answer_err(struct broker *b, struct waiter *w, const struct err *e)
+{
+    struct address to = request_address(w->request);
+
+    w->request->count++;
+    w->request->failed++;
+    b->count.failed++;
+    reply_error(b, w->request->client, &to, w->request->id, w->render->seed, e);
+    detach(b, w);
 }
 
 static void answer_error(struct broker *b, struct waiter *w, enum err_code code, const char *words)
@@ -107,11 +157,7 @@ static void answer_error(struct broker *b, struct waiter *w, enum err_code code,
     struct err e;
 
     err_set(&e, code, "%s", words);
-    w->request->count++;
-    w->request->failed++;
-    b->count.failed++;
-    reply_error(b, w->request->client, &w->request->to, w->request->id, w->render->recipe.seed, &e);
-    detach(b, w);
+    answer_err(b, w, &e);
 }
 
 void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
@@ -169,7 +215,7 @@ static bool ask_ledger(struct broker *b, struct render *render)
     return true;
 }
 
-void render_fail_only(struct broker *b, struct render *render, enum err_code code,
+bool render_fail_only(struct broker *b, struct render *render, enum err_code code,
                       const char *words)
 {
     struct waiter *w, *next;
@@ -177,25 +223,41 @@ void render_fail_only(struct broker *b, struct render *render, enum err_code cod
     DL_FOREACH_SAFE(render->waiters, w, next)
         if (w->only)
             answer_error(b, w, code, words);
-    settle(b, render);
+    return settle(b, render);
 }
 
 void render_start(struct broker *b, struct render *render, int64_t now_ms)
 {
     if (ask_ledger(b, render))
         return;
-    render_enqueue(b, render, now_ms);
-    render_fail_only(b, render, ERR_LEDGER_DOWN, "the ledger cannot be reached now");
+    if (render_fail_only(b, render, ERR_LEDGER_DOWN, "the ledger cannot be reached now"))
+        render_enqueue(b, render, now_ms);
+}
+
+static enum err_code enqueue(struct broker *b, struct waiter *w, int64_t now_ms, struct err *e)
+{
+    struct forecast forecast = admission_forecast(&b->roster, &b->queue, w->request->account,
+                                                  w->render->model, w->level, now_ms);
+    enum err_code rc = admission_judge(&forecast, w->deadline_ms - now_ms, e);
+
+    if (rc) {
+        b->count.refused++;
+        w->request->account->refused++;
+    } else if (!queue_add(&b->queue, w))
+        rc = err_set(e, ERR_NOMEM, "no memory for another request");
+    return rc;
 }
 
 void render_enqueue(struct broker *b, struct render *render, int64_t now_ms)
 {
-    struct waiter *w;
+    struct waiter *w, *next;
+    struct err e;
 
     renders_set_state(&b->renders, render, RENDER_QUEUED, now_ms);
-    DL_FOREACH(render->waiters, w)
-        if (!w->only)
-            queue_add(&b->queue, w);
+    DL_FOREACH_SAFE(render->waiters, w, next)
+        if (!w->only && enqueue(b, w, now_ms, &e))
+            answer_err(b, w, &e);
+    settle(b, render);
 }
 
 void render_refer(struct broker *b, struct render *render)
@@ -218,11 +280,12 @@ void render_return(struct broker *b, struct render *render, int64_t now_ms)
 
 void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why)
 {
-    render->avoid = render->worker->serial;
+    render->avoid = render->lease->worker->serial;
     if (++render->attempts < b->options.attempts_max) {
         render_return(b, render, now_ms);
         return;
     }
+    b->count.poison++;
     log_event(LOG_ERROR, "render_poison", "recipe=%s attempts=%d reason=\"%s\"",
               digest_hex(&render->key).text, render->attempts, why);
     render_fail(b, render, ERR_POISON, "the render failed %d times; last: %s",
@@ -240,13 +303,14 @@ void render_lost(struct broker *b, struct render *render, int64_t now_ms, const 
 static void answer_picture(struct broker *b, struct waiter *w, const struct picture *picture)
 {
     struct request *request = w->request;
-    int64_t queue_ms = w->render->dispatched_ms - w->arrived_ms;
+    const struct lease *lease = w->render->lease;
+    int64_t queue_ms = lease ? lease->dispatched_ms - w->arrived_ms : 0;
 
-    if (*request->require_class && strcmp(request->require_class, picture->numerics_class) != 0) {
+    if (*request->text && strcmp(request->text, picture->numerics_class) != 0) {
         char words[200];
 
         snprintf(words, sizeof words, "the picture was made by %s, not %s",
-                 picture->numerics_class, request->require_class);
+                 picture->numerics_class, request->text);
         answer_error(b, w, ERR_CLASS_CONFLICT, words);
         return;
     }
@@ -305,17 +369,16 @@ void render_fail(struct broker *b, struct render *render, enum err_code code,
 
 void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const char *why)
 {
-    struct render *r, *next;
+    struct lease *l, *next;
 
     log_event(worker->leased ? LOG_WARN : LOG_INFO, "worker_lost",
               "worker=%s reason=\"%s\" leases=%zu", worker->name, why, worker->leased);
-    DL_FOREACH_SAFE2(worker->leases, r, next, lease_next) {
-        if (r->state == RENDER_RENDERING)
-            blame_add(&b->blame, worker->name, worker->serial, &r->key);
     b->count.workers_lost += !worker->left;
     b->count.leases_lost += (int64_t)worker->leased;
-    DL_FOREACH_SAFE2(worker->leases, r, next, lease_next)
-        render_lost(b, r, now_ms, "its worker died");
+    DL_FOREACH_SAFE(worker->leases, l, next) {
+        if (l->render->state == RENDER_RENDERING)
+            blame_add(&b->blame, worker->name, worker->serial, &l->render->key);
+        render_lost(b, l->render, now_ms, "its worker died");
     }
     roster_remove(&b->roster, worker);
 }
@@ -330,61 +393,77 @@ void client_gone(struct broker *b, struct client *client)
 
 /* ---- to the workers ---- */
 
-struct parting {                    /* what a worker is offered in one message */
-    struct broker *b;
-    struct worker *worker;
-};
-
-static bool accepts(void *arg, const struct render *render)
-{
-    const struct parting *p = arg;
-
-    if (!worker_has_model(p->worker, &render->recipe.model))
-        return false;
-    return render->avoid != p->worker->serial ||
-           !roster_has_other(&p->b->roster, p->worker, &render->recipe.model);
-}
-
 static void fill_job(struct message_job *job, struct recipe_text *text, const struct render *render,
                      int64_t now_ms)
 {
-    int level = MESSAGE_LOW;
+    struct recipe recipe = render_recipe(render);
     int64_t deadline_ms = INT64_MAX;
     const struct waiter *w;
 
-    DL_FOREACH(render->waiters, w) {
-        level = w->level < level ? w->level : level;
+    DL_FOREACH(render->waiters, w)
         deadline_ms = w->deadline_ms < deadline_ms ? w->deadline_ms : deadline_ms;
-    }
-    *text = recipe_text(&render->recipe);
+    *text = recipe_text(&recipe);
     *job = (struct message_job){
-        .lease = render->lease, .recipe = { text->text, text->len }, .priority = level,
+        .lease = render->lease->number, .recipe = { text->text, text->len },
+        .priority = render_level(render),
         .deadline_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0,
         .alone = render->attempts > 0,
     };
 }
 
-/* Leases up to most renders to worker, in one message. Returns how many. */
-static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int64_t now_ms)
+/* Ends a waiter whose turn has come too late for its deadline. */
+static bool is_too_late(struct broker *b, const struct worker *worker, struct waiter *w,
+                        int64_t now_ms)
+{
+    if (!w || admission_fits(&b->roster, worker, w->render->model, w->deadline_ms - now_ms, now_ms))
+        return false;
+    b->count.expired++;
+    waiter_fail(b, w, ERR_DEADLINE, "its turn came %lld ms before its deadline of %lld ms, which is "
+                                    "too late for a picture of this model",
+                (long long)(w->deadline_ms - now_ms), (long long)(w->deadline_ms - w->arrived_ms));
+    return true;
+}
+
+/* The next render for the worker, leased; NULL: there is none, or no memory for its lease. */
+static struct render *lease_next(struct broker *b, struct worker *worker, int lowest,
+                                 int64_t now_ms)
+{
+    struct render *r;
+    struct pick pick;
+    int64_t cost_us;
+
+    do {
+        if (!queue_peek(&b->queue, &b->roster, worker, lowest, &pick))
+            return NULL;
+    } while (is_too_late(b, worker, pick.waiter, now_ms));
+    r = pick.render;
+    cost_us = roster_picture_us(&b->roster, worker, r->model);
+    if (!renders_set_lease(&b->renders, r, worker, ++b->last_lease, cost_us))
+        return NULL;
+    queue_take(&b->queue, worker, &pick, cost_us);
+    meter_dispatched(b, r, now_ms);
+    renders_set_state(&b->renders, r, RENDER_HELD, now_ms);
+    r->lease->dispatched_ms = now_ms;
+    return r;
+}
+
+/* Leases up to most renders of levels 0..lowest to worker, in one message. Returns how many. */
+static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int lowest,
+                       int64_t now_ms)
 {
     struct message_job jobs[MESSAGE_JOBS_MAX];
     struct recipe_text texts[MESSAGE_JOBS_MAX];
     struct render *leased[MESSAGE_JOBS_MAX];
-    struct parting parting = { b, worker };
     struct message m;
     size_t count = 0;
 
+    if (worker->leased == 0)
+        worker->progress_ms = now_ms;        /* it was idle: its clock of progress starts now */
     while (count < most && count < MESSAGE_JOBS_MAX) {
-        struct render *r = queue_next(&b->queue, accepts, &parting);
+        struct render *r = lease_next(b, worker, lowest, now_ms);
 
         if (!r)
             break;
-        if (worker->leased == 0)
-            worker->progress_ms = now_ms;    /* it was idle: its clock of progress starts now */
-        renders_set_state(&b->renders, r, RENDER_HELD, now_ms);
-        renders_set_lease(&b->renders, r, worker, ++b->last_lease);
-        meter_dispatched(b, r, now_ms);
-        r->dispatched_ms = now_ms;
         fill_job(&jobs[count], &texts[count], r, now_ms);
         leased[count++] = r;
     }
@@ -401,23 +480,33 @@ static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int
     return count;
 }
 
+static void fill_worker(struct broker *b, struct worker *worker, size_t most, int lowest,
+                        int64_t now_ms)
+{
+    while (most > 0) {
+        size_t got = lease_to(b, worker, most, lowest, now_ms);
+
+        if (got == 0)
+            return;
+        most -= got;
+    }
+}
+
 void dispatch(struct broker *b, int64_t now_ms)
 {
     size_t queued = b->renders.count[RENDER_QUEUED], workers = HASH_COUNT(b->roster.by_peer);
 
     if (queued == 0 || workers == 0)
         return;
-    /* Everybody gets a share first, to spread a short queue; then who has room takes more. */
+    /* Everybody gets a share first, to spread a short queue; then who has room takes more; then
+     * what is urgent takes the express places of those who are full. */
     for (size_t share = (queued + workers - 1) / workers, round = 0; round < 2; round++)
         for (struct worker *w = b->roster.by_peer; w; w = w->hh.next) {
-            size_t room = worker_room(w), most = round == 0 && share < room ? share : room;
+            size_t room = worker_room(w, MESSAGE_LOW);
 
-            while (most > 0) {
-                size_t got = lease_to(b, w, most, now_ms);
-
-                if (got == 0)
-                    break;
-                most -= got;
-            }
+            fill_worker(b, w, round == 0 && share < room ? share : room, MESSAGE_LOW, now_ms);
         }
+    if (b->queue.count[MESSAGE_HIGH] + b->queue.front_count > 0)
+        for (struct worker *w = b->roster.by_peer; w; w = w->hh.next)
+            fill_worker(b, w, worker_room(w, MESSAGE_HIGH), MESSAGE_HIGH, now_ms);
 }

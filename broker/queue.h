@@ -1,35 +1,88 @@
-/* queue -- the order of work. Each waiter queues under its own client and level; the first one
- * popped dispatches the render for all. Levels are strict; inside a level clients take turns, so
- * that one who asks for 56 does not starve one who asks for 1. Renders that a worker gave back or
- * lost go before everybody.
+/* queue -- the order of work. Each waiter queues under its own account, level and deadline; the
+ * first one popped dispatches the render for all and pays for it.
  *
- * Finer order (cost, deadlines, a share for the oldest, model affinity) has its place in
- * queue_next. */
+ * What a worker gets next, of the models that it has:
+ * 1. what came back from another worker, before everybody; not on the worker where it failed while
+ *    another could take it;
+ * 2. when the oldest's share is owed, 5 % of the cost given out: who has waited longest, whatever
+ *    the level;
+ * 3. the highest level that has something; there the account with the least virtual time; of its
+ *    waiters the one with the nearest deadline. A worker stays on its last model for a bounded
+ *    amount of cost.
+ *
+ * Nothing here looks at all who wait: a push or a pop costs the logarithm of a line's length and a
+ * step for each model that somebody waits for. */
 #ifndef BROKER_QUEUE_H
 #define BROKER_QUEUE_H
 
-#include "broker/client.h"
+#include "base/heap.h"
+#include "broker/account.h"
+#include "broker/models.h"
 #include "broker/render.h"
+#include "broker/roster.h"
 
-struct queue {
-    struct line *ring[MESSAGE_PRIORITY_COUNT];      /* whose turn is next at each level */
-    size_t count[MESSAGE_PRIORITY_COUNT];           /* waiters */
-    struct render *front;
+/* One account's waiters for one model at one level. */
+struct line {
+    struct account *account;
+    struct lane *lane;
+    int level;
+    int64_t order;                  /* counts lines, for those of one virtual time */
+    struct heap waiters;            /* nearest deadline first, then in order of arrival */
+    size_t place;                   /* in the lane's heap */
+    struct line *prev, *next;       /* of the account */
 };
 
-void queue_add(struct queue *self, struct waiter *waiter);
+/* All that waits for one model. */
+struct lane {
+    const struct model_entry *model;
+    struct heap lines[MESSAGE_PRIORITY_COUNT];  /* least virtual time first */
+    size_t count[MESSAGE_PRIORITY_COUNT];       /* waiters */
+    struct waiter *oldest;          /* all of them, in the order in which they were queued */
+    struct render *front;           /* what came back */
+    size_t front_count;
+    bool is_active;
+    struct lane *prev, *next;       /* of the active ones */
+};
+
+struct queue {
+    struct accounts *accounts;      /* borrowed */
+    int64_t affinity_us;
+    struct lane lanes[MESSAGE_MODELS_MAX];      /* by the model's index */
+    struct lane *active;            /* lanes in which somebody waits */
+    size_t count[MESSAGE_PRIORITY_COUNT];       /* waiters */
+    size_t front_count;             /* renders */
+    int64_t last_order;
+    int64_t owed_us;                /* to the oldest */
+};
+
+void queue_init(struct queue *self, struct accounts *accounts, int64_t affinity_ms);
+void queue_release(struct queue *self);
+/* False: no memory, it is not queued. */
+bool queue_add(struct queue *self, struct waiter *waiter);
 void queue_remove(struct queue *self, struct waiter *waiter);      /* not queued: nothing happens */
 /* Puts a render before everybody; its waiters are then in no line. */
 void queue_add_front(struct queue *self, struct render *render);
 /* Takes a render and its waiters out of the order. */
 void queue_remove_render(struct queue *self, struct render *render);
+/* Some render that waits for the model; NULL: none does. */
+struct render *queue_any(const struct queue *self, const struct model_entry *model);
+/* Pictures that wait for a model that the worker has; a render that two wait for counts twice. */
+size_t queue_demand(const struct queue *self, const struct worker *worker);
 
-/* The next render that accept(arg, render) agrees to, taken out with all its waiters; NULL when
- * there is none within the look-ahead of each line. */
-struct render *queue_next(struct queue *self,
-                          bool (*accept)(void *arg, const struct render *render), void *arg);
+struct pick {
+    struct render *render;
+    struct waiter *waiter;          /* whose turn it is; NULL: the render came back */
+    bool is_oldest;                 /* by the share of the oldest */
+};
+/* What the worker gets next, of levels 0..lowest (MESSAGE_HIGH: only what is urgent); false when
+ * there is nothing for it. Changes nothing. */
+bool queue_peek(const struct queue *self, const struct roster *roster, const struct worker *worker,
+                int lowest, struct pick *out);
+/* Takes the pick out with all its waiters; the one whose turn it was pays. */
+void queue_take(struct queue *self, struct worker *worker, const struct pick *pick,
+                int64_t cost_us);
 
-/* When the waiter arrived that has been queued longest; INT64_MAX: none is. Looks at every line. */
+/* When the waiter arrived that has been queued longest; INT64_MAX: none is. */
 int64_t queue_oldest_ms(const struct queue *self);
 
 #endif

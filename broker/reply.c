@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_AFTER_MS = 1000 };     /* advice with errors that may pass */
+enum {
+    RETRY_AFTER_MS = 1000,          /* advice with errors that may pass */
+    RETRY_AFTER_MAX_MS = 3600000,   /* as on the wire */
+};
 
 void reply_message(struct broker *b, struct client *client, const struct address *to,
                    const struct message *message, struct frame *payload)
@@ -46,12 +49,15 @@ void reply_error(struct broker *b, struct client *client, const struct address *
 {
     const struct err_info *info = err_info(e->code);
     struct message m;
+    int64_t after_ms = e->retry_after_ms > 0 ? e->retry_after_ms : RETRY_AFTER_MS;
 
     meter_failed(&b->meter, e->code, seed);
+    if (after_ms > RETRY_AFTER_MAX_MS)
+        after_ms = RETRY_AFTER_MAX_MS;
     message_init(&m, MESSAGE_ERROR, id);
     m.error = (struct message_error){
         .code = text_of(info->word), .message = text_of(e->msg), .retry = info->retry,
-        .retry_after_ms = info->retry ? RETRY_AFTER_MS : 0, .seed = seed,
+        .retry_after_ms = info->retry ? after_ms : 0, .seed = seed,
     };
     reply_message(b, client, to, &m, NULL);
 }
@@ -92,6 +98,7 @@ void reply_picture(struct broker *b, const struct request *request, const struct
 {
     bool receipt = request->want == MESSAGE_WANT_RECEIPT;
     struct recipe_text text = recipe_text(picture->recipe);
+    struct address to = request_address(request);
     struct message m;
 
     meter_answered(&b->meter, frame_len(picture->jpeg));
@@ -100,7 +107,7 @@ void reply_picture(struct broker *b, const struct request *request, const struct
     m.image.queue_ms = queue_ms;
     if (warning)
         m.image.warning = text_of(warning);
-    reply_message(b, request->client, &request->to, &m, receipt ? NULL : picture->jpeg);
+    reply_message(b, request->client, &to, &m, receipt ? NULL : picture->jpeg);
 }
 
 /* What is not word for word the answer in the cache: a receipt, one with a warning, a refusal. */
@@ -108,7 +115,7 @@ static enum err_code reply_reworded(struct broker *b, const struct request *requ
                                     struct cache_entry *entry, const char *warning, struct err *e)
 {
     bool receipt = request->want == MESSAGE_WANT_RECEIPT;
-    const char *required = request->require_class;
+    const char *required = request->text;
     struct message m;
     enum err_code rc = message_decode(entry->map, entry->map_len, MESSAGE_FROM_BROKER, &m, e);
 
@@ -119,8 +126,10 @@ static enum err_code reply_reworded(struct broker *b, const struct request *requ
         m.type = receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE;
         m.id = request->id;
         m.image.warning = text_of(warning ? warning : "");
+        struct address to = request_address(request);
+
         meter_answered(&b->meter, frame_len(&entry->file));
-        reply_message(b, request->client, &request->to, &m, receipt ? NULL : &entry->file);
+        reply_message(b, request->client, &to, &m, receipt ? NULL : &entry->file);
     }
     message_release(&m);
     return rc;
@@ -133,13 +142,15 @@ enum err_code reply_cached(struct broker *b, const struct request *request,
     struct frame map;
     size_t len;
 
-    if (warning || request->want == MESSAGE_WANT_RECEIPT || *request->require_class)
+    if (warning || request->want == MESSAGE_WANT_RECEIPT || *request->text)
         return reply_reworded(b, request, entry, warning, e);
     len = message_with_id(entry->map, entry->map_len, request->id, bytes);
     if (!frame_init_copy(&map, bytes, len))
         return err_set(e, ERR_NOMEM, "no memory for an answer of %zu bytes", len);
+    struct address to = request_address(request);
+
     meter_answered(&b->meter, frame_len(&entry->file));
-    clients_send(&b->clients, request->client, &request->to, &map, &entry->file);
+    clients_send(&b->clients, request->client, &to, &map, &entry->file);
     return ERR_OK;
 }
 
@@ -205,7 +216,7 @@ void reply_provenance(struct broker *b, struct client *client, const struct addr
     free(out);
 }
 
-static int64_t count_workers(const struct roster *roster, const struct digest *model)
+static int64_t count_workers(const struct roster *roster, const struct model_entry *model)
 {
     int64_t count = 0;
 
@@ -231,7 +242,7 @@ void reply_models(struct broker *b, struct client *client, const struct address 
             .c_dim = e->facts.c_dim, .noise_modes = e->facts.noise_modes,
             .has_transform = e->facts.has_transform,
             .bound = models_is_bound(&b->models, name, &e->digest),
-            .workers = count_workers(&b->roster, &e->digest),
+            .workers = count_workers(&b->roster, e),
         };
     }
     message_init(&m, MESSAGE_MODEL_LIST, id);

@@ -49,6 +49,7 @@ enum err_code err_set(struct err *e, enum err_code code, const char *fmt, ...)
     if (!e)
         return code;
     e->code = code;
+    e->retry_after_ms = 0;
     va_start(args, fmt);
     vsnprintf(e->msg, sizeof e->msg, fmt, args);
     va_end(args);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum err_code {
     ERR_OK = 0,
@@ -43,6 +44,7 @@ enum err_code {
 struct err {
     enum err_code code;
     char msg[200];         /* words for a person; "" when code is ERR_OK */
+    int64_t retry_after_ms; /* 0: nobody knows; err_set sets it so */
 };
 
 struct err_info {

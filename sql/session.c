@@ -263,7 +263,7 @@ static enum err_code open_connection(struct session *self, struct err *e)
     const char *values[] = { self->conninfo, self->application, connect_s, tcp_ms,
                              "1", "5", "2", "3", "UTF8", NULL };
     int64_t began_ms = clock_ms();
-    struct err why = { ERR_OK, "" };
+    struct err why = { .code = ERR_OK };
     enum err_code rc = ERR_OK;
 
     if (began_ms < self->retry_ms)

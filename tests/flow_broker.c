@@ -1076,9 +1076,10 @@ static void a_worker_that_claims_to_be_endlessly_slow_is_not_believed(void **sta
     open_scene(&s, patient(), 2000);
     struct job_seen job = lease_one(&s);
 
-    worker_says_result_after(&s.worker, &job, (int64_t)1 << 53);
     for (int64_t seed = 10; seed < 1510; seed++)
         client_wishes(&s.client, seed, seed);
+    desk_turn(&s.d, 0);
+    worker_says_result_after(&s.worker, &job, (int64_t)1 << 53);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     desk_turn(&s.d, 1000);                   /* looks for hung workers */

@@ -860,7 +860,7 @@ static void leave_in(enum render_state state, enum leaving how)
         client_cancels(&other, 2, 1);
         desk_feed(&s.d);
     } else {                                 /* an answer is what shows that it is gone */
-        struct address gone = s.d.b->renders.by_key->waiters->request->to;
+        struct address gone = request_address(s.d.b->renders.by_key->waiters->request);
 
         peer_leave(&other);
         while (s.d.b->waiters > 1) {

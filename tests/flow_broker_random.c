@@ -264,7 +264,7 @@ static void take(struct world *w, struct maker *m, const struct message_jobs *jo
         if (strcmp(k->name, m->name) == 0)
             known = k;
     assert_non_null(known);
-    assert_true((int64_t)known->leased <= m->credit);
+    assert_true((int64_t)known->leased <= m->credit + 1);        /* the express place */
     for (size_t i = 0; i < jobs->jobs.count; i++) {
         if (m->count == HELD_MAX)
             drop_held(m, dice(w, HELD_MAX));

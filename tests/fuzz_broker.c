@@ -241,7 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         if (data[1] & 8)             /* else in the same turn */
             broker_tick(play.b, play.now_ms += (data[1] & 7) * 300);
         if (play.b->renders.by_lease)
-            play.lease = play.b->renders.by_lease->lease;
+            play.lease = play.b->renders.by_lease->number;
         check(play.b);
         read_answers();
         data += HEAD + body;

@@ -109,8 +109,7 @@ static void audit_render(const struct render *r, size_t *waiters)
     const struct waiter *w;
     bool is_leased = r->state == RENDER_HELD || r->state >= RENDER_RENDERING;
 
-    assert_true(is_leased == (r->lease != 0));
-    assert_true(is_leased == (r->worker != NULL));
+    assert_true(is_leased == (r->lease != NULL));
     assert_true(r->waiters || is_leased);
     assert_true(!r->at_front || r->state == RENDER_QUEUED);
     DL_FOREACH(r->waiters, w) {
@@ -124,7 +123,7 @@ static void audit_render(const struct render *r, size_t *waiters)
 
 static void audit_clients(const struct broker *b)
 {
-    size_t waiters = 0, letters = 0, of_requests = 0, all_bytes = 0;
+    size_t letters = 0, of_requests = 0, all_bytes = 0;
 
     for (const struct client *c = b->clients.by_peer; c; c = c->hh.next) {
         const struct request *q;
@@ -148,10 +147,7 @@ static void audit_clients(const struct broker *b)
         assert_int_equal(c->outbox.bytes, bytes);
         all_bytes += bytes;
         assert_true(bytes <= b->options.outbox_max);
-        assert_true(c->waiting <= b->options.client_waiters_max);
-        waiters += c->waiting;
     }
-    assert_int_equal(waiters, b->waiters);
     assert_int_equal(of_requests, b->waiters);
     assert_int_equal(letters, b->clients.letters);
     assert_int_equal(all_bytes, b->clients.outbox_bytes);
@@ -187,19 +183,23 @@ void desk_audit(struct desk *self)
     assert_int_equal(waiters, b->deadlines.count);
     assert_true(b->waiters <= b->options.waiters_max);
     for (const struct worker *w = b->roster.by_peer; w; w = w->hh.next) {
-        const struct render *r;
+        const struct lease *l;
         size_t leased = 0;
+        int64_t leased_us = 0;
 
-        DL_FOREACH2(w->leases, r, lease_next) {
+        DL_FOREACH(w->leases, l) {
             leased++;
-            assert_ptr_equal(r->worker, w);
+            leased_us += l->cost_us;
+            assert_ptr_equal(l->worker, w);
+            assert_ptr_equal(l->render->lease, l);
         }
         assert_int_equal(leased, w->leased);
+        assert_int_equal(leased_us, w->leased_us);
         leases += leased;
     }
     assert_int_equal(leases, count[RENDER_HELD] + count[RENDER_RENDERING] +
                              count[RENDER_COMMITTING]);
-    assert_int_equal(leases, HASH_CNT(lease_hh, b->renders.by_lease));
+    assert_int_equal(leases, HASH_COUNT(b->renders.by_lease));
     audit_clients(b);
     audit_meter(b);
 }

@@ -1,0 +1,17 @@
+/* block -- what a piece of memory really takes, for the bounds in bytes. */
+#ifndef BROKER_BLOCK_H
+#define BROKER_BLOCK_H
+
+#include <stddef.h>
+
+enum { BLOCK_PLACE = 16 };          /* of an item in a heap or a table, which double as they grow */
+
+/* A malloc of that size, with glibc's head and rounding. */
+static inline size_t block_bytes(size_t size)
+{
+    size_t whole = (size + sizeof(size_t) + 15) & ~(size_t)15;
+
+    return whole < 32 ? 32 : whole;
+}
+
+#endif
