@@ -53,7 +53,8 @@ struct accounts {
     int64_t rate, burst;            /* pictures a second an account (0: any number), at once */
 };
 
-/* The account of that key, made when it is new; account_hold keeps it. NULL: no memory. */
+/* The account of that key, made when it is new; until account_hold keeps it the next call may end
+ * it. NULL: no memory. */
 struct account *accounts_get(struct accounts *self, const struct account_key *key, int64_t now_ms);
 /* A request begins, ends. */
 void account_hold(struct accounts *self, struct account *account);

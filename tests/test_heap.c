@@ -153,6 +153,11 @@ static void random_operations_agree_with_a_sorted_array(void **state)
 
             model_remove(&model, expect);
             assert_ptr_equal(heap_pop(&heap), expect);
+        } else if (item->place != HEAP_OUT && what == 6) {
+            model_remove(&model, item);
+            item->key = next_random(&random) % 64;
+            heap_update(&heap, item);
+            model_add(&model, item);
         }
         if (step % 16 == 0)
             assert_whole(&heap, &model);
