@@ -294,9 +294,10 @@ bool queue_peek(const struct queue *self, const struct roster *roster, const str
     *out = (struct pick){ .render = find_front(self, roster, worker, lowest) };
     if (out->render)
         return true;
-    if (lowest == MESSAGE_LOW)
-        out->waiter = find_oldest(self, roster, worker);
+    out->waiter = find_oldest(self, roster, worker);
     out->is_oldest = out->waiter != NULL;
+    if (out->waiter && out->waiter->level > lowest)
+        return false;                /* else express places alone would starve the oldest */
     for (int level = 0; !out->waiter && level <= lowest; level++) {
         struct line *line = self->count[level] ? find_line_of_level(self, worker, level) : NULL;
 

@@ -75,7 +75,8 @@ struct pick {
     bool is_oldest;                 /* by the share of the oldest */
 };
 /* What the worker gets next, of levels 0..lowest (MESSAGE_HIGH: only what is urgent); false when
- * there is nothing for it. Changes nothing. */
+ * there is nothing for it, or when the next place is owed to an older one of a lower level. Changes
+ * nothing. */
 bool queue_peek(const struct queue *self, const struct roster *roster, const struct worker *worker,
                 int lowest, struct pick *out);
 /* Takes the pick out with all its waiters; the one whose turn it was pays. */

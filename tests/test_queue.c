@@ -349,6 +349,15 @@ static void an_express_place_is_for_urgent_work_only(void **state)
     assert_ptr_equal(next_for(w, 0, MESSAGE_HIGH, MS), urgent_back);
     assert_ptr_equal(next_for(w, 0, MESSAGE_HIGH, MS), high);
     assert_null(next_for(w, 0, MESSAGE_HIGH, MS));
+    for (int i = 0; i < 19; i++) {
+        add(w, 1, MESSAGE_HIGH);
+        next_for(w, 0, MESSAGE_HIGH, MS);
+    }
+    add(w, 1, MESSAGE_HIGH);
+    assert_null(next_for(w, 0, MESSAGE_HIGH, MS));       /* the next place is the oldest's */
+    assert_ptr_equal(next(w), back);
+    assert_int_equal(account_of(w, next(w)), 0);
+    assert_int_equal(account_of(w, next_for(w, 0, MESSAGE_HIGH, MS)), 1);
 }
 
 static void a_render_leaves_with_all_who_wait_for_it(void **state)
