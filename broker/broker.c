@@ -130,17 +130,19 @@ static int64_t stall_bound(const struct broker *b, const struct worker *w)
     return measured > STALL_MIN_MS ? measured : STALL_MIN_MS;
 }
 
-/* Hung: alive, but nothing moves. What waits for its commit counts only when the ledger works. */
+/* Hung: alive, but nothing moves. What waits for its commit counts only when the ledger works, and
+ * has shown it since: one that is frozen is known to be down only seconds later. */
 static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
 {
+    int64_t due_ms = w->progress_ms + stall_bound(b, w);
     struct lease *l, *next;
     bool ledger_up = ledger_works(b);
     size_t ended = 0;
 
-    if (w->leased == 0 || now_ms < w->progress_ms + stall_bound(b, w))
+    if (w->leased == 0 || now_ms < due_ms)
         return;
     DL_FOREACH_SAFE(w->leases, l, next) {
-        if (l->render->state == RENDER_COMMITTING && !ledger_up)
+        if (l->render->state == RENDER_COMMITTING && (!ledger_up || b->ledger_seen_ms < due_ms))
             continue;
         ended++;
         render_lost(b, l->render, now_ms, "its worker made no progress");
@@ -150,7 +152,7 @@ static void end_stalled(struct broker *b, struct worker *w, int64_t now_ms)
         b->count.leases_lost += (int64_t)ended;
         log_event(LOG_WARN, "worker_stalled", "worker=%s leases=%zu", w->name, ended);
         w->stalled = true;
-    } else
+    } else if (!ledger_up)
         w->progress_ms = now_ms;     /* it has its whole time again once the ledger is back */
 }
 

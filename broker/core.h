@@ -49,6 +49,7 @@ struct broker {
     struct blame blame;
     struct cache cache;
     int64_t withdrawals;            /* as the ledger last said */
+    int64_t ledger_seen_ms;         /* when it last answered anything */
     struct heap deadlines;          /* of waiters */
     size_t waiters;
     size_t level_waiters[MESSAGE_PRIORITY_COUNT];

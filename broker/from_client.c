@@ -561,6 +561,8 @@ static void forget_withdrawn(struct broker *b, const struct errand *errand)
 
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms)
 {
+    if (!errand->rc)
+        b->ledger_seen_ms = now_ms;
     forget_withdrawn(b, errand);
     if (errand->kind == ERRAND_FIND)
         take_find(b, errand, now_ms);

@@ -946,10 +946,49 @@ static void what_is_committing_has_its_whole_time_once_the_ledger_is_back(void *
     for (int i = 0; i < 4; i++)
         desk_turn(&s.d, 1000);
     assert_int_equal(s.d.b->renders.count[RENDER_COMMITTING], 1);
-    for (int i = 0; i < 2; i++)
-        desk_turn(&s.d, 1000);
-    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);    /* stalled, and not the ledger's */
+    while (s.d.b->ledger_seen_ms < s.d.now_ms) {                 /* stalled, and not the ledger's */
+        desk_turn(&s.d, 2000);
+        desk_await_scribe(&s.d);
+        desk_turn(&s.d, 0);
+    }
+    desk_turn(&s.d, 1000);
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
     assert_int_equal(s.d.b->renders.by_key->attempts, 0);
+    close_scene(&s);
+}
+
+/* Nothing answers and nothing fails: only silence shows it, and the broker's bound is shorter. */
+static void a_frozen_ledger_holds_no_look_up_and_condemns_no_worker(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+
+    (void)state;
+    options.stall_ms = 2000;
+    open_scene(&s, options, 4);
+    kit_postgres_freeze(&pg);
+    client_wishes(&s.client, 1, 95);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.lookup_ms);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says(&s.worker, MESSAGE_STARTED, job.lease);
+    worker_says(&s.worker, MESSAGE_RENDERED, job.lease);
+    for (int i = 0; i < 5; i++)
+        desk_turn(&s.d, 1000);
+    assert_true(scribe_ledger_is_up(s.d.scribe));    /* as far as anybody knows */
+    assert_int_equal(s.d.b->renders.count[RENDER_COMMITTING], 1);
+    await_ledger(&s, false);
+    for (int i = 0; i < 5; i++)
+        desk_turn(&s.d, 1000);
+    kit_postgres_thaw(&pg);
+    await_ledger(&s, true);
+    desk_turn(&s.d, 1000);
+    assert_int_equal(s.d.b->renders.count[RENDER_COMMITTING], 1);
+    assert_int_equal(s.d.b->count.retried, 0);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 95);
     close_scene(&s);
 }
 
@@ -1049,6 +1088,7 @@ int main(void)
         cmocka_unit_test(one_who_leaves_takes_nothing_from_the_other_in_any_state),
         cmocka_unit_test(with_the_ledger_there_the_deadline_is_a_deadline),
         cmocka_unit_test(what_is_committing_has_its_whole_time_once_the_ledger_is_back),
+        cmocka_unit_test(a_frozen_ledger_holds_no_look_up_and_condemns_no_worker),
         cmocka_unit_test(a_ledger_that_goes_stops_no_render),
         cmocka_unit_test(a_drain_waits_for_a_clients_look_up),
         cmocka_unit_test(a_drain_ends_look_ups_with_retry),

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <libpq-fe.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,10 @@
 #include <unistd.h>
 
 static const char SCRIPT[] = "deploy/postgres.sh";
-static const char GUARD[] = "read -r line; deploy/postgres.sh stop \"$1\"; rm -rf \"$1\"";
+static const char GUARD[] = "read -r line; "
+                            "pid=$(sed -n 1p \"$1/data/postmaster.pid\" 2>/dev/null) && "
+                            "kill -CONT $pid $(cat /proc/$pid/task/$pid/children) 2>/dev/null; "
+                            "deploy/postgres.sh stop \"$1\"; rm -rf \"$1\"";
 
 static void give_up(const char *doing, const char *why)
 {
@@ -19,14 +23,15 @@ static void give_up(const char *doing, const char *why)
 }
 
 /* In a child that becomes another program. */
-static void set_environment(void)
+static void set_environment(const char *stop)
 {
     setenv("SEEDPRESS_PG_FSYNC", "off", 0);
-    setenv("SEEDPRESS_PG_STOP", "immediate", 1);
+    setenv("SEEDPRESS_PG_STOP", stop, 1);
 }
 
-/* Runs the script; its output, if wanted, goes into out without the line's end. */
-static void run_script(const char *verb, const char *dir, char *out, size_t size)
+/* Runs the script, which stops in that way; its output, if wanted, goes into out without the line's
+ * end. */
+static void run_script(const char *verb, const char *stop, const char *dir, char *out, size_t size)
 {
     int pipe_fd[2], status;
     size_t len = 0;
@@ -36,7 +41,7 @@ static void run_script(const char *verb, const char *dir, char *out, size_t size
         give_up("run deploy/postgres.sh", "no pipe");
     pid_t pid = fork();
     if (pid == 0) {
-        set_environment();
+        set_environment(stop);
         dup2(pipe_fd[1], STDOUT_FILENO);
         execl("/bin/sh", "sh", SCRIPT, verb, dir, (char *)NULL);
         _exit(127);
@@ -67,7 +72,7 @@ static void start_guardian(struct kit_postgres *self)
         return;
     }
     setsid();                       /* an interrupt of the test is not meant for it */
-    set_environment();
+    set_environment("immediate");
     dup2(pipe_fd[0], STDIN_FILENO);
     dup2(STDERR_FILENO, STDOUT_FILENO);
     execl("/bin/sh", "sh", "-c", GUARD, "guardian", self->dir, (char *)NULL);
@@ -84,18 +89,68 @@ void kit_postgres_start(struct kit_postgres *self)
         give_up("make a folder", self->dir);
     chmod(self->dir, 0711);         /* the server's user passes through; its own folders are 0700 */
     start_guardian(self);
-    run_script("start", self->dir, NULL, 0);
-    run_script("conninfo", self->dir, self->conninfo, sizeof self->conninfo);
+    run_script("start", "immediate", self->dir, NULL, 0);
+    run_script("conninfo", "immediate", self->dir, self->conninfo, sizeof self->conninfo);
 }
 
 void kit_postgres_stop_server(struct kit_postgres *self)
 {
-    run_script("stop", self->dir, NULL, 0);
+    run_script("stop", "immediate", self->dir, NULL, 0);
+}
+
+void kit_postgres_shut_down(struct kit_postgres *self)
+{
+    run_script("stop", "fast", self->dir, NULL, 0);
+}
+
+static pid_t server_of(const struct kit_postgres *self)
+{
+    char path[512];
+    int pid = 0;
+
+    snprintf(path, sizeof path, "%s/data/postmaster.pid", self->dir);
+    FILE *file = fopen(path, "r");
+
+    if (!file || fscanf(file, "%d", &pid) != 1)
+        give_up("find the server", path);
+    fclose(file);
+    return pid;
+}
+
+static void signal_children(pid_t server, int number)
+{
+    char path[64];
+    int pid;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server, (int)server);
+    FILE *file = fopen(path, "r");
+
+    if (!file)
+        give_up("find the server's processes", path);
+    while (fscanf(file, "%d", &pid) == 1)
+        kill(pid, number);
+    fclose(file);
+}
+
+void kit_postgres_freeze(struct kit_postgres *self)
+{
+    pid_t server = server_of(self);
+
+    kill(server, SIGSTOP);           /* first, so that it makes no more of them */
+    signal_children(server, SIGSTOP);
+}
+
+void kit_postgres_thaw(struct kit_postgres *self)
+{
+    pid_t server = server_of(self);
+
+    signal_children(server, SIGCONT);
+    kill(server, SIGCONT);
 }
 
 void kit_postgres_start_server(struct kit_postgres *self)
 {
-    run_script("start", self->dir, NULL, 0);
+    run_script("start", "immediate", self->dir, NULL, 0);
 }
 
 void kit_postgres_destroy(struct kit_postgres *self)

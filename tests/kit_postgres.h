@@ -25,6 +25,12 @@ void kit_postgres_start(struct kit_postgres *self);
 /* Ends the server as a crash would, and brings it back. Both return when it is done. */
 void kit_postgres_stop_server(struct kit_postgres *self);
 void kit_postgres_start_server(struct kit_postgres *self);
+/* Ends the server as an administrator would: sessions are told, nothing is lost. */
+void kit_postgres_shut_down(struct kit_postgres *self);
+/* Stops all its processes where they are, as a machine that hangs would, until thaw. Connections
+ * stay, and nothing answers. */
+void kit_postgres_freeze(struct kit_postgres *self);
+void kit_postgres_thaw(struct kit_postgres *self);
 /* Stops the server, deletes the folder, zeroes *self; zeroed is fine. */
 void kit_postgres_destroy(struct kit_postgres *self);
 
