@@ -1,5 +1,5 @@
-/* health -- whether a program's loop turns and whether it takes work, told by the loop and read from
- * any thread. */
+/* health -- whether a program's loop turns and whether it takes work: told by the loop, read from any
+ * thread. */
 #ifndef BASE_HEALTH_H
 #define BASE_HEALTH_H
 
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HEALTH_STUCK_MS = 5000 };    /* a loop that turns at least once a second is stuck after this */
+enum { HEALTH_STUCK_MS = 5000 };    /* loops turn at least once a second: this one is stuck */
 
 struct health {
     _Atomic int64_t turned_ms;

@@ -162,7 +162,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 /* ---- the port ---- */
 
 /* "127.0.0.1:7703" into its halves, without a name's look-up. */
-static enum err_code read_address(const struct http_options *o, struct addrinfo **out, struct err *e)
+static enum err_code read_address(const struct http_options *o, struct addrinfo **out,
+                                  struct err *e)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE };
@@ -183,8 +184,8 @@ static enum err_code read_address(const struct http_options *o, struct addrinfo 
     if (getaddrinfo(host, port_text, &hints, out) == 0)
         return ERR_OK;
 bad:
-    return err_set(e, ERR_INVALID, "metrics_listen \"%.60s\" is no address in digits and port, such "
-                                   "as 127.0.0.1:7703", o->listen);
+    return err_set(e, ERR_INVALID, "metrics_listen \"%.60s\" is no address in digits and port, "
+                                   "such as 127.0.0.1:7703", o->listen);
 }
 
 static enum err_code listen_on(const struct http_options *o, int *out, struct err *e)

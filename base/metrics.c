@@ -162,7 +162,8 @@ static const char *word_of(const struct metrics *self, size_t row, size_t series
 
 static void print_number(FILE *out, int64_t value, int64_t per)
 {
-    uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value, unit = per ? (uint64_t)per : 1;
+    uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    uint64_t unit = per ? (uint64_t)per : 1;
     uint64_t rest = size % unit;
 
     fprintf(out, "%s%" PRIu64, value < 0 ? "-" : "", size / unit);

@@ -39,8 +39,8 @@ void metrics_add(struct metrics *self, size_t row, size_t series, int64_t by);
 void metrics_set(struct metrics *self, size_t row, size_t series, int64_t value);
 void metrics_observe(struct metrics *self, size_t row, size_t series, int64_t value);
 
-/* Gives a series of a row without words its labels (second NULL: ""), once: a later name is ignored,
- * and what is too long is cut. Before that the series is not printed. One thread names. */
+/* Gives a series of a row without words its labels (second NULL: ""), once: a later name is
+ * ignored, and what is too long is cut. Before that the series is not printed. One thread names. */
 void metrics_name(struct metrics *self, size_t row, size_t series, const char *first,
                   const char *second);
 

@@ -15,7 +15,8 @@ static const int64_t WAIT_MS[] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 250
 static const int64_t BYTES[] = { 4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10,
                                  1 << 20, 4 << 20, 16 << 20 };
 
-#define LABELLED(name, list) .label = { name }, .words = list, .series = sizeof list / sizeof list[0]
+#define LABELLED(name, list)                                                                       \
+    .label = { name }, .words = list, .series = sizeof list / sizeof list[0]
 #define BOUNDED(list) .bounds = list, .bound_count = sizeof list / sizeof list[0]
 
 const struct metric METER_TABLE[METER_ROWS] = {
@@ -35,11 +36,12 @@ const struct metric METER_TABLE[METER_ROWS] = {
     [METER_QUEUE_DEPTH] = { .name = "seedpress_queue_depth", .kind = METRIC_GAUGE,
         LABELLED("level", LEVELS), .help = "Pictures that wait for a worker." },
     [METER_QUEUE_OLDEST] = { .name = "seedpress_queue_oldest_age_seconds", .kind = METRIC_GAUGE,
-        .per = 1000, .help = "How long the picture has waited that has waited longest for a worker." },
+        .per = 1000,
+        .help = "How long the picture has waited that has waited longest for a worker." },
     [METER_QUEUE_WAIT] = { .name = "seedpress_queue_wait_seconds", .kind = METRIC_HISTOGRAM,
         .per = 1000, BOUNDED(WAIT_MS), .help = "From a picture's arrival to its first dispatch." },
-    [METER_RENDERS] = { .name = "seedpress_renders", .kind = METRIC_GAUGE, LABELLED("state", STATES),
-        .help = "Renders, by state." },
+    [METER_RENDERS] = { .name = "seedpress_renders", .kind = METRIC_GAUGE,
+        LABELLED("state", STATES), .help = "Renders, by state." },
     [METER_WAITERS] = { .name = "seedpress_waiters", .kind = METRIC_GAUGE,
         .help = "Pictures asked for and not yet answered." },
     [METER_RESULT_BYTES] = { .name = "seedpress_result_bytes", .kind = METRIC_HISTOGRAM,
@@ -48,7 +50,7 @@ const struct metric METER_TABLE[METER_ROWS] = {
         .help = "Workers that are alive." },
     [METER_MODEL_WORKERS] = { .name = "seedpress_model_workers", .kind = METRIC_GAUGE,
         .label = { "model" }, .series = MESSAGE_MODELS_MAX,
-        .help = "Live workers that have the model: its first name, @, its digest's first 8 digits." },
+        .help = "Live workers that have the model: its first name, @, 8 digits of its digest." },
     [METER_WORKERS_LOST] = { .name = "seedpress_workers_lost_total", .kind = METRIC_COUNTER,
         .help = "Workers that died, fell silent or hung." },
     [METER_LEASES_LOST] = { .name = "seedpress_worker_leases_lost_total", .kind = METRIC_COUNTER,

@@ -1,5 +1,5 @@
-/* What the broker tells of itself, with the clock turned by hand: metrics and status_report hold the
- * same figures, and the right ones. */
+/* What the broker tells of itself, with the clock turned by hand: metrics and status_report hold
+ * the same figures, and the right ones. */
 #include "tests/kit_broker.h"
 
 #include <setjmp.h>

@@ -45,19 +45,25 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void start_worker(void)
+/* device: "0", or "all" for a fleet. Returns when its port is there. */
+static void launch_worker(const char *device)
 {
     const char *const argv[] = { "seedpress-worker", "--ledger", stack.pg.conninfo, "--brokers",
-                                 stack.workers, "--models-dir", "deploy/models",
-                                 "--metrics-listen", "127.0.0.1:0", NULL };
+                                 stack.workers, "--models-dir", "deploy/models", "--backend", "cpu",
+                                 "--device", device, "--metrics-listen", "127.0.0.1:0", NULL };
     const char *at;
     char line[512];
 
     program_start(&stack.worker[0], argv);
-    program_wait_for(&stack.worker[0], " worker_ready ", line, sizeof line);
-    at = strstr(line, " metrics=");
+    program_wait_for(&stack.worker[0], " metrics_ready ", line, sizeof line);
+    at = strstr(line, " endpoint=");
     assert_non_null(at);
-    snprintf(worker_at, sizeof worker_at, "%.*s", (int)strcspn(at + 9, " "), at + 9);
+    snprintf(worker_at, sizeof worker_at, "%.*s", (int)strcspn(at + 10, " "), at + 10);
+}
+
+static void start_worker(void)
+{
+    launch_worker("0");
     http_await(stack.metrics, "/readyz", 200, "ok");
     http_await(worker_at, "/readyz", 200, "ok");
 }
@@ -400,6 +406,20 @@ static void a_worker_that_drains_says_so(void **state)
     asker_close(&a);
 }
 
+static void a_worker_without_a_ledger_yet_is_alive_and_not_ready(void **state)
+{
+    (void)state;
+    kit_postgres_stop_server(&stack.pg);
+    launch_worker("0");
+    program_wait_for(&stack.worker[0], " ledger_down ", NULL, 0);
+    http_await(worker_at, "/readyz", 503, "ledger down");
+    http_await(worker_at, "/livez", 200, "ok");
+    kit_postgres_start_server(&stack.pg);
+    http_await(worker_at, "/readyz", 200, "ok");
+    program_signal(&stack.worker[0], SIGTERM);
+    assert_int_equal(program_wait(&stack.worker[0]), 0);
+}
+
 /* ---- systemd ---- */
 
 static void await_notice(int fd, const char *expect)
@@ -417,24 +437,38 @@ static void await_notice(int fd, const char *expect)
     }
 }
 
-static void systemd_hears_of_start_life_and_end(void **state)
+/* Where programs that are started from now on say how they do. */
+static int open_notices(void)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct timeval patience = { .tv_sec = WAIT_MS / 1000 };
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), len;
     char name[64];
 
-    (void)state;
-    len = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "seedpress-flow-%d",
-                   (int)getpid());
+    len = snprintf(name, sizeof name, "@seedpress-flow-%d", (int)getpid());
+    memcpy(address.sun_path + 1, name + 1, (size_t)len - 1);
     assert_int_equal(bind(fd, (struct sockaddr *)&address,
-                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)),
-                     0);
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len)), 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    snprintf(name, sizeof name, "@seedpress-flow-%d", (int)getpid());
     setenv("NOTIFY_SOCKET", name, 1);
     setenv("WATCHDOG_USEC", "400000", 1);
+    return fd;
+}
+
+static void close_notices(int fd)
+{
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("WATCHDOG_USEC");
+    close(fd);
+}
+
+static void systemd_hears_of_start_life_and_end(void **state)
+{
+    int fd;
+
+    (void)state;
     program_kill(&stack.broker);
+    fd = open_notices();
     stack_restart_broker(&stack, FLAGS);
     await_notice(fd, "READY=1");
     for (int i = 0; i < 3; i++)
@@ -442,18 +476,25 @@ static void systemd_hears_of_start_life_and_end(void **state)
     program_signal(&stack.broker, SIGTERM);
     await_notice(fd, "STOPPING=1");
     assert_int_equal(program_wait(&stack.broker), 0);
-    unsetenv("NOTIFY_SOCKET");
-    stack_restart_broker(&stack, FLAGS);         /* for the worker to join */
-    setenv("NOTIFY_SOCKET", name, 1);
-    start_worker();
-    await_notice(fd, "READY=1");
-    await_notice(fd, "WATCHDOG=1");
-    program_signal(&stack.worker[0], SIGTERM);
-    await_notice(fd, "STOPPING=1");
-    assert_int_equal(program_wait(&stack.worker[0]), 0);
-    unsetenv("NOTIFY_SOCKET");
-    unsetenv("WATCHDOG_USEC");
-    close(fd);
+    close_notices(fd);
+    stack_restart_broker(&stack, FLAGS);         /* for the workers to join */
+
+    static const char *const DEVICES[] = { "0", "all" };         /* of a fleet its first process */
+    for (int i = 0; i < 2; i++) {
+        fd = open_notices();
+        launch_worker(DEVICES[i]);
+        await_notice(fd, "READY=1");
+        http_await(worker_at, "/readyz", 200, "ok");
+        for (int k = 0; k < 3; k++)
+            await_notice(fd, "WATCHDOG=1");      /* and not READY once more */
+        program_signal(&stack.worker[0], SIGTERM);
+        await_notice(fd, "STOPPING=1");
+        assert_int_equal(program_wait(&stack.worker[0]), 0);
+        while (recv(fd, (char[64]){ 0 }, 64, MSG_DONTWAIT) == 10)
+            ;                        /* WATCHDOG=1 */
+        assert_int_equal(errno, EAGAIN);
+        close_notices(fd);
+    }
 }
 
 int main(void)
@@ -465,6 +506,7 @@ int main(void)
         cmocka_unit_test(watch_on_a_terminal_redraws_and_leaves_it_as_it_was),
         cmocka_unit_test(readiness_follows_ledger_worker_and_drain),
         cmocka_unit_test(a_worker_that_drains_says_so),
+        cmocka_unit_test(a_worker_without_a_ledger_yet_is_alive_and_not_ready),
         cmocka_unit_test(systemd_hears_of_start_life_and_end),
     };
 

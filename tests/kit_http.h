@@ -32,7 +32,8 @@ void http_await(const char *endpoint, const char *path, int status, const char *
  * apart from its like, a name, label, escape or number that is none, a series twice, a histogram
  * whose buckets do not rise to its count. */
 void prometheus_check(const char *text);
-/* The value of a series as it is written: "seedpress_queue_depth{level=\"high\"}"; it must be there. */
+/* The value of a series as it is written: "seedpress_queue_depth{level=\"high\"}". It must be
+ * there. */
 double prometheus_value(const char *text, const char *series);
 /* GET /metrics, checked. For free(). */
 char *prometheus_scrape(const char *endpoint);

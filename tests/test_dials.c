@@ -59,13 +59,13 @@ static void take_one(struct batcher_options options, struct job *jobs, size_t co
 
 static void each_batch_says_why_it_was_not_larger(void **state)
 {
-    static const struct batcher_options WIDE = { .batch_ms = 1000, .fill_ms = 1000,
-                                                 .bulk_ms = 1000 };
-    static const struct job NORMAL = { .level = MESSAGE_NORMAL, .model = &cats };
-    static const struct job LOW = { .level = MESSAGE_LOW, .model = &cats };
-    static const struct job OTHER = { .level = MESSAGE_LOW, .model = &dogs };
-    static const struct job ALONE = { .level = MESSAGE_LOW, .model = &cats, .alone = true };
-    static const struct {
+    const struct batcher_options WIDE = { .batch_ms = 1000, .fill_ms = 1000,
+                                          .bulk_ms = 1000 };
+    const struct job NORMAL = { .level = MESSAGE_NORMAL, .model = &cats };
+    const struct job LOW = { .level = MESSAGE_LOW, .model = &cats };
+    const struct job OTHER = { .level = MESSAGE_LOW, .model = &dogs };
+    const struct job ALONE = { .level = MESSAGE_LOW, .model = &cats, .alone = true };
+    const struct {
         struct batcher_options options;
         struct job jobs[BATCH_MAX + 1];
         size_t count, expect;

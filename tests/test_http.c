@@ -77,7 +77,8 @@ static void the_three_pages_are_served(void **state)
     assert_true(prometheus_value(text, "t_depth{level=\"low\"}") == 0);
     free(text);
     a = http_ask(at, "GET", "/metrics");
-    assert_non_null(strstr(a.text, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_non_null(strstr(a.text, "\r\nContent-Type: text/plain; version=0.0.4; "
+                                   "charset=utf-8\r\n"));
     http_answer_release(&a);
     assert_answer("GET", "/livez", 200, "ok\n");
     assert_answer("GET", "/readyz", 200, "ok\n");

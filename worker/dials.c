@@ -15,7 +15,8 @@ static const int64_t PICTURES[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256 };
 static const int64_t STAGE_US[] = { 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000,
                                     250000, 500000, 1000000, 2500000, 5000000, 10000000, 60000000 };
 
-#define LABELLED(name, list) .label = { name }, .words = list, .series = sizeof list / sizeof list[0]
+#define LABELLED(name, list)                                                                       \
+    .label = { name }, .words = list, .series = sizeof list / sizeof list[0]
 #define BOUNDED(list) .bounds = list, .bound_count = sizeof list / sizeof list[0]
 
 const struct metric DIALS_TABLE[DIALS_ROWS] = {

@@ -231,8 +231,8 @@ static enum err_code open_dials(const struct settings *s, int port_offset, struc
         dials_model(&w->dials, i, m->name, bytes);
     }
     monitoring.metrics = w->dials.metrics;
-    if (!rc)
-        rc = http_create(&monitoring, &w->http, e);
+    if (!rc && !(rc = http_create(&monitoring, &w->http, e)) && w->http)
+        log_event(LOG_INFO, "metrics_ready", "endpoint=%s", http_endpoint(w->http));
     return rc;
 }
 
@@ -377,9 +377,9 @@ static enum err_code serve_device(const struct settings *s, int device, int port
     if (w.stopped)
         rc = ERR_OK;                 /* asked to stop while it waited for the ledger */
     else if (!rc && !(rc = build_stages(s, &w, e))) {
-        log_event(LOG_INFO, "worker_ready", "worker=%s run=%lld class=%s device=\"%s\" models=%zu "
-                  "metrics=%s", w.name, (long long)w.run_id, w.backend->numerics_class(w.engine),
-                  w.backend->device(w.engine), w.library.count, http_endpoint(w.http));
+        log_event(LOG_INFO, "worker_ready", "worker=%s run=%lld class=%s device=\"%s\" models=%zu",
+                  w.name, (long long)w.run_id, w.backend->numerics_class(w.engine),
+                  w.backend->device(w.engine), w.library.count);
         notify_ready(&w.notify);
         loop(&w, settings_int(s, DRAIN));
         log_event(LOG_INFO, "worker_end", "stored=%lld", (long long)archive_stored(w.archive));

@@ -20,8 +20,8 @@ void rendered_release(struct job *job);
 
 struct renderer;
 /* Everything is borrowed and outlives it. Rendered jobs go into encode, failed ones and what the
- * brokers are told into events; both must have room for all jobs that the worker can hold. dials may
- * be NULL. */
+ * brokers are told into events; both must have room for all jobs that the worker can hold. dials
+ * may be NULL. */
 enum err_code renderer_create(const struct library *library, size_t batch_max,
                               struct batcher *batcher, struct channel *encode,
                               struct channel *events, struct dials *dials, struct renderer **out,
