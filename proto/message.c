@@ -203,7 +203,7 @@ static void peek(struct scan value, struct text key, struct message_peek *peeks,
         struct message_peek *p = &peeks[i];
         struct scan text = value;
 
-        if (text_is(key, p->key) && !p->found)
+        if (key.len > 0 && key.data[0] == p->key[0] && text_is(key, p->key) && !p->found)
             p->found = scan_number(&value, &p->number) || scan_text(&text, &p->text);
     }
 }

@@ -17,6 +17,17 @@ static void *encoded(const struct message *m, size_t *len)
     return out;
 }
 
+/* A look at any bytes ends well; at what was encoded here it sees what the decoder sees. */
+static void look(const void *data, size_t len, const struct message *decoded)
+{
+    struct message_peek peeks[] = { { .key = "id" }, { .key = "type" }, { .key = "seed" } };
+    bool whole = message_peek(data, len, peeks, 3);
+
+    if (decoded && (!whole || peeks[0].number != decoded->id ||
+                    !text_is(peeks[1].text, message_word(decoded->type))))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static const enum message_sender SENDERS[] = { MESSAGE_FROM_CLIENT, MESSAGE_FROM_BROKER,
@@ -30,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (len == 0)
         return 0;
     from = SENDERS[data[0] % 3];
+    look(data + 1, len - 1, NULL);
     if (message_decode(data + 1, len - 1, from, &m, &e)) {
         if (e.code == ERR_OK || strlen(e.msg) == 0)
             abort();                 /* a refusal has a code and words */
@@ -37,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         return 0;
     }
     first = encoded(&m, &first_len);
+    look(first, first_len, &m);
     if (message_decode(first, first_len, from, &again, &e) || again.type != m.type ||
         again.id != m.id)
         abort();

@@ -205,6 +205,29 @@ static void start_broker(struct kit_stack *self, const char *const *flags)
     copy_value(line, "metrics=", self->metrics, sizeof self->metrics);
 }
 
+static void choose_ports(struct kit_stack *self)
+{
+    snprintf(self->clients, sizeof self->clients, "tcp://127.0.0.1:*");
+    snprintf(self->workers, sizeof self->workers, "tcp://127.0.0.1:*");
+}
+
+void stack_start_bare(struct kit_stack *self, const char *const *broker_flags)
+{
+    memset(self, 0, sizeof *self);
+    snprintf(self->pg.conninfo, sizeof self->pg.conninfo, "none");
+    choose_ports(self);
+    start_broker(self, broker_flags);
+}
+
+void stack_start_dummies(struct kit_stack *self, int index, const char *dummy, int count)
+{
+    const char *argv[] = { "seedpress-worker", "--brokers", self->workers, "--dummy", dummy, NULL };
+
+    program_start(&self->worker[index], argv);
+    for (int i = 0; i < count; i++)
+        program_wait_for(&self->worker[index], " broker_joined ", NULL, 0);
+}
+
 void stack_start(struct kit_stack *self, const char *const *broker_flags)
 {
     struct err e;
@@ -215,8 +238,7 @@ void stack_start(struct kit_stack *self, const char *const *broker_flags)
         fprintf(stderr, "kit_stack: %s\n", e.msg);
         exit(1);
     }
-    snprintf(self->clients, sizeof self->clients, "tcp://127.0.0.1:*");
-    snprintf(self->workers, sizeof self->workers, "tcp://127.0.0.1:*");
+    choose_ports(self);
     start_broker(self, broker_flags);
 }
 

@@ -38,6 +38,11 @@ struct kit_stack {
 };
 /* PostgreSQL with its tables, and a broker. NULL-terminated extra flags, or NULL. */
 void stack_start(struct kit_stack *self, const char *const *broker_flags);
+/* A broker with ledger = none and nothing else: for dummies. */
+void stack_start_bare(struct kit_stack *self, const char *const *broker_flags);
+/* Starts worker[index] as dummies, as in "a_us=0,b_us=0,bytes=64,count=1", and waits until count of
+ * them have joined. */
+void stack_start_dummies(struct kit_stack *self, int index, const char *dummy, int count);
 /* Starts the broker again on the ports it had. */
 void stack_restart_broker(struct kit_stack *self, const char *const *broker_flags);
 /* Starts worker[index] and waits until it has joined. */

@@ -1525,6 +1525,48 @@ static void a_field_is_described_in_one_line(void **state)
     assert_memory_equal(cut, line, sizeof cut - 1);
 }
 
+static void a_look_sees_numbers_and_strings_of_every_width(void **state)
+{
+    static const char MAP[] = "\x8b"
+        "\xa1" "a" "\x05" "\xa1" "b" "\xff" "\xa1" "c" "\xcc\xff" "\xa1" "d" "\xd1\xff\x00"
+        "\xa1" "e" "\xce\xff\xff\xff\xff" "\xa1" "f" "\xcf\xff\xff\xff\xff\xff\xff\xff\xff"
+        "\xa1" "g" "\xd3\x80\x00\x00\x00\x00\x00\x00\x00"
+        "\xa1" "h" "\xa2hi" "\xd9\x01" "i" "\xd9\x02ho" "\xa1" "j" "\x92\x01\x02" "\xa1" "a" "\x06";
+    static const int64_t EXPECT[] = { 5, -1, 255, -256, UINT32_MAX, 0, INT64_MIN };
+    static const char KEYS[][2] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k" };
+    struct message_peek peeks[sizeof KEYS / sizeof KEYS[0]];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++)
+        peeks[i] = (struct message_peek){ .key = KEYS[i], .found = true, .number = 77 };
+    assert_true(message_peek(MAP, sizeof MAP - 1, peeks, sizeof KEYS / sizeof KEYS[0]));
+    for (size_t i = 0; i < 7; i++) {
+        assert_true(peeks[i].found == (i != 5));         /* beyond int64: as if it were no number */
+        if (i != 5)
+            assert_true(peeks[i].number == EXPECT[i]);
+    }
+    assert_true(peeks[7].found && text_is(peeks[7].text, "hi"));
+    assert_true(peeks[8].found && text_is(peeks[8].text, "ho"));
+    assert_false(peeks[9].found);                        /* a list is neither */
+    assert_false(peeks[10].found);
+    assert_int_equal(peeks[10].number, 0);
+}
+
+static void a_look_at_what_is_no_whole_map_says_so(void **state)
+{
+    static const char WHOLE[] = "\x82\xa2id\xcd\x01\x02\xa4type\xa5image";
+    struct message_peek id = { .key = "id" };
+
+    (void)state;
+    assert_true(message_peek(WHOLE, sizeof WHOLE - 1, &id, 1));
+    assert_int_equal(id.number, 258);
+    for (size_t len = 0; len < sizeof WHOLE - 1; len++)
+        assert_false(message_peek(WHOLE, len, &id, 1));
+    assert_false(message_peek(WHOLE, sizeof WHOLE, &id, 1));         /* a byte too many */
+    assert_false(message_peek("\x91\x01", 2, &id, 1));
+    assert_false(message_peek("\x81\x01\x02", 3, &id, 1));           /* a key that is no string */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1567,6 +1609,8 @@ int main(void)
         cmocka_unit_test(large_promises_reserve_no_memory),
         cmocka_unit_test(texts_are_compared_and_copied_by_their_length),
         cmocka_unit_test(a_field_is_described_in_one_line),
+        cmocka_unit_test(a_look_sees_numbers_and_strings_of_every_width),
+        cmocka_unit_test(a_look_at_what_is_no_whole_map_says_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
