@@ -96,6 +96,29 @@ static void waits_are_measured_from_arrival_to_the_first_dispatch(void **state)
     desk_close(&d);
 }
 
+static void what_came_back_is_as_old_as_it_was(void **state)
+{
+    struct peer client, worker;
+    struct job_seen job;
+    struct desk d;
+
+    (void)state;
+    open_desk(&d, &client);
+    worker_joins(&d, &worker, "host:1:1", 1);
+    wishes_for_long(&client, 1, 1);
+    desk_turn(&d, 0);
+    job = worker_gets_one(&worker);
+    desk_turn(&d, 300);
+    assert_int_equal(status_of(&d, &client).oldest_ms, 0);
+    worker_says(&worker, MESSAGE_HANDBACK, job.lease);
+    wishes_for_long(&client, 2, 2);
+    desk_turn(&d, 50);
+    assert_int_equal(status_of(&d, &client).oldest_ms, 350);
+    peer_leave(&client);
+    peer_leave(&worker);
+    desk_close(&d);
+}
+
 static void pictures_are_counted_by_how_they_end(void **state)
 {
     struct broker_options options = BROKER_OPTIONS_DEFAULT;
@@ -259,6 +282,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(waits_are_measured_from_arrival_to_the_first_dispatch),
+        cmocka_unit_test(what_came_back_is_as_old_as_it_was),
         cmocka_unit_test(pictures_are_counted_by_how_they_end),
         cmocka_unit_test(workers_that_die_are_told_from_those_that_leave),
         cmocka_unit_test(what_cannot_be_read_is_counted),
