@@ -5,7 +5,7 @@
 #   make demo-stop  ends what demo started, and nothing else
 #   make test       sets a fresh machine up, runs every test that needs no GPU
 #   make gpu-check  checks the kernels on this machine's GPU; needs the CUDA toolkit and a C compiler
-#   make bench      prints figures of the engine and of the whole path as ratios
+#   make bench      prints figures of the broker, the whole path and the engine as ratios
 #   make install DESTDIR= PREFIX=/usr/local
 B       ?= build
 PREFIX  ?= /usr/local

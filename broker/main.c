@@ -27,7 +27,7 @@ static const struct setting SETTINGS[] = {
     [WORKER_LISTEN] = { "worker_listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7702",
                         "endpoint for workers; beyond loopback and ipc with keys" },
     [LEDGER] = { "ledger", SETTING_SECRET, 0, 1000, 0, "dbname=seedpress",
-                 "PostgreSQL, as libpq's connection string; none: for measuring with dummy workers" },
+                 "PostgreSQL, as libpq's connection string; none: only to measure, with dummies" },
     [LOOKUP] = { "lookup_ms", SETTING_INT, 0, 10000, 20, "",
                  "how long a render waits for the ledger's look-up" },
     [GRACE] = { "grace_ms", SETTING_INT, 0, 600000, 5000, "",

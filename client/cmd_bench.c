@@ -310,15 +310,15 @@ static void add_latency(cJSON *parent, const char *name, const struct histogram 
 static void print_json(const struct traffic_options *o, const struct traffic_tally *t)
 {
     cJSON *root = cJSON_CreateObject(), *object;
+    double seconds = (double)t->measured_us / 1e6;
     struct figures f;
 
     sum_up(o, t, &f);
     add_settings(root, o);
-    cJSON_AddNumberToObject(root, "measured_s", (double)t->measured_us / 1e6);
+    cJSON_AddNumberToObject(root, "measured_s", seconds);
     cJSON_AddNumberToObject(root, "requests_per_s", f.requests);
     cJSON_AddNumberToObject(root, "pictures_per_s", f.pictures);
-    cJSON_AddNumberToObject(root, "bytes_per_s",
-                            t->measured_us > 0 ? (double)t->bytes * 1e6 / (double)t->measured_us : 0);
+    cJSON_AddNumberToObject(root, "bytes_per_s", seconds > 0 ? (double)t->bytes / seconds : 0);
     add(root, "ok", t->ok);
     add(root, "failed", f.failed);
     object = cJSON_AddObjectToObject(root, "errors");

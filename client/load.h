@@ -15,7 +15,7 @@ struct load_options {
     int weight[MESSAGE_PRIORITY_COUNT];         /* shares of the levels; their sum is above 0 */
     int duplicates;                 /* of a hundred seeds: drawn from the hot ones, the first
                                        LOAD_HOT_SEEDS from seeds_from on */
-    uint32_t seeds_from;            /* fresh seeds follow the hot ones, and begin anew behind 2^32 */
+    uint32_t seeds_from;            /* fresh seeds follow the hot ones; behind the last comes 0 */
     uint64_t dice;
 };
 
@@ -33,7 +33,8 @@ int64_t load_next_arrival_us(struct load *self);
 int load_next_level(struct load *self);             /* enum message_priority */
 uint32_t load_next_seed(struct load *self);
 
-/* "high=10,normal=80,low=10" into weight; levels that are not named get 0. ERR_INVALID, ERR_RANGE. */
+/* "high=10,normal=80,low=10" into weight; levels that are not named get 0. ERR_INVALID,
+ * ERR_RANGE. */
 enum err_code load_parse_mix(const char *text, int weight[MESSAGE_PRIORITY_COUNT], struct err *e);
 
 #endif

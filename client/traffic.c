@@ -303,6 +303,7 @@ static void take_answer(struct traffic *self, struct parcel *parcel, int64_t now
     struct message_peek p[PEEKS] = { { .key = "type" }, { .key = "id" }, { .key = "seed" },
                                      { .key = "source" }, { .key = "code" },
                                      { .key = "message" } };
+    static const char WRONG_SEED[] = "the broker sent another seed's picture";
     bool whole = message_peek(frame_data(&parcel->body[0]), frame_len(&parcel->body[0]), p, PEEKS);
     struct request *r = whole ? find_request(self, p[ID].number) : NULL;
     int pictures = 1;
@@ -311,8 +312,7 @@ static void take_answer(struct traffic *self, struct parcel *parcel, int64_t now
         return;                      /* the probe's or given up */
     if (text_is(p[TYPE].text, "image") || text_is(p[TYPE].text, "receipt")) {
         if (!is_paged(self) && p[SEED].number != r->seed)
-            take_failure(self, r, 1, text_of("bug"), text_of("the broker sent another seed's picture"),
-                         now_us);
+            take_failure(self, r, 1, text_of("bug"), text_of(WRONG_SEED), now_us);
         else
             take_picture(self, r, parcel, p[SOURCE].text, now_us);
     } else if (text_is(p[TYPE].text, "error")) {
@@ -339,13 +339,13 @@ static void receive(struct traffic *self, struct connection *c)
 
 static void give_up(struct traffic *self, int64_t now_us)
 {
+    static const char WORDS[] = "no answer, not even an error, a second after the deadline";
     struct request *r;
 
     while ((r = self->flying) && now_us >= r->give_up_us) {
-        if (r->left > 0)
-            note(self->tally, ERR_DEADLINE, text_of("no answer, not even an error, a second after "
-                                                    "the deadline"));
-        self->tally->unanswered += counts(self, r, now_us) || now_us >= self->until_us ? r->left : 0;
+        note(self->tally, ERR_DEADLINE, text_of(WORDS));
+        if (counts(self, r, now_us) || now_us >= self->until_us)
+            self->tally->unanswered += r->left;
         self->tally->all_ended += r->left;
         end_request(self, r, now_us);
     }

@@ -75,8 +75,8 @@ static enum err_code parse_pair(const char *pair, size_t len, const struct key *
         *k->value = v;
         return ERR_OK;
     }
-    return err_set(e, ERR_INVALID, "dummy is a list such as a_us=0,b_us=0,bytes=64,count=8; it does "
-                                   "not know \"%.*s\"", (int)(len > 40 ? 40 : len), pair);
+    return err_set(e, ERR_INVALID, "dummy is a list such as a_us=0,b_us=0,bytes=64,count=8; it "
+                                   "does not know \"%.*s\"", (int)(len > 40 ? 40 : len), pair);
 }
 
 enum err_code dummy_parse(const char *text, struct dummy_options *out, struct err *e)
@@ -122,7 +122,7 @@ static void tell_started(struct hand *hand)
     struct event *event = calloc(1, sizeof *event + hand->count * sizeof event->leases[0]);
 
     if (!event)
-        return;                      /* the broker then sees a result for what it thinks unstarted */
+        return;                      /* the broker then gets a result for what it takes as held */
     event->kind = EVENT_STARTED;
     event->count = hand->count;
     for (size_t i = 0; i < hand->count; i++)
@@ -307,8 +307,8 @@ static enum err_code gather_waits(const struct dummy *self, const struct dummy_p
         size_t n = uplink_waits(self->hands[i].uplink, own);
 
         if (*count + n > LINK_POLL_MAX)
-            return err_set(e, ERR_RANGE, "dummy: count %zu is too many workers for as many brokers; "
-                                         "start another process", self->count);
+            return err_set(e, ERR_RANGE, "dummy: count %zu is too many workers for as many "
+                                         "brokers; start another process", self->count);
         memcpy(&waits[*count], own, n * sizeof own[0]);
         *count += n;
     }
@@ -378,8 +378,8 @@ enum err_code dummy_run(const struct dummy_parts *parts, struct err *e)
     if (!rc)
         rc = gather_waits(&self, parts, waits, &count, e);
     if (!rc) {
-        log_event(LOG_WARN, "dummy_ready", "workers=%zu bytes=%lld a_us=%lld b_us=%lld hint=\"makes "
-                  "bytes, not pictures: for measuring brokers\"", self.count,
+        log_event(LOG_WARN, "dummy_ready", "workers=%zu bytes=%lld a_us=%lld b_us=%lld "
+                  "hint=\"makes bytes, not pictures: for measuring brokers\"", self.count,
                   (long long)self.options.bytes, (long long)self.options.a_us,
                   (long long)self.options.b_us);
         loop(&self, parts, waits, count);

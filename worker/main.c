@@ -59,6 +59,7 @@ static const struct setting SETTINGS[] = {
     [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 20000, "",
                 "how long SIGTERM waits for what has started" },
     [DUMMY] = { "dummy", SETTING_TEXT, 0, 200, 0, "",
+<<<<<<< HEAD
                 "bytes instead of pictures, for measuring brokers: a_us=0,b_us=0,bytes=64,count=8" },
     [KEY_FILE] = { "key_file", SETTING_TEXT, 0, 1000, 0, "",
                    "the worker's key pair (seedpress keygen); TCP is then encrypted" },
@@ -68,6 +69,9 @@ static const struct setting SETTINGS[] = {
                       "1: use TCP beyond loopback without encryption" },
     [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "",
                   "address and port of /metrics, /livez and /readyz; empty: none" },
+=======
+                "makes bytes, not pictures, to measure brokers: a_us=0,b_us=0,bytes=64,count=8" },
+>>>>>>> e9ea1f0 (docs: seedpress bench, dummy workers, a broker without a ledger)
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 

@@ -490,7 +490,10 @@ static int run_program(const struct args *args, char *out, size_t cap, struct ru
     pid_t pid;
 
     snprintf(path, sizeof path, "%s/%s", build ? build : "build", args->list[0]);
-    if (pipe2(ends, O_CLOEXEC) != 0 || (pid = fork()) < 0)
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        die("could not make a pipe");
+    pid = fork();
+    if (pid < 0)
         die("could not fork");
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -558,7 +561,8 @@ static struct figure measure_press(const struct press *self, const struct pace *
     out.p99_us = number_in(json, "latency_us", "p99");
     out.from_memory = number_in(json, "sources", "memory") / (number_in(json, NULL, "ok") + 1e-9);
     add_costs(&out, cpu_us_of_usage(&usage), cpu_us_of(self->broker.pid) - broker_us,
-              cpu_us_of(self->workers.pid) - worker_us, (int64_t)number_in(json, "in_all", "ended"));
+              cpu_us_of(self->workers.pid) - worker_us,
+              (int64_t)number_in(json, "in_all", "ended"));
     cJSON_Delete(json);
     return out;
 }
@@ -835,11 +839,10 @@ static bool ask_status(struct kit_asker *asker, struct message_status_report *ou
     message_init(&m, MESSAGE_STATUS, 999999);
     asker_send(asker, &m);
     done = asker_receive(asker, &m, &parcel, 60000);
-    if (done && m.type != MESSAGE_STATUS_REPORT) {
-        fprintf(stderr, "bench/broker: %.*s\n", m.type == MESSAGE_ERROR ? (int)m.error.message.len : 0,
-                m.error.message.data);
+    if (done && m.type == MESSAGE_ERROR)
+        fprintf(stderr, "bench/broker: %.*s\n", (int)m.error.message.len, m.error.message.data);
+    if (done && m.type != MESSAGE_STATUS_REPORT)
         exit(1);
-    }
     if (done) {
         *out = m.status_report;      /* its texts and workers are not read */
         message_release(&m);
