@@ -59,8 +59,7 @@ static const struct setting SETTINGS[] = {
     [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 20000, "",
                 "how long SIGTERM waits for what has started" },
     [DUMMY] = { "dummy", SETTING_TEXT, 0, 200, 0, "",
-<<<<<<< HEAD
-                "bytes instead of pictures, for measuring brokers: a_us=0,b_us=0,bytes=64,count=8" },
+                "makes bytes, not pictures, to measure brokers: a_us=0,b_us=0,bytes=64,count=8" },
     [KEY_FILE] = { "key_file", SETTING_TEXT, 0, 1000, 0, "",
                    "the worker's key pair (seedpress keygen); TCP is then encrypted" },
     [BROKER_KEY] = { "broker_key", SETTING_TEXT, 0, 1000, 0, "",
@@ -69,9 +68,6 @@ static const struct setting SETTINGS[] = {
                       "1: use TCP beyond loopback without encryption" },
     [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "",
                   "address and port of /metrics, /livez and /readyz; empty: none" },
-=======
-                "makes bytes, not pictures, to measure brokers: a_us=0,b_us=0,bytes=64,count=8" },
->>>>>>> e9ea1f0 (docs: seedpress bench, dummy workers, a broker without a ledger)
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -373,7 +369,6 @@ static enum err_code serve_device(const struct settings *s, int device, int port
     if (!rc)
         rc = open_engine(s, device, &w, e);
     notify_init(&w.notify);
-    rc = open_engine(s, device, &w, e);
     if (!rc)
         rc = open_dials(s, port_offset, &w, e);
     if (!rc)
