@@ -156,4 +156,8 @@ int64_t end_parked(struct broker *b, int64_t now_ms);
 void drop_parked(struct broker *b, const struct address *peer);
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
 
+/* ---- broker.c ---- */
+/* The ledger answers, or this broker has none: what is in memory is then as good as stored. */
+bool is_ledger_no_worry(const struct broker *b);
+
 #endif

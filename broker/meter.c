@@ -168,7 +168,7 @@ static const char *why_not_ready(const struct broker *b)
 {
     if (b->draining)
         return "draining";
-    if (!scribe_ledger_is_up(b->scribe))
+    if (!is_ledger_no_worry(b))
         return "ledger down";
     return b->roster.by_peer ? NULL : "no worker";
 }

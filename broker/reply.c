@@ -162,7 +162,7 @@ void keep_picture(struct broker *b, const struct picture *picture, enum cache_in
     struct frame map;
     struct err e;
 
-    if (!scribe_ledger_is_up(b->scribe) ||
+    if (!is_ledger_no_worry(b) ||
         !cache_wants(&b->cache, &picture->key, frame_len(picture->jpeg), interest))
         return;
     kept.source = MESSAGE_SOURCE_MEMORY;

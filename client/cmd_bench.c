@@ -2,6 +2,7 @@
 #include "client/command.h"
 
 #include "base/clock.h"
+#include "base/key.h"
 #include "client/traffic.h"
 
 #include <cjson/cJSON.h>
@@ -375,11 +376,37 @@ static int exit_code(const struct command_context *ctx, const struct traffic_opt
     return t->ok > 0 || !t->first.code ? EXIT_PARTLY : err_info(t->first.code)->exit_code;
 }
 
+static const char *or_environment(const char *given, const char *name)
+{
+    return given ? given : getenv(name);
+}
+
+/* Runs the load with the keys that the command line or the environment name. */
+static enum err_code run_load(const struct command_context *ctx, struct traffic_options *options,
+                              struct traffic_tally *tally, struct err *e)
+{
+    char broker_key[KEY_SIZE];
+    struct key_pair own;
+    struct link_curve curve = { own.public_key, own.secret_key, broker_key };
+    bool has_keys = false;
+    enum err_code rc;
+
+    rc = key_find_both(or_environment(ctx->key_file, "SEEDPRESS_KEY_FILE"),
+                       or_environment(ctx->broker_key, "SEEDPRESS_BROKER_KEY"), &own, broker_key,
+                       &has_keys, e);
+    options->curve = has_keys ? &curve : NULL;
+    if (!rc)
+        rc = traffic_run(options, tally, e);
+    options->curve = NULL;
+    key_pair_wipe(&own);
+    return rc;
+}
+
 int cmd_bench_run(const struct command_context *ctx, int argc, char **argv)
 {
     struct meter meter = { clock_us(), 0 };
     struct traffic_options options = {
-        .broker = ctx->broker, .connections = 8, .window = 8,
+        .brokers = ctx->broker, .connections = 8, .window = 8,
         .load = { .weight = { [MESSAGE_NORMAL] = 100 },
                   .seeds_from = (uint32_t)(clock_wall_ms() * 1000),
                   .dice = (uint64_t)clock_us() },
@@ -395,7 +422,7 @@ int cmd_bench_run(const struct command_context *ctx, int argc, char **argv)
         err_set(&e, ERR_NOMEM, "no memory for the figures");
         code = command_fail(ctx, &e);
     }
-    if (!code && traffic_run(&options, tally, &e))
+    if (!code && run_load(ctx, &options, tally, &e))
         code = command_fail(ctx, &e);
     else if (!code) {
         if (ctx->json)

@@ -473,7 +473,7 @@ static enum err_code probe(struct traffic *self, int connection, struct err *e)
     if (!rc)
         rc = await(link, clock_ms() + PROBE_MS + CONNECT_MS, &parcel);
     if (rc == ERR_UNREACHABLE)
-        err_set(e, rc, "no broker answers at %.100s", self->options->broker);
+        err_set(e, rc, "no broker answers at %.100s", self->options->brokers);
     if (!rc)
         rc = message_decode(frame_data(&parcel.body[0]), frame_len(&parcel.body[0]),
                             MESSAGE_FROM_BROKER, &answer, e);
@@ -491,18 +491,37 @@ static enum err_code probe(struct traffic *self, int connection, struct err *e)
 
 /* ---- building ---- */
 
+/* The next endpoint of the list from *at on, which then begins anew behind the last. */
+static enum err_code take_endpoint(const char *list, const char **at, char *out, size_t cap,
+                                   struct err *e)
+{
+    size_t len = strcspn(*at, ",");
+
+    if (len == 0 || len >= cap)
+        return err_set(e, ERR_INVALID, "an endpoint of a broker is empty or too long");
+    memcpy(out, *at, len);
+    out[len] = '\0';
+    *at = (*at)[len] ? *at + len + 1 : list;
+    return ERR_OK;
+}
+
 static enum err_code connect_all(struct traffic *self, struct err *e)
 {
-    struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_IMAGE_MAX };
+    struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_IMAGE_MAX,
+                                    .curve = self->options->curve };
+    const char *brokers = self->options->brokers, *at = brokers;
+    char endpoint[256];
     enum err_code rc = link_context_create(&self->context, e);
 
     for (int i = 0; !rc && i < self->options->connections; i++) {
         struct connection *c = &self->connections[i];
 
         c->unsent_end = &c->unsent;
-        rc = link_create(self->context, &options, &c->link, e);
+        rc = take_endpoint(brokers, &at, endpoint, sizeof endpoint, e);
         if (!rc)
-            rc = link_connect(c->link, self->options->broker, e);
+            rc = link_create(self->context, &options, &c->link, e);
+        if (!rc)
+            rc = link_connect(c->link, endpoint, e);
     }
     return rc;
 }

@@ -8,6 +8,7 @@
 #ifndef CLIENT_TRAFFIC_H
 #define CLIENT_TRAFFIC_H
 
+#include "base/link.h"
 #include "client/histogram.h"
 #include "client/load.h"
 #include "proto/err.h"
@@ -41,7 +42,9 @@ struct traffic_tally {
 };
 
 struct traffic_options {
-    const char *broker, *model;     /* borrowed */
+    const char *brokers;            /* endpoints with commas between; connections take turns */
+    const struct link_curve *curve; /* NULL: no encryption. All three are borrowed */
+    const char *model;
     int connections, window;
     struct load_options load;       /* rate 0: closed loop */
     int64_t warmup_us, measured_us;

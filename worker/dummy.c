@@ -241,7 +241,7 @@ static enum err_code build_hand(struct dummy *self, const struct dummy_parts *pa
         .library = &self->library, .batcher = hand->batcher, .events = hand->events,
         .report = report, .report_arg = hand, .batch_max = (int64_t)batch_max, .dummy = true,
         .worker = hand->name, .numerics_class = "dummy", .encoder = "dummy", .device = "none",
-        .capacity = parts->capacity,
+        .capacity = parts->capacity, .curve = parts->curve, .allow_plain = parts->allow_plain,
     };
     return uplink_create(self->context, parts->brokers, &up, &hand->uplink, e);
 }

@@ -8,9 +8,11 @@
 #ifndef WORKER_DUMMY_H
 #define WORKER_DUMMY_H
 
+#include "base/link.h"
 #include "proto/err.h"
 #include "worker/batcher.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +33,8 @@ struct dummy_parts {
     struct batcher_options batches;
     const char *brokers;            /* as uplink_create takes them */
     const char *name;               /* "host:pid:start"; a number is added for each worker */
+    const struct link_curve *curve; /* NULL: no encryption */
+    bool allow_plain;               /* TCP beyond loopback without it */
     size_t capacity;                /* jobs in each worker */
     int64_t drain_ms;
     int stop_fd;                    /* of stop_open */

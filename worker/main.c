@@ -405,12 +405,15 @@ static enum err_code count_devices(void *arg, int *out, struct err *e)
 
 static enum err_code serve_dummy(const struct settings *s, struct err *e)
 {
-    char name[128];
+    char name[128], broker_key[KEY_SIZE];
+    struct key_pair own;
+    struct link_curve curve = { own.public_key, own.secret_key, broker_key };
     struct dummy_parts parts = {
         .batches = batches_of(s, NULL), .brokers = settings_text(s, BROKERS), .name = name,
         .capacity = (size_t)(settings_int(s, BATCH) * settings_int(s, RESERVE)),
-        .drain_ms = settings_int(s, DRAIN),
+        .drain_ms = settings_int(s, DRAIN), .allow_plain = settings_int(s, ALLOW_PLAIN) == 1,
     };
+    bool has_keys = false;
     enum err_code rc = dummy_parse(settings_text(s, DUMMY), &parts.options, e);
 
     if (rc)
@@ -419,7 +422,13 @@ static enum err_code serve_dummy(const struct settings *s, struct err *e)
     if (parts.stop_fd < 0)
         return err_set(e, ERR_NOMEM, "no file descriptor for signals");
     name_worker(name, sizeof name);
-    return dummy_run(&parts, e);
+    rc = key_find_both(settings_text(s, KEY_FILE), settings_text(s, BROKER_KEY), &own, broker_key,
+                       &has_keys, e);
+    parts.curve = has_keys ? &curve : NULL;
+    if (!rc)
+        rc = dummy_run(&parts, e);
+    key_pair_wipe(&own);
+    return rc;
 }
 
 static enum err_code serve(const struct settings *s, struct err *e)

@@ -54,8 +54,10 @@ static void die(const char *what)
 /* Forks into role, which must not return; it dies with this process. */
 static pid_t start_role(void (*role)(void *arg), void *arg)
 {
-    pid_t parent = getpid(), pid = fork();
+    pid_t parent = getpid(), pid;
 
+    fflush(stdout);                  /* else the role prints it again */
+    pid = fork();
     if (pid < 0)
         die("could not fork");
     if (pid == 0) {
@@ -389,14 +391,7 @@ struct keys {                       /* CURVE, as files; path "": plain sockets *
     char ring[128], broker[128], broker_public[128], worker[128], client[128];
 };
 
-/* What the programs of this build have, as their --help says. */
-struct abilities {
-    bool has_keys;
-    bool has_guard;                 /* a process between us and the broker, unless told otherwise */
-};
-
 struct press {
-    const struct abilities *abilities;
     struct kit_program broker, workers;
     char clients_end[64], workers_end[64];
     const struct keys *keys;        /* NULL: plain */
@@ -429,7 +424,8 @@ static void press_start_broker(struct press *self, const char *const *flags)
 {
     static const char *const PLAIN[] = { "seedpress-broker", "--ledger", "none", "--listen",
                                          "tcp://127.0.0.1:*", "--worker-listen",
-                                         "tcp://127.0.0.1:*", NULL };
+                                         "tcp://127.0.0.1:*", "--metrics-listen", "",
+                                         "--supervise", "0", NULL };   /* CPU of one process */
     struct args args = { .count = 0 };
     char line[512];
 
@@ -437,8 +433,6 @@ static void press_start_broker(struct press *self, const char *const *flags)
     if (self->keys)
         add_args(&args, (const char *[]){ "--key-file", self->keys->broker, "--keyring",
                                           self->keys->ring, NULL });
-    if (self->abilities->has_guard)  /* its CPU time is that of the process we start */
-        add_args(&args, (const char *[]){ "--supervise", "0", NULL });
     add_args(&args, flags);
     program_start(&self->broker, args.list);
     program_wait_for(&self->broker, " broker_ready ", line, sizeof line);
@@ -459,12 +453,11 @@ static void start_workers(const struct press *self, struct kit_program *out, con
     program_wait_for(out, " broker_joined ", NULL, 0);
 }
 
-static void press_start(struct press *self, const struct abilities *abilities, size_t bytes,
-                        const struct keys *keys)
+static void press_start(struct press *self, size_t bytes, const struct keys *keys)
 {
     char dummy[64];
 
-    *self = (struct press){ .abilities = abilities, .keys = keys };
+    *self = (struct press){ .keys = keys };
     press_start_broker(self, NULL);
     snprintf(dummy, sizeof dummy, "bytes=%zu,count=%d", bytes, WORKERS);
     start_workers(self, &self->workers, dummy);
@@ -569,27 +562,24 @@ static struct figure measure_press(const struct press *self, const struct pace *
 
 /* ---- keys ---- */
 
-static bool mentions(const char *program, const char *word)
-{
-    struct args args = { .list = { program, "--help" }, .count = 2 };
-    static char out[65536];
-    struct rusage usage;
-
-    return run_program(&args, out, sizeof out, &usage) == 0 && strstr(out, word);
-}
-
 /* Makes NAME.key and NAME.pub; the line for the keyring goes to ring, if there is one. */
 static void make_key(const struct keys *keys, const char *name, const char *role, FILE *ring)
 {
-    struct args args = { .list = { "seedpress", "keygen", name, "--role", role, "-o",
-                                   keys->folder }, .count = 7 };
+    struct args args = { .list = { "seedpress", "--json", "keygen", name, "--role", role, "-o",
+                                   keys->folder }, .count = 8 };
     struct rusage usage;
     char out[1024];
+    const cJSON *line;
+    cJSON *json;
 
-    if (run_program(&args, out, sizeof out, &usage) != 0)
+    if (run_program(&args, out, sizeof out, &usage) != 0 || !(json = cJSON_Parse(out)))
         die("seedpress keygen failed");
+    line = cJSON_GetObjectItemCaseSensitive(json, "keyring_line");
+    if (!cJSON_IsString(line))
+        die("seedpress keygen gives no line for the keyring");
     if (ring)
-        fputs(out, ring);
+        fprintf(ring, "%s\n", line->valuestring);
+    cJSON_Delete(json);
 }
 
 static void keys_make(struct keys *self)
@@ -636,7 +626,6 @@ struct round {
 };
 
 struct bench {
-    struct abilities abilities;
     size_t request_bytes;           /* of ours */
     struct peer plain, curved;
     struct press press[SIZE_COUNT], press_curved;
@@ -668,11 +657,9 @@ static void run_row(struct bench *self, struct round *round, int row)
         round->peer[row] = measure_peer(peer, self->request_bytes, bytes, &FULL);
         round->calm_peer[row] = measure_peer(peer, self->request_bytes, bytes, &CALM);
     }
-    if (is_curve && !self->abilities.has_keys)
-        return;
     round->press[row] = measure_press(press, &FULL, extra);
     round->calm_press[row] = measure_press(press, &CALM, extra);
-    if (row == ROW_CACHE && round->press[row].from_memory < 0.9)
+    if (row == ROW_CACHE && round->press[row].from_memory < 0.9)     /* it measured something else */
         round->press[row].is_there = round->calm_press[row].is_there = false;
 }
 
@@ -700,7 +687,7 @@ static void run_round(struct bench *self)
             printf(", seedpress %.0f/s, ratio %.2f\n", round->press[row].rate,
                    round->press[row].rate / round->peer[row].rate);
         else
-            printf(", seedpress: this build has none\n");
+            printf(", seedpress: no figure\n");
         fflush(stdout);
     }
 }
@@ -823,7 +810,6 @@ static void print_calm(const struct bench *b)
 /* ---- a long queue, a killed worker: stories in a process of their own ---- */
 
 struct story {
-    const struct abilities *abilities;
     struct press press;
     struct kit_program other;       /* a second worker */
     int pipe[2];
@@ -961,11 +947,12 @@ static void run_story(struct story *story, void (*role)(void *arg), void *out, s
     close(story->pipe[0]);
 }
 
-static void print_queued_bytes(const struct abilities *abilities)
+static void print_queued_bytes(void)
 {
     static const char *const ROOMY[] = { "--grace-ms", "600000", "--waiters-max", "1000000",
-                                         "--client-waiters-max", "1000000", NULL };
-    struct story story = { .press = { .abilities = abilities } };
+                                         "--client-waiters-max", "1000000",
+                                         "--level-waiters-max", "1000000", NULL };
+    struct story story = { .pipe = { -1, -1 } };
     int64_t bytes = 0;
 
     press_start_broker(&story.press, ROOMY);
@@ -978,9 +965,9 @@ static void print_queued_bytes(const struct abilities *abilities)
     press_stop(&story.press);
 }
 
-static void print_rescue(const struct abilities *abilities)
+static void print_rescue(void)
 {
-    struct story story = { .press = { .abilities = abilities } };
+    struct story story = { .pipe = { -1, -1 } };
     struct rescue rescue = { 0 };
 
     press_start_broker(&story.press, NULL);
@@ -1002,11 +989,9 @@ static void start_systems(struct bench *self)
     peer_start(&self->plain, false);
     peer_start(&self->curved, true);
     for (int i = 0; i < SIZE_COUNT; i++)
-        press_start(&self->press[i], &self->abilities, SIZES[i], NULL);
-    if (self->abilities.has_keys) {
-        keys_make(&self->keys);
-        press_start(&self->press_curved, &self->abilities, SIZES[CURVE_SIZE], &self->keys);
-    }
+        press_start(&self->press[i], SIZES[i], NULL);
+    keys_make(&self->keys);
+    press_start(&self->press_curved, SIZES[CURVE_SIZE], &self->keys);
     json = run_bench(&self->press[0], &CALM, NULL, &usage);
     if (!json)
         die("seedpress bench failed");
@@ -1020,10 +1005,8 @@ static void stop_systems(struct bench *self)
 {
     for (int i = 0; i < SIZE_COUNT; i++)
         press_stop(&self->press[i]);
-    if (self->abilities.has_keys) {
-        press_stop(&self->press_curved);
-        keys_remove(&self->keys);
-    }
+    press_stop(&self->press_curved);
+    keys_remove(&self->keys);
     peer_stop(&self->curved);
     peer_stop(&self->plain);
 }
@@ -1040,8 +1023,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: broker [ROUNDS]\n");
         return 2;
     }
-    self->abilities = (struct abilities){ mentions("seedpress-broker", "keyring"),
-                                          mentions("seedpress-broker", "supervise") };
     start_systems(self);
     printf("requests of %zu bytes, %d connections with %d each, %d workers\n", self->request_bytes,
            CONNECTIONS, WINDOW, WORKERS);
@@ -1050,8 +1031,8 @@ int main(int argc, char **argv)
     stop_systems(self);
     print_rates(self);
     print_calm(self);
-    print_queued_bytes(&self->abilities);
-    print_rescue(&self->abilities);
+    print_queued_bytes();
+    print_rescue();
     free(self);
     return 0;
 }
