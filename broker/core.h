@@ -70,8 +70,9 @@ struct broker {
 struct waiter *waiter_add(struct broker *b, struct render *render, struct request *request,
                           const struct message_generate *g, const char *warning,
                           int64_t arrived_ms);
-/* What one more waiter takes that asks for a render of its own, and what all take now. */
-size_t waiter_bytes(void);
+/* What a waiter for a render of its own takes (transform may be of kind NONE), and what all that is
+ * waited for takes now. */
+size_t waiter_bytes(const struct recipe_transform *transform);
 size_t waiters_bytes(const struct broker *b);
 /* Ends a waiter with an error and lets its render know. */
 void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,

@@ -40,9 +40,10 @@ static enum err_code answer_cached(struct broker *b, struct request *request,
 }
 
 /* Whether one more picture fits under the bounds and into its account's rate. */
-static enum err_code check_bounds(struct broker *b, struct account *account, int level,
-                                  int64_t now_ms, struct err *e)
+static enum err_code check_bounds(struct broker *b, const struct call *c, struct account *account,
+                                  size_t bytes, struct err *e)
 {
+    int64_t level = c->message->generate.priority;
     static const char *const LEVELS[] = { "level high has", "level normal has", "level low has" };
     const struct broker_options *o = &b->options;
     const struct bound bounds[] = {
@@ -51,16 +52,16 @@ static enum err_code check_bounds(struct broker *b, struct account *account, int
           o->level_waiters_max },
         { "this client has", "pictures waiting", "client_waiters_max", account->waiting, 1,
           o->client_waiters_max },
-        { "what waits takes", "bytes", "queue_bytes", waiters_bytes(b), waiter_bytes(),
+        { "what waits takes", "bytes", "queue_bytes", waiters_bytes(b), bytes,
           o->queue_bytes },
-        { "what this client waits for takes", "bytes", "client_bytes", account->bytes,
-          waiter_bytes(), o->client_bytes },
+        { "what this client waits for takes", "bytes", "client_bytes", account->bytes, bytes,
+          o->client_bytes },
     };
     enum err_code rc = admission_check(bounds, sizeof bounds / sizeof bounds[0], &b->queue,
                                        &b->roster, e);
     int64_t wait_ms;
 
-    if (!rc && !account_spend(&b->accounts, account, now_ms, &wait_ms)) {
+    if (!rc && !account_spend(&b->accounts, account, c->now_ms, &wait_ms)) {
         rc = err_set(e, ERR_OVERLOADED, "this client may ask for %lld pictures a second, which is "
                                         "client_rate; ask again in %lld ms",
                      (long long)o->client_rate, (long long)wait_ms);
@@ -91,7 +92,7 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
 
     if (entry)                       /* costs next to nothing: no bound, no rate */
         return answer_cached(b, request, entry, warning, e);
-    if ((rc = check_bounds(b, request->account, (int)g->priority, c->now_ms, e)))
+    if ((rc = check_bounds(b, c, request->account, waiter_bytes(&recipe.transform), e)))
         return rc;
     struct render *render = renders_find(&b->renders, &key);
     bool is_new = !render;

@@ -15,26 +15,28 @@
 
 enum { WAITER_PLACES = 2 };         /* in the heaps of deadlines and of its line */
 
-static size_t transform_bytes(const struct render *render)
+static size_t bytes_without_render(void)
 {
-    return render->transform ? block_bytes(sizeof *render->transform) : 0;
+    return block_bytes(sizeof(struct waiter)) + WAITER_PLACES * BLOCK_PLACE;
 }
 
-size_t waiter_bytes(void)
+size_t waiter_bytes(const struct recipe_transform *transform)
 {
-    return block_bytes(sizeof(struct waiter)) + WAITER_PLACES * BLOCK_PLACE + render_bytes();
+    return bytes_without_render() + render_bytes() +
+           (transform->kind == RECIPE_TRANSFORM_NONE ? 0 : block_bytes(sizeof *transform));
 }
 
 /* For its account: a render that several wait for counts for each. */
 static size_t bytes_of(const struct waiter *w)
 {
-    return waiter_bytes() + transform_bytes(w->render);
+    static const struct recipe_transform NONE = { .kind = RECIPE_TRANSFORM_NONE };
+
+    return waiter_bytes(w->render->transform ? w->render->transform : &NONE);
 }
 
 size_t waiters_bytes(const struct broker *b)
 {
-    return b->waiters * (waiter_bytes() - render_bytes()) + renders_bytes(&b->renders) +
-           b->request_bytes;
+    return b->waiters * bytes_without_render() + renders_bytes(&b->renders) + b->request_bytes;
 }
 
 struct waiter *waiter_add(struct broker *b, struct render *render, struct request *request,

@@ -162,8 +162,7 @@ size_t render_bytes(void)
 size_t renders_bytes(const struct renders *self)
 {
     return HASH_COUNT(self->by_key) * render_bytes() +
-           self->transforms * block_bytes(sizeof(struct recipe_transform)) +
-           HASH_COUNT(self->by_lease) * (block_bytes(sizeof(struct lease)) + BLOCK_PLACE);
+           self->transforms * block_bytes(sizeof(struct recipe_transform));
 }
 
 void renders_release(struct renders *self)

@@ -99,8 +99,8 @@ void renders_set_state(struct renders *self, struct render *render, enum render_
 bool renders_set_lease(struct renders *self, struct render *render, struct worker *worker,
                        int64_t number, int64_t cost_us);
 void renders_clear_lease(struct renders *self, struct render *render);
-/* Bytes that all of them take, with what malloc and the table of keys add; and one without a
- * transform. */
+/* Bytes that all of them take without leases (whose number workers bound), with what malloc and the
+ * table of keys add; and what one without a transform takes. */
 size_t renders_bytes(const struct renders *self);
 size_t render_bytes(void);
 /* Somebody waits who would take a new picture too. */

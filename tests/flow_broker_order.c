@@ -513,7 +513,8 @@ static void full_of(struct broker_options options, const char *words)
 static void every_bound_refuses_in_words(void **state)
 {
     struct broker_options options = patient();
-    size_t bytes = 3 * waiter_bytes() + 3 * 96;          /* and what requests take */
+    struct recipe_transform none = { .kind = RECIPE_TRANSFORM_NONE };
+    size_t bytes = 3 * waiter_bytes(&none) + 3 * 96;     /* and what requests take */
 
     (void)state;
     options.waiters_max = 3;

@@ -1,6 +1,7 @@
 /* A broker under thousands of random messages, with a simple model beside it: whatever clients and
- * workers do, every request ends exactly once, no worker gets more than its credit, and the books
- * agree after every step (desk_turn audits them). The same sequence on every run;
+ * workers do, every request ends exactly once, no worker gets more than its credit and one express
+ * place for urgent work, two who always ask get the same cost within the stated bound, and the
+ * bounds and books agree after every step (desk_turn audits them). The same sequence on every run;
  * SEEDPRESS_TEST_RANDOM=N gives another. */
 #include "base/log.h"
 #include "tests/kit_broker.h"
@@ -14,7 +15,10 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 8000, CLIENTS = 3, WORKERS = 3, SEEDS = 12, CREDIT_MAX = 6, HELD_MAX = 64 };
+enum { STEPS = 8000, CLIENTS = 3, WORKERS = 3, SEEDS = 12, CREDIT_MAX = 6, HELD_MAX = 64,
+       AFFINITY_MS = 200, BUSY = 2, BUSY_WAITING = 24 };
+
+static const char *const BUSY_NAMES[] = { "x", "y" };
 
 /* A generate, by its id; a cancel's id is STEPS more than its own number. */
 struct asked {
@@ -28,6 +32,7 @@ struct asked {
 struct maker {
     struct peer peer;               /* link NULL: not there */
     char name[32];
+    unsigned models;                /* bits, as for worker_says_ready_with */
     int64_t credit, progress;
     struct job_seen held[HELD_MAX];
     bool started[HELD_MAX];
@@ -42,6 +47,9 @@ struct world {
     uint64_t random;
     int64_t next_id, next_cancel, next_name;
     int64_t images, errors;
+    int64_t result_us_max;          /* of rendering */
+    int64_t compared;               /* steps at which both of them waited */
+    bool busy;                      /* clients 0 and 1 always ask; every worker has every model */
 };
 
 static uint32_t dice(struct world *w, uint32_t sides)
@@ -52,14 +60,18 @@ static uint32_t dice(struct world *w, uint32_t sides)
 
 /* ---- clients ---- */
 
-static void ask(struct world *w)
+static void ask_as(struct world *w, int client)
 {
-    int client = (int)dice(w, CLIENTS);
     struct message wish = wish_of(w->next_id, (int64_t)dice(w, SEEDS));
     struct asked *a = &w->asked[w->next_id++];
     int64_t seeds[5];
 
     *a = (struct asked){ .client = client, .left = 1 };
+    static const char *const NAMES[] = { "", "", "ann", "bob" };
+    static const char *const MODELS[] = { "cats", "cats", "cats", "moves" };
+
+    wish.generate.on_behalf = text_of(w->busy ? "" : NAMES[dice(w, 4)]);
+    wish.generate.model = text_of(MODELS[dice(w, 4)]);
     wish.generate.priority = dice(w, 3);
     wish.generate.deadline_ms = 1 + dice(w, 8) * 1500;
     if (dice(w, 6) == 0)
@@ -79,6 +91,46 @@ static void ask(struct world *w)
         wish.generate.seeds = (struct numbers){ seeds, (size_t)a->left };
     }
     peer_say(&w->client[client], &wish, NULL);
+}
+
+static void ask(struct world *w)
+{
+    ask_as(w, w->busy ? BUSY : (int)dice(w, CLIENTS));
+}
+
+static struct account *busy_account(const struct world *w, int client)
+{
+    struct account_key key = account_key(ACCOUNT_BEHALF, BUSY_NAMES[client], 1);
+
+    return accounts_get(&w->d.b->accounts, &key, w->d.now_ms);
+}
+
+/* Tops up with pictures that nobody else asks for, with time enough, so that it always waits. */
+static void keep_busy(struct world *w, int client)
+{
+    for (size_t i = busy_account(w, client)->queued[MESSAGE_NORMAL]; i < BUSY_WAITING; i++) {
+        int64_t id = w->next_id++;
+        struct message wish = wish_of(id, SEEDS + id);
+
+        w->asked[id] = (struct asked){ .client = client, .left = 1 };
+        wish.generate.model = text_of(dice(w, 2) ? "cats" : "moves");
+        wish.generate.deadline_ms = 3600000;
+        wish.generate.on_behalf = text_of(BUSY_NAMES[client]);
+        peer_say(&w->client[client], &wish, NULL);
+    }
+}
+
+/* While both wait (no worker at all for the grace ends that), what they were given differs by at most
+ * the two dearest pictures and the affinity, whatever workers and others do. */
+static void compare_busy(struct world *w)
+{
+    const struct account *x = busy_account(w, 0), *y = busy_account(w, 1);
+    int64_t ahead_us = llabs(x->virtual_us[MESSAGE_NORMAL] - y->virtual_us[MESSAGE_NORMAL]);
+
+    if (x->queued[MESSAGE_NORMAL] == 0 || y->queued[MESSAGE_NORMAL] == 0)
+        return;
+    w->compared++;
+    assert_true(ahead_us <= 2 * w->d.b->accounts.dearest_us + AFFINITY_MS * 1000);
 }
 
 static void cancel(struct world *w)
@@ -163,8 +215,13 @@ static void drop_held(struct maker *m, size_t at)
 
 static void join_maker(struct world *w, struct maker *m)
 {
-    m->credit = dice(w, CREDIT_MAX);
+    m->credit = w->busy ? 1 + dice(w, CREDIT_MAX) : dice(w, CREDIT_MAX);
     worker_joins(&w->d, &m->peer, m->name, m->credit);
+    if (!w->busy && dice(w, 2)) {            /* and says at once that it has only some models */
+        m->models = 1 + dice(w, 7);
+        worker_says_ready_with(&m->peer, m->name, m->credit, m->models);
+    } else
+        m->models = 7;
 }
 
 static void new_maker(struct world *w, struct maker *m)
@@ -206,13 +263,13 @@ static void work_on(struct world *w, struct maker *m, size_t at)
         worker_says_result(&m->peer, &job);
         break;
     case 6:
-        worker_says_result(&m->peer, &job);
+        worker_says_result_after(&m->peer, &job, dice(w, (uint32_t)w->result_us_max));
         worker_says_result(&m->peer, &job);          /* twice */
         break;
     case 7:
         break;                       /* forgotten: a message that was lost */
     default:
-        worker_says_result(&m->peer, &job);
+        worker_says_result_after(&m->peer, &job, dice(w, (uint32_t)w->result_us_max));
         break;
     }
     m->progress++;
@@ -254,17 +311,33 @@ static void recall(struct maker *m, const struct message_leases *leases)
             }
 }
 
-static void take(struct world *w, struct maker *m, const struct message_jobs *jobs)
+/* A full worker has one more place, which only urgent work takes. */
+static void check_credit(const struct world *w, const struct maker *m, bool urgent)
 {
-    const struct message_job *in = jobs->jobs.items;
-    struct worker *known = NULL;
-    struct err e;
+    const struct worker *known = NULL;
 
-    for (struct worker *k = w->d.b->roster.by_peer; k; k = k->hh.next)
+    for (const struct worker *k = w->d.b->roster.by_peer; k; k = k->hh.next)
         if (strcmp(k->name, m->name) == 0)
             known = k;
     assert_non_null(known);
-    assert_true((int64_t)known->leased <= m->credit + 1);        /* the express place */
+    assert_true((int64_t)known->leased <= m->credit + urgent);
+}
+
+static bool is_urgent(const struct message_jobs *jobs)
+{
+    const struct message_job *in = jobs->jobs.items;
+    bool urgent = false;
+
+    for (size_t i = 0; i < jobs->jobs.count; i++)
+        urgent |= in[i].priority == MESSAGE_HIGH;
+    return urgent;
+}
+
+static void take(struct world *w, struct maker *m, const struct message_jobs *jobs)
+{
+    const struct message_job *in = jobs->jobs.items;
+    struct err e;
+
     for (size_t i = 0; i < jobs->jobs.count; i++) {
         if (m->count == HELD_MAX)
             drop_held(m, dice(w, HELD_MAX));
@@ -277,19 +350,24 @@ static void take(struct world *w, struct maker *m, const struct message_jobs *jo
 
 static void hear_worker(struct world *w, struct maker *m)
 {
+    bool got = false, urgent = false;
     struct heard h;
 
     while (m->peer.link && peer_hears(&m->peer, &h)) {
-        if (h.m.type == MESSAGE_JOBS)
+        if (h.m.type == MESSAGE_JOBS) {
             take(w, m, &h.m.jobs);
-        else if (h.m.type == MESSAGE_RECALL)
+            got = true;
+            urgent |= is_urgent(&h.m.jobs);
+        } else if (h.m.type == MESSAGE_RECALL)
             recall(m, &h.m.leases);
         else if (h.m.type == MESSAGE_INTRODUCE)
-            worker_says_ready(&m->peer, m->name, m->credit);
+            worker_says_ready_with(&m->peer, m->name, m->credit, m->models);
         else
             fail_msg("a worker got %s", message_word(h.m.type));
         heard_release(&h);
     }
+    if (got)
+        check_credit(w, m, urgent);
 }
 
 /* ---- steps ---- */
@@ -299,7 +377,9 @@ static void step(struct world *w)
     struct maker *m = &w->maker[dice(w, WORKERS)];
     uint32_t what = dice(w, 100);
 
-    if (what < 35)
+    for (int client = 0; w->busy && w->d.b->roster.by_peer && client < BUSY; client++)
+        keep_busy(w, client);
+    if (what < (w->busy ? 10 : 35))
         ask(w);
     else if (what < 42)
         cancel(w);
@@ -315,26 +395,38 @@ static void step(struct world *w)
     for (int i = 0; i < WORKERS; i++)
         hear_worker(w, &w->maker[i]);
     compare_owed(w);
+    if (w->busy)
+        compare_busy(w);
 }
 
-static void every_request_ends_exactly_once_whatever_happens(void **state)
+static struct world *open_world(int64_t result_us_max, bool busy)
 {
     struct broker_options options = BROKER_OPTIONS_DEFAULT;
     struct world *w = calloc(1, sizeof *w);
     const char *random = getenv("SEEDPRESS_TEST_RANDOM");
 
-    (void)state;
     assert_non_null(w);
     w->random = random ? strtoull(random, NULL, 10) : 20260101;
     w->next_id = 1;
-    options.waiters_max = 60;
-    options.client_waiters_max = 30;
+    w->result_us_max = result_us_max;
+    w->busy = busy;
+    if (!busy) {
+        options.waiters_max = 60;
+        options.level_waiters_max = 50;
+        options.client_waiters_max = 30;
+        options.queue_bytes = 28 << 10;
+        options.client_bytes = 14 << 10;
+    }
     options.stall_ms = 6000;
+    options.affinity_ms = AFFINITY_MS;
     desk_open(&w->d, NULL, &options);
     for (int i = 0; i < CLIENTS; i++)
         client_join(&w->d, &w->client[i], LINK_DEALER);
-    for (int i = 1; i < STEPS; i++)
-        step(w);
+    return w;
+}
+
+static void end_world(struct world *w)
+{
     for (int i = 0; i < WORKERS; i++)
         peer_leave(&w->maker[i].peer);
     for (int i = 0; i < 30; i++) {   /* nobody works any more: all are told so */
@@ -344,8 +436,8 @@ static void every_request_ends_exactly_once_whatever_happens(void **state)
     compare_owed(w);
     assert_int_equal(w->d.b->waiters, 0);
     assert_null(w->d.b->renders.by_key);
+    assert_int_equal(w->d.b->request_bytes, 0);
     assert_int_equal(w->d.b->count.answered, w->images);
-    assert_true(w->images > STEPS / 10);             /* else the model has become too hostile */
     for (int64_t id = 1; id < w->next_id; id++)
         assert_true(w->asked[id].closed);
     for (int i = 0; i < CLIENTS; i++)
@@ -354,10 +446,38 @@ static void every_request_ends_exactly_once_whatever_happens(void **state)
     free(w);
 }
 
+static void every_request_ends_exactly_once_whatever_happens(void **state)
+{
+    struct world *w = open_world(300000, false);
+    const struct broker_counts *count = &w->d.b->count;
+
+    (void)state;
+    for (int i = 1; i < STEPS; i++)
+        step(w);
+    /* Else the model has become too hostile, or too tame. */
+    assert_true(w->images > STEPS / 10);
+    assert_true(count->refused > 100 && count->expired > 100 && count->joined > 100);
+    end_world(w);
+}
+
+static void two_who_always_ask_get_the_same_cost_whatever_happens(void **state)
+{
+    struct world *w = open_world(300000, true);
+
+    (void)state;
+    for (int i = 1; i < STEPS && w->next_id < STEPS - BUSY * BUSY_WAITING - 1; i++)
+        step(w);
+    assert_true(w->compared > 500);
+    assert_true(w->images > 500);
+    assert_true(w->d.b->accounts.clock_us[MESSAGE_NORMAL] > 10 * 1000000);   /* turns were charged */
+    end_world(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_request_ends_exactly_once_whatever_happens),
+        cmocka_unit_test(two_who_always_ask_get_the_same_cost_whatever_happens),
     };
 
     log_set_level(LOG_ERROR);

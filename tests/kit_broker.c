@@ -121,6 +121,117 @@ static void audit_render(const struct render *r, size_t *waiters)
     }
 }
 
+static void audit_lane(const struct queue *queue, const struct lane *lane, size_t *in_lanes)
+{
+    size_t count[MESSAGE_PRIORITY_COUNT] = { 0 }, front = 0;
+    const struct waiter *w;
+    const struct render *r;
+    bool is_listed = false;
+    const struct lane *active;
+
+    DL_FOREACH2(lane->oldest, w, age_next) {
+        count[w->level]++;
+        assert_ptr_equal(w->line->lane, lane);
+        assert_int_equal(w->line->level, w->level);
+        assert_ptr_equal(w->line->account, w->request->account);
+        assert_ptr_equal(w->line->waiters.items[w->line_place], w);
+    }
+    DL_FOREACH(lane->front, r) {
+        front++;
+        assert_true(r->at_front && r->model == lane->model);
+    }
+    assert_int_equal(front, lane->front_count);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++) {
+        const struct heap *lines = &lane->lines[level];
+        size_t of_lines = 0;
+
+        for (size_t i = 1; i <= lines->count; i++) {
+            const struct line *line = lines->items[i], *above = lines->items[i / 2];
+
+            of_lines += line->waiters.count;
+            assert_true(line->waiters.count > 0);
+            if (i > 1)
+                assert_false(lines->before(line, above));
+        }
+        assert_int_equal(count[level], lane->count[level]);
+        assert_int_equal(count[level], of_lines);
+        in_lanes[level] += count[level];
+    }
+    DL_FOREACH(queue->active, active)
+        is_listed |= active == lane;
+    assert_true(is_listed == lane->is_active);
+    assert_true(lane->is_active == (lane->oldest || lane->front));
+}
+
+static void audit_queue(const struct broker *b)
+{
+    size_t in_lanes[MESSAGE_PRIORITY_COUNT] = { 0 };
+
+    for (const struct model_entry *m = b->models.by_digest; m; m = m->hh.next)
+        audit_lane(&b->queue, &b->queue.lanes[m->index], in_lanes);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
+        assert_int_equal(in_lanes[level], b->queue.count[level]);
+}
+
+/* What the account's requests say of it. */
+static void audit_account(const struct broker *b, const struct account *a)
+{
+    size_t waiting = 0, requests = 0, bytes = 0, queued[MESSAGE_PRIORITY_COUNT] = { 0 };
+
+    for (const struct client *c = b->clients.by_peer; c; c = c->hh.next) {
+        const struct request *q;
+        const struct waiter *w;
+
+        DL_FOREACH(c->requests, q) {
+            if (q->account != a)
+                continue;
+            requests++;
+            bytes += request_bytes(q);
+            DL_FOREACH2(q->waiters, w, request_next) {
+                struct recipe recipe = render_recipe(w->render);
+
+                waiting++;
+                queued[w->level] += w->line != NULL;
+                bytes += waiter_bytes(&recipe.transform);
+            }
+        }
+    }
+    assert_int_equal(a->requests, requests);
+    assert_int_equal(a->waiting, waiting);
+    assert_int_equal(a->bytes, bytes);
+    assert_true(waiting <= b->options.client_waiters_max);
+    assert_true(bytes <= b->options.client_bytes);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
+        assert_int_equal(a->queued[level], queued[level]);
+}
+
+static void audit_accounts(const struct broker *b)
+{
+    size_t active[MESSAGE_PRIORITY_COUNT] = { 0 }, idle = 0;
+
+    for (const struct account *a = b->accounts.by_key; a; a = a->hh.next) {
+        audit_account(b, a);
+        idle += a->requests == 0;
+        for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
+            active[level] += a->queued[level] > 0;
+    }
+    assert_int_equal(idle, b->accounts.idle_count);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
+        assert_int_equal(active[level], b->accounts.active[level]);
+}
+
+static void audit_roster(const struct broker *b)
+{
+    for (const struct model_entry *x = b->models.by_digest; x; x = x->hh.next)
+        for (const struct model_entry *y = b->models.by_digest; y; y = y->hh.next) {
+            size_t both = 0;
+
+            for (const struct worker *w = b->roster.by_peer; w; w = w->hh.next)
+                both += worker_has_model(w, x) && worker_has_model(w, y);
+            assert_int_equal(both, b->roster.shared[x->index][y->index]);
+        }
+}
+
 static void audit_clients(const struct broker *b)
 {
     size_t letters = 0, of_requests = 0, all_bytes = 0;
@@ -182,6 +293,12 @@ void desk_audit(struct desk *self)
     assert_int_equal(waiters, b->waiters);
     assert_int_equal(waiters, b->deadlines.count);
     assert_true(b->waiters <= b->options.waiters_max);
+    assert_true(waiters_bytes(b) <= b->options.queue_bytes);
+    for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++) {
+        assert_true(b->level_waiters[level] <= b->options.level_waiters_max);
+        waiters -= b->level_waiters[level];
+    }
+    assert_int_equal(waiters, 0);
     for (const struct worker *w = b->roster.by_peer; w; w = w->hh.next) {
         const struct lease *l;
         size_t leased = 0;
@@ -195,6 +312,7 @@ void desk_audit(struct desk *self)
         }
         assert_int_equal(leased, w->leased);
         assert_int_equal(leased_us, w->leased_us);
+        assert_true(w->others_us >= 0);
         leases += leased;
     }
     assert_int_equal(leases, count[RENDER_HELD] + count[RENDER_RENDERING] +
@@ -202,6 +320,9 @@ void desk_audit(struct desk *self)
     assert_int_equal(leases, HASH_COUNT(b->renders.by_lease));
     audit_clients(b);
     audit_meter(b);
+    audit_queue(b);
+    audit_accounts(b);
+    audit_roster(b);
 }
 
 /* ---- who talks to it ---- */
@@ -390,6 +511,11 @@ struct model_facts desk_cats(void)
 
 void worker_says_ready(struct peer *self, const char *name, int64_t credit)
 {
+    worker_says_ready_with(self, name, credit, 7);
+}
+
+void worker_says_ready_with(struct peer *self, const char *name, int64_t credit, unsigned chosen)
+{
     struct model_facts f = desk_cats();
     struct message_model models[] = {
         { .name = text_of("cats"), .digest = f.digest, .arch = text_of("stylegan2"),
@@ -403,13 +529,17 @@ void worker_says_ready(struct peer *self, const char *name, int64_t credit)
           .has_transform = true },
     };
     struct message m;
+    size_t count = 0;
 
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        if (chosen >> i & 1)
+            models[count++] = models[i];
     message_init(&m, MESSAGE_READY, 0);
     m.ready = (struct message_ready){
         .worker = text_of(name), .run = 1, .version = text_of("0"),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"),
         .device = text_of("none"), .credit = credit, .batch_max = 8,
-        .models = { models, sizeof models / sizeof models[0] },
+        .models = { models, count },
     };
     peer_say(self, &m, NULL);
 }

@@ -84,6 +84,8 @@ struct job_seen {
  * transform and every noise mode. */
 void worker_joins(struct desk *desk, struct peer *self, const char *name, int64_t credit);
 void worker_says_ready(struct peer *self, const char *name, int64_t credit);
+/* With some of these models: bit 0 is cats, 1 kinds, 2 moves. */
+void worker_says_ready_with(struct peer *self, const char *name, int64_t credit, unsigned models);
 /* Reads all jobs that are there, in order; anything else but heartbeats fails the test. */
 size_t worker_gets(struct peer *self, struct job_seen *jobs);
 /* Exactly one. */
