@@ -1,5 +1,7 @@
 #include "broker/account.h"
 
+#include "broker/client.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -162,6 +164,25 @@ static void without_a_rate_any_number_may_be_asked(void **state)
     accounts_release(&accounts);
 }
 
+static void who_has_a_key_speaks_for_itself_only(void **state)
+{
+    struct client client = { .peer = "peer", .peer_len = 4 };
+    struct account_key key;
+
+    (void)state;
+    assert_true(client_may_speak_for(&client));          /* plain TCP: loopback */
+    key = client_account(&client, text_of(""));
+    assert_memory_equal(key.bytes, "cpeer", key.len);
+    strcpy(client.user, "uid:1000");
+    assert_true(client_may_speak_for(&client));
+    key = client_account(&client, text_of(""));
+    assert_memory_equal(key.bytes, "uuid:1000", key.len);
+    key = client_account(&client, text_of("uid:1000"));  /* is another one all the same */
+    assert_memory_equal(key.bytes, "fuid:1000", key.len);
+    strcpy(client.user, "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7");
+    assert_false(client_may_speak_for(&client));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +193,7 @@ int main(void)
         cmocka_unit_test(the_idle_ones_are_bounded),
         cmocka_unit_test(a_bucket_gives_its_burst_and_then_its_rate),
         cmocka_unit_test(without_a_rate_any_number_may_be_asked),
+        cmocka_unit_test(who_has_a_key_speaks_for_itself_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
