@@ -170,6 +170,7 @@ static void check_workers(struct broker *b, int64_t now_ms)
     HASH_ITER(hh, b->roster.by_peer, w, next) {
         heartbeat.heartbeat.demand = (int64_t)queue_demand(&b->queue, w);
         send_worker(b, w, &heartbeat);
+        w->handbacks = 0;
         if (w->gone)
             worker_lost(b, w, now_ms, "its connection is gone");
         else if (now_ms - b->options.silence_ms > w->heard_ms)

@@ -80,10 +80,25 @@ static struct cache_entry *entry_of(const struct cache *self, const struct diges
     return entry;
 }
 
+static bool is_what_it_says(struct cache_entry *entry)
+{
+    struct digest sha;
+
+    if (!entry->is_checked) {
+        sha = digest_of(frame_data(&entry->file), frame_len(&entry->file));
+        entry->is_checked = digest_equal(&sha, &entry->file_sha);
+    }
+    return entry->is_checked;
+}
+
 struct cache_entry *cache_find(struct cache *self, const struct digest *key, int64_t now_ms)
 {
     struct cache_entry *entry = cache_is_trusted(self, now_ms) ? entry_of(self, key) : NULL;
 
+    if (entry && !is_what_it_says(entry)) {
+        drop(self, entry);
+        return NULL;
+    }
     if (entry && entry != self->recent) {
         DL_DELETE(self->recent, entry);
         DL_PREPEND(self->recent, entry);
@@ -115,8 +130,8 @@ bool cache_wants(struct cache *self, const struct digest *key, size_t file_len,
     return !entry_of(self, key) && (interest == CACHE_ASKED || was_seen(self, key));
 }
 
-void cache_put(struct cache *self, const struct digest *key, const struct frame *map,
-               struct frame *file)
+void cache_put(struct cache *self, const struct digest *key, const struct digest *file_sha,
+               const struct frame *map, struct frame *file)
 {
     size_t map_len = frame_len(map), bytes = entry_bytes(map_len, frame_len(file));
     struct cache_entry *entry = NULL;
@@ -132,6 +147,8 @@ void cache_put(struct cache *self, const struct digest *key, const struct frame 
         return;
     }
     entry->key = *key;
+    entry->file_sha = *file_sha;
+    entry->is_checked = false;
     entry->bytes = bytes;
     entry->map_len = map_len;
     memcpy(entry->map, frame_data(map), map_len);

@@ -29,7 +29,8 @@ enum {
 };
 
 struct cache_entry {
-    struct digest key;
+    struct digest key, file_sha;
+    bool is_checked;                /* the file has that hash */
     struct frame file;
     size_t bytes;                   /* of memory, the allocator's share and the table's included */
     size_t map_len;
@@ -54,7 +55,8 @@ void cache_release(struct cache *self);
 void cache_trust(struct cache *self, int64_t now_ms);
 bool cache_is_trusted(const struct cache *self, int64_t now_ms);
 
-/* NULL: not there, or not trusted now. Lent until the next call that changes the cache. */
+/* NULL: not there, or not trusted now, or its file is not what its hash says (checked when it is
+ * first found: what nobody asks for again costs no hashing). Lent until the next call that changes the cache. */
 struct cache_entry *cache_find(struct cache *self, const struct digest *key, int64_t now_ms);
 
 enum cache_interest { CACHE_ASKED, CACHE_BULK };
@@ -63,8 +65,8 @@ bool cache_wants(struct cache *self, const struct digest *key, size_t file_len,
                  enum cache_interest interest);
 /* Keeps a copy of map and a share or copy of file. The first picture of a key stays. What does not
  * fit (more than an eighth of the bound, a long map, no memory) is not kept. */
-void cache_put(struct cache *self, const struct digest *key, const struct frame *map,
-               struct frame *file);
+void cache_put(struct cache *self, const struct digest *key, const struct digest *file_sha,
+               const struct frame *map, struct frame *file);
 void cache_remove(struct cache *self, const struct digest *key);    /* not there: nothing happens */
 void cache_empty(struct cache *self);
 

@@ -235,6 +235,7 @@ static void on_fail(struct broker *b, struct news *n)
         cache_remove(&b->cache, &r->key);
     if (code == ERR_RETRY) {         /* the worker is leaving: no fault of the picture's */
         n->worker->credit = 0;
+        n->worker->handbacks++;
         render_return(b, r, n->now_ms);
     } else if (err_info(code)->retry)
         render_retry(b, r, n->now_ms, words);
@@ -251,8 +252,10 @@ static void on_handback(struct broker *b, struct news *n)
 
         if (!r)
             continue;
-        if (!r->lease->recalled)
+        if (!r->lease->recalled) {
             n->worker->credit = 0;   /* it has no room, whatever it said, until its next word */
+            n->worker->handbacks++;
+        }
         render_return(b, r, n->now_ms);
     }
 }

@@ -171,7 +171,7 @@ void keep_picture(struct broker *b, const struct picture *picture, enum cache_in
     message_init(&m, MESSAGE_IMAGE, MESSAGE_ID_BLANK);
     fill_image(&m.image, &kept, &text);
     if (!frame_init_message(&map, &m, &e))
-        cache_put(&b->cache, &picture->key, &map, picture->jpeg);
+        cache_put(&b->cache, &picture->key, &picture->file_sha, &map, picture->jpeg);
     frame_release(&map);
 }
 

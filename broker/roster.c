@@ -148,7 +148,8 @@ bool worker_has_model(const struct worker *self, const struct model_entry *model
 
 size_t worker_room(const struct worker *self, int level)
 {
-    if (self->stalled || self->gone || self->credit == 0 || self->leased > self->credit)
+    if (self->stalled || self->gone || self->credit == 0 || self->leased > self->credit ||
+        self->handbacks > ROSTER_HANDBACKS_MAX)
         return 0;
     if (self->leased == self->credit)
         return level == MESSAGE_HIGH;

@@ -11,6 +11,8 @@
 
 #include <uthash.h>
 
+enum { ROSTER_HANDBACKS_MAX = 64 };  /* a second; who hands back more gets nothing before the next */
+
 /* A model that a worker has. */
 struct service {
     const struct model_entry *model;
@@ -37,6 +39,7 @@ struct worker {
     int64_t others_us;              /* what it had to do for other brokers at its last heartbeat */
     const struct model_entry *last_model;       /* of what it was leased last; NULL: nothing yet */
     int64_t streak_us;              /* given to it while other models' work waited */
+    size_t handbacks;               /* unasked, in this second */
     bool gone;                      /* unroutable; the next second ends it */
     bool ledger_down;               /* it cannot store now, as its last heartbeat said */
     bool stalled;                   /* no progress for too long; cleared by the next progress */

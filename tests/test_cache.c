@@ -31,9 +31,11 @@ static bool put_as(struct cache *cache, int number, size_t len, enum cache_inter
         return false;
     }
     snprintf(bytes, len, "file %d", number);
+    struct digest sha = digest_of(bytes, len);
+
     assert_true(frame_init_copy(&map, "a map", 5));
     assert_true(frame_init_take(&file, bytes, len));
-    cache_put(cache, &key, &map, &file);
+    cache_put(cache, &key, &sha, &map, &file);
     frame_release(&map);
     frame_release(&file);
     return true;
@@ -131,8 +133,28 @@ static void a_long_map_is_not_kept(void **state)
     cache_init(&cache, BOUND, 0);
     assert_true(frame_init_copy(&map, bytes, sizeof bytes));
     assert_true(frame_init_copy(&file, "x", 1));
-    cache_put(&cache, &key, &map, &file);
+    cache_put(&cache, &key, &key, &map, &file);
     assert_null(cache.by_key);
+    frame_release(&map);
+    frame_release(&file);
+    cache_release(&cache);
+}
+
+static void a_file_that_is_not_what_its_hash_says_is_not_given_out(void **state)
+{
+    struct digest key = key_of(1), sha = digest_of("a file", 6);
+    struct frame map, file;
+    struct cache cache;
+
+    (void)state;
+    cache_init(&cache, BOUND, 0);
+    assert_true(frame_init_copy(&map, "a map", 5));
+    assert_true(frame_init_copy(&file, "a fail", 6));
+    cache_put(&cache, &key, &sha, &map, &file);
+    assert_int_equal(HASH_COUNT(cache.by_key), 1);
+    assert_null(cache_find(&cache, &key, SOON_MS));
+    assert_int_equal(HASH_COUNT(cache.by_key), 0);
+    assert_int_equal(cache.bytes, 0);
     frame_release(&map);
     frame_release(&file);
     cache_release(&cache);
@@ -227,7 +249,7 @@ static void take_file(struct wire *w, struct cache *cache, int number)
     while (!link_receive(w->to, &parcel))
         link_poll(&wait, 1, clock_ms() + 10000);
     assert_int_equal(parcel.count, 2);
-    cache_put(cache, &key, &parcel.body[0], &parcel.body[1]);
+    cache_put(cache, &key, &key, &parcel.body[0], &parcel.body[1]);
     parcel_release(&parcel);
 }
 
@@ -312,6 +334,7 @@ int main(void)
         cmocka_unit_test(the_least_recently_asked_for_goes_first),
         cmocka_unit_test(no_file_takes_more_than_an_eighth),
         cmocka_unit_test(a_long_map_is_not_kept),
+        cmocka_unit_test(a_file_that_is_not_what_its_hash_says_is_not_given_out),
         cmocka_unit_test(a_walk_of_bulk_work_washes_nothing_out),
         cmocka_unit_test(a_time_without_the_ledger_ends_the_trust),
         cmocka_unit_test(memory_stays_near_the_bound_whatever_the_size),
