@@ -195,13 +195,15 @@ static bool watch_socket(struct link_context *context, struct link *self)
     const int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char name[48];
-    int no_linger = 0;
+    int none = 0;
 
     snprintf(name, sizeof name, "inproc://watch-%u", atomic_fetch_add(&context->watches, 1));
     self->watch = zmq_socket(context->zmq, ZMQ_PAIR);
     if (!self->watch)
         return false;
-    zmq_setsockopt(self->watch, ZMQ_LINGER, &no_linger, sizeof no_linger);
+    zmq_setsockopt(self->watch, ZMQ_LINGER, &none, sizeof none);
+    /* No bound: libzmq's thread would wait at one, and with it every connection of the program. */
+    zmq_setsockopt(self->watch, ZMQ_RCVHWM, &none, sizeof none);
     return zmq_socket_monitor(self->socket, name,
                               self->kind == LINK_ROUTER
                                   ? ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_ACCEPT_FAILED

@@ -13,8 +13,10 @@ struct zmtp {
 
 /* Connects to "tcp://127.0.0.1:PORT" and says nothing yet. */
 struct zmtp zmtp_connect(const char *endpoint);
-/* Sends a greeting and reads the other's. */
-void zmtp_greet(struct zmtp *self);
+/* The same; false: nobody listens there. */
+bool zmtp_try(const char *endpoint, struct zmtp *out);
+/* Sends a greeting and reads the other's. False: it hung up. */
+bool zmtp_greet(struct zmtp *self);
 /* Sends READY as a DEALER, with an identity (len 0: none) and one more property (NULL: none). */
 void zmtp_ready(struct zmtp *self, const void *identity, size_t len, const char *property,
                 const char *value);
