@@ -36,7 +36,8 @@ struct link_gate;
 enum err_code link_gate_create(struct link_context *context,
                                const struct link_gate_options *options, struct link_gate **out,
                                struct err *e);
-void link_gate_destroy(struct link_gate **self);        /* after its links */
+/* After its links: libzmq's thread would wait for who reads their news. */
+void link_gate_destroy(struct link_gate **self);
 
 struct link_gate_counts {
     size_t open[LINK_DOMAINS];      /* connections now, handshakes that are under way too */
