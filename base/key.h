@@ -1,6 +1,6 @@
 /* key -- CURVE keys: pairs of 40 characters of Z85 each, and the files that hold them. NAME.key has
- * both, is its owner's alone (0600) and is refused with any other mode; NAME.pub has the public one.
- * Nothing here prints, logs or puts into an error what is secret. */
+ * both, is its owner's alone (0600) and is refused where others may read it; NAME.pub has the
+ * public one. Nothing here prints, logs or puts into an error what is secret. */
 #ifndef BASE_KEY_H
 #define BASE_KEY_H
 

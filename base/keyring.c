@@ -81,8 +81,8 @@ static enum err_code read_line(const char *at, const char *end, int line, struct
     skip_blanks(&at, end);
     out->role = keyring_role_of_word(role.at, role.len);
     if (out->role == KEYRING_NONE)
-        return err_set(e, ERR_INVALID, "line %d begins with no role: client, proxy, worker or admin",
-                       line);
+        return err_set(e, ERR_INVALID,
+                       "line %d begins with no role: client, proxy, worker or admin", line);
     if (!key_is_valid(key.at, key.len))
         return err_set(e, ERR_INVALID,
                        "line %d has no public key of 40 Z85 characters after \"%s\"", line,

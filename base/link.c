@@ -352,7 +352,7 @@ static enum err_code lock_path(struct link *self, const char *path, struct err *
     return ERR_OK;
 }
 
-/* Over ipc the kernel names the user at the other end, and the file's mode says who may be there. */
+/* Over ipc the kernel names the user at the other end, and the file's mode says who may be one. */
 static void choose_mechanism(struct link *self, const char *endpoint)
 {
     if (self->is_encrypted && begins(endpoint, "ipc://"))
@@ -525,8 +525,9 @@ static void pause_listening(struct link *self, int why)
         return;
     self->is_paused = true;
     self->again_ms = clock_ms() + LISTEN_AGAIN_MS;
-    log_event(LOG_ERROR, "listen_paused", "endpoint=%s reason=\"%s\" hint=\"raise the limit of open "
-              "files, or lower connections_max\"", self->endpoint, strerror(why));
+    log_event(LOG_ERROR, "listen_paused",
+              "endpoint=%s reason=\"%s\" hint=\"raise the limit of open files, or lower "
+              "connections_max\"", self->endpoint, strerror(why));
 }
 
 static void listen_again(struct link *self)

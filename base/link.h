@@ -101,7 +101,8 @@ struct link_options {
     struct link_gate *gate;         /* ROUTER: asked for each connection; the link is then watched.
                                        NULL: everybody may enter */
     int domain;                     /* enum link_domain, for the gate: one link each */
-    int handshake_ms;               /* a connection that has not introduced itself is closed; 0: 30 s */
+    int handshake_ms;               /* a connection that has not introduced itself by then is
+                                       closed; 0: 30 s */
     int heartbeat_ms;               /* an idle connection is asked whether it lives, and closed when
                                        three such times pass without a word; 0: never */
     int ipc_mode;                   /* of an ipc path's file; 0: 0660 */

@@ -27,8 +27,8 @@ struct link {
     char endpoint[256];
 };
 
-/* link_curve.c: what a socket needs before it is bound or connected. False: the keys are none, or the
- * library knows no encryption. */
+/* link_curve.c: what a socket needs before it is bound or connected. False: the keys are none, or
+ * the library knows no encryption. */
 bool link_curve_apply(void *socket, const struct link_curve *curve);
 
 /* link_gate.c: puts the gate before a socket that is not bound yet. *watch gets its own end of the

@@ -1,5 +1,5 @@
-/* stop -- SIGTERM and SIGINT, and SIGHUP for who reads something again, as something a poll loop can
- * wait for. */
+/* stop -- SIGTERM and SIGINT, and SIGHUP for who reads something again, as something a poll loop
+ * can wait for. */
 #ifndef BASE_STOP_H
 #define BASE_STOP_H
 

@@ -20,8 +20,8 @@ struct access {                     /* all zero: nothing is known yet */
     int64_t generation;             /* of the keyring, when role was looked up */
 };
 
-/* Brings self up to date with the keyring (NULL: there is none) and, where nothing was known yet, with
- * who sent parcel. Cheap where nothing has changed. */
+/* Brings self up to date with the keyring (NULL: there is none) and, where nothing was known yet,
+ * with who sent parcel, which may be NULL otherwise. Cheap where nothing has changed. */
 void access_update(struct access *self, const struct keyring *keyring,
                    const struct parcel *parcel);
 /* Whether it may speak on that port at all; if not, e says why: ERR_DENIED. */

@@ -1,4 +1,4 @@
-/* seedpress-broker: reads settings, builds the objects, runs the loop, tears down; under a guard. */
+/* seedpress-broker: reads settings, builds the objects, runs the loop, tears down. */
 #include "base/clock.h"
 #include "base/guard.h"
 #include "base/http.h"

@@ -1,5 +1,5 @@
-/* ports -- where clients and workers connect: two ROUTERs, the broker's key, the keyring that says who
- * may enter, and the gate that asks it. */
+/* ports -- where clients and workers connect: two ROUTERs, the broker's key, the keyring that says
+ * who may enter, and the gate that asks it. */
 #ifndef BROKER_PORTS_H
 #define BROKER_PORTS_H
 

@@ -117,7 +117,8 @@ struct seedpress;
 
 /* Connects in the background: that nobody is there shows when something is asked. options may be
  * NULL. On failure *out is NULL. INVALID (an endpoint; one key without the other), DENIED (an
- * endpoint beyond this machine without keys), FILE (a key), NO_MEMORY. error may be NULL here and everywhere. */
+ * endpoint beyond this machine without keys), FILE (a key), NO_MEMORY. error may be NULL here and
+ * everywhere. */
 enum seedpress_code seedpress_create(const struct seedpress_options *options,
                                      struct seedpress **out, struct seedpress_error *error);
 /* What is still waiting is given up; *self becomes NULL, and may be it before. */

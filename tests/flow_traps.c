@@ -1,6 +1,6 @@
-/* What libzmq 4.3.4 does silently, or to the whole process, and that none of it hits us. What a link
- * alone shows is in test_link: messages to nobody and to slow peers, frames beyond their limit,
- * connections to nobody, a second program on an ipc path, a lost connection. */
+/* What libzmq 4.3.4 does silently, or to the whole process, and that none of it hits us. What a
+ * link alone shows is in test_link: messages to nobody and to slow peers, frames beyond their
+ * limit, connections to nobody, a second program on an ipc path, a lost connection. */
 #include "base/clock.h"
 #include "base/link.h"
 #include "base/link_gate.h"
@@ -118,8 +118,8 @@ static void hears(struct zmtp *peer, const char *text)
 
 /* ---- ids ---- */
 
-/* Trap: of two peers with one id the second is ignored without a word, or (HANDOVER) robs the first.
- * The first keeps what is its own; a broker answers neither, as flow_security shows. */
+/* Trap: of two peers with one id the second is ignored without a word, or (HANDOVER) robs the
+ * first. That one keeps what is its own; a broker answers neither, as flow_security shows. */
 static void a_second_peer_with_the_same_id_takes_nothing(void **state)
 {
     struct post post = post_with((struct link_options){ .send_hwm = 8 });
@@ -172,8 +172,8 @@ static void a_probe_is_no_message(void **state)
 
 /* ---- who is there ---- */
 
-/* Trap: without a handler for it, also with a domain alone, CURVE lets every key in. Here it is the
- * gate's: with no keyring no key enters, and a key is not taken for a plain peer of this machine. */
+/* Trap: without a handler for it, also with a domain alone, CURVE lets every key in. Here no key
+ * enters without a keyring, and none is taken for a plain peer of this machine. */
 static void a_gate_without_a_keyring_lets_no_key_in(void **state)
 {
     char public_key[LINK_KEY_SIZE], secret_key[LINK_KEY_SIZE];
@@ -202,8 +202,8 @@ static void a_gate_without_a_keyring_lets_no_key_in(void **state)
     post_end(&post);
 }
 
-/* A cut cable says nothing; libzmq's own heartbeats are answered by its thread, so that they tell of
- * machines and not of programs (those are the broker's: flow_broker). */
+/* A cut cable says nothing; libzmq's own heartbeats are answered by its thread, so that they tell
+ * of machines and not of programs (those are the broker's: flow_broker). */
 static void a_peer_that_answers_no_heartbeat_is_put_out(void **state)
 {
     struct post post = post_with((struct link_options){ .heartbeat_ms = 50 });

@@ -1,5 +1,5 @@
-/* kit_zmtp -- ZeroMQ's wire protocol (ZMTP 3.0, mechanism NULL) by hand over TCP: peers that say what
- * no libzmq socket would. Failures end the test through cmocka. */
+/* kit_zmtp -- ZeroMQ's wire protocol (ZMTP 3.0, mechanism NULL) by hand over TCP: peers that say
+ * what no libzmq socket would. Failures end the test through cmocka. */
 #ifndef TESTS_KIT_ZMTP_H
 #define TESTS_KIT_ZMTP_H
 

@@ -1,5 +1,5 @@
-/* The guard in a process of its own, and what it looks after: a script that says what becomes of each
- * process that serves. */
+/* The guard in a process of its own, and what it looks after: a script that says what becomes of
+ * each process that serves. */
 #include "base/guard.h"
 
 #include "base/clock.h"

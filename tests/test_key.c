@@ -114,7 +114,7 @@ static void a_key_that_is_there_is_not_overwritten(void **state)
     assert_non_null(strstr(e.msg, "there already"));
     assert_int_equal(key_pair_read(secret.text, &got, &e), ERR_OK);
     assert_string_equal(got.public_key, first.public_key);
-    unlink(secret.text);             /* the other half alone keeps its place too, and none is left */
+    unlink(secret.text);             /* the other half alone keeps its place too */
     assert_int_equal(key_pair_write(&second, base.text, "b", &e), ERR_FILE);
     assert_int_not_equal(access(secret.text, F_OK), 0);
 }
