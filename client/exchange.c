@@ -45,7 +45,8 @@ struct exchange {
     size_t refusals;                /* endpoints in a row that did not let us in */
     bool is_lost;                   /* its connection broke, or its broker goes away: nothing is
                                        sent over it any more */
-    bool was_connected;             /* it has been there */
+    bool was_connected;             /* it has been there, */
+    int64_t connected_ms;           /* since then */
     int64_t again_ms;               /* the first of the requests'; INT64_MAX: none */
     int64_t pinged_ms, worked_ms;
     int64_t check_ms;               /* no request ends by itself before */
@@ -634,7 +635,10 @@ static void check_connection(struct exchange *self, int64_t now_ms)
     if (self->refusals >= self->endpoint_count)
         deny_waiting(self, now_ms);
     self->is_lost |= link_was_lost(self->link);
-    self->was_connected = self->was_connected || link_has_room(self->link);
+    if (!self->was_connected && link_has_room(self->link)) {
+        self->was_connected = true;
+        self->connected_ms = now_ms;
+    }
     if (self->is_lost && now_ms >= self->tried_ms + REOPEN_MS)
         change_broker(self, now_ms);
 }
@@ -646,6 +650,8 @@ static int64_t leave_ms(const struct exchange *self)
 
     if (self->endpoint_count > 1 && !self->was_connected)
         return self->tried_ms + sooner(silence_ms, CONNECT_MS);
+    if (self->was_connected)         /* the handshake over a slow line is no silence */
+        return later(self->silent_since_ms, self->connected_ms) + silence_ms;
     return later(self->silent_since_ms, self->tried_ms) + silence_ms;
 }
 

@@ -2,6 +2,7 @@
  * accepted picture is answered, once, and the ledger holds each exactly once. */
 #include "base/clock.h"
 #include "proto/message.h"
+#include "tests/kit_load.h"
 #include "tests/kit_stack.h"
 
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 enum { WAIT_MS = 180000, PSI = 700000 };
@@ -138,6 +140,55 @@ static void a_thousand_pictures_survive_a_worker_killed_half_way(void **state)
     expect_rows(0, THOUSAND);
     asker_close(&a);
     free(seen);
+}
+
+/* Of the first worker at the broker: leases. */
+static int64_t leased(void)
+{
+    struct message m;
+    struct parcel parcel;
+    int64_t count = 0;
+
+    ask_status(&m, &parcel);
+    for (size_t i = 0; i < m.status_report.workers.count; i++)
+        count += ((const struct message_worker *)m.status_report.workers.items)[i].leased;
+    message_release(&m);
+    parcel_release(&parcel);
+    return count;
+}
+
+/* Nothing but the closed connection can tell in time: silence and stall are an hour away. */
+static void what_a_killed_worker_held_is_answered_by_another_at_once(void **state)
+{
+    enum { HELD = 8 };
+    static const char *const patient[] = { "--silence-ms", "600000", "--stall-ms", "3600000",
+                                           NULL };
+    struct kit_asker a;
+    struct tally t = { 0 };
+    bool seen[HELD] = { false };
+    char line[512];
+
+    (void)state;
+    program_kill(&stack.broker);
+    stack_restart_broker(&stack, patient);
+    stack_start_worker(&stack, 0, NULL);
+    program_wait_for(&stack.broker, " worker_ready ", NULL, 0);
+    program_signal(&stack.worker[0], SIGSTOP);   /* so that it holds what it gets */
+    asker_open(&a, stack.clients, LINK_DEALER);
+    ask_for(&a, 0, HELD, 600000);
+    while (leased() < HELD)
+        ;                                        /* each look is a round trip */
+    stack_start_worker(&stack, 1, NULL);
+    program_wait_for(&stack.broker, " worker_ready ", NULL, 0);
+    program_signal(&stack.worker[0], SIGKILL);
+    collect(&a, 0, HELD, HELD, seen, &t);
+    program_wait_for(&stack.broker, " worker_lost ", line, sizeof line);
+    assert_non_null(strstr(line, "its connection closed"));
+    assert_non_null(strstr(line, "leases=8"));
+    assert_int_equal(t.images, HELD);
+    assert_int_equal(t.errors, 0);
+    expect_rows(0, HELD);
+    asker_close(&a);
 }
 
 static void the_only_worker_killed_and_started_again_loses_nothing(void **state)
@@ -274,6 +325,24 @@ static void a_broker_killed_and_started_again_finds_its_workers(void **state)
     asker_close(&a);
 }
 
+static void a_broker_killed_under_load_costs_no_request(void **state)
+{
+    enum { BETWEEN = 40 };
+    struct kit_load load;
+
+    (void)state;
+    stack_start_worker(&stack, 0, NULL);
+    load_start(&load, stack.clients, 4, 8, 1000, 60000);
+    load_await(&load, BETWEEN);
+    program_kill(&stack.broker);
+    stack_restart_broker(&stack, NULL);
+    load_await(&load, BETWEEN);
+    load_end(&load);
+    if (load.failed)
+        fail_msg("%lld pictures failed; last: %s", (long long)load.failed, load.error);
+    assert_int_equal(load.twice, 0);
+}
+
 static void a_broker_that_is_asked_to_stop_answers_everybody_first(void **state)
 {
     enum { COUNT = 200 };
@@ -357,6 +426,103 @@ static void a_client_that_does_not_read_costs_bounded_memory_and_nobody_else(voi
     asker_close(&other);
 }
 
+/* A process that asks for pages of eight from first on and, after its first answer, stops itself as
+ * a whole: not even its I/O thread reads then. */
+static pid_t start_client(int pages, int64_t first)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct kit_asker a;
+        struct message m;
+        struct parcel parcel;
+
+        asker_open(&a, stack.clients, LINK_DEALER);
+        for (int i = 0; i < pages; i++)
+            ask_for(&a, first, 8, 600000);
+        asker_receive(&a, &m, &parcel, WAIT_MS);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    return pid;
+}
+
+static void end_client(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static int64_t waiting(void)
+{
+    struct message m;
+    struct parcel parcel;
+    int64_t count;
+
+    ask_status(&m, &parcel);
+    count = m.status_report.waiters;
+    message_release(&m);
+    parcel_release(&parcel);
+    return count;
+}
+
+static void a_frozen_client_costs_bounded_memory(void **state)
+{
+    /* 32,000 answers of 3 KiB are 96 MiB, of which 4 MiB may wait here. */
+    enum { PAGES = 4000, BOUND_KIB = 32 * 1024 };
+    static const char *const flags[] = { "--outbox-bytes", "4194304", NULL };
+    struct kit_asker other;
+    struct tally t = { 0 };
+    bool seen[8] = { false };
+    pid_t frozen;
+
+    (void)state;
+    program_kill(&stack.broker);
+    stack_restart_broker(&stack, flags);
+    stack_start_worker(&stack, 0, NULL);
+    asker_open(&other, stack.clients, LINK_DEALER);
+    ask_for(&other, 0, 8, 600000);
+    collect(&other, 0, 8, 8, seen, &t);
+    long before = peak_of_broker();
+
+    frozen = start_client(PAGES, 0);
+    assert_int_equal(waitpid(frozen, NULL, WUNTRACED), frozen);
+    for (int i = 0; i < 5; i++) {
+        memset(seen, 0, sizeof seen);
+        t = (struct tally){ 0 };
+        ask_for(&other, 0, 8, 600000);
+        collect(&other, 0, 8, 8, seen, &t);
+        assert_int_equal(t.images, 8);
+    }
+#ifndef __SANITIZE_ADDRESS__         /* whose quarantine keeps what was freed */
+    assert_true(peak_of_broker() - before < BOUND_KIB);
+#endif
+    (void)before;
+    end_client(frozen);
+    asker_close(&other);
+}
+
+/* Nobody answers it, and its deadline is far: only the closed connection can tell. */
+static void a_killed_clients_waiters_end_at_once(void **state)
+{
+    static const char *const patient[] = { "--silence-ms", "600000", "--stall-ms", "3600000",
+                                           NULL };
+    pid_t client;
+
+    (void)state;
+    program_kill(&stack.broker);
+    stack_restart_broker(&stack, patient);
+    stack_start_worker(&stack, 0, NULL);
+    program_signal(&stack.worker[0], SIGSTOP);
+    client = start_client(1, 100);
+    while (waiting() < 8)
+        ;
+    end_client(client);
+    while (waiting() > 0)
+        ;
+}
+
 /* ---- the database ---- */
 
 static void a_database_that_goes_and_comes_back_loses_nothing(void **state)
@@ -426,14 +592,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FLOW(a_thousand_pictures_survive_a_worker_killed_half_way),
+        FLOW(what_a_killed_worker_held_is_answered_by_another_at_once),
         FLOW(the_only_worker_killed_and_started_again_loses_nothing),
         FLOW(a_hung_worker_loses_its_work_to_another),
         FLOW(a_worker_that_is_asked_to_stop_hands_back_and_ends_well),
         FLOW(a_request_before_the_first_worker_waits_for_it),
         FLOW(without_any_worker_left_the_answer_is_no_worker),
         FLOW(a_broker_killed_and_started_again_finds_its_workers),
+        FLOW(a_broker_killed_under_load_costs_no_request),
         FLOW(a_broker_that_is_asked_to_stop_answers_everybody_first),
         FLOW(a_client_that_does_not_read_costs_bounded_memory_and_nobody_else),
+        FLOW(a_frozen_client_costs_bounded_memory),
+        FLOW(a_killed_clients_waiters_end_at_once),
         FLOW(a_database_that_goes_and_comes_back_loses_nothing),
         FLOW(without_a_database_the_answer_is_ledger_down_and_service_returns),
         FLOW(a_worker_waits_for_a_database_that_is_not_there_yet),
