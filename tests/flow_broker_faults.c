@@ -81,6 +81,7 @@ static void go(struct scene *s, enum going how)
         while (!s->d.b->roster.by_peer->gone) {
             assert_true(clock_ms() < give_up_ms);
             send_worker(s->d.b, s->d.b->roster.by_peer, &heartbeat);
+            desk_feed(&s->d);        /* libzmq closes its end when all before that was read */
         }
         desk_turn(&s->d, 1000);
     } else {
