@@ -1,6 +1,7 @@
 /* `seedpress bench` against a real broker with dummy workers: that it counts what happens, and that
  * a broker which stands still cannot hide it. */
-#include "base/clock.h"
+#include "base/key.h"
+#include "base/keyring.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -256,6 +257,81 @@ static void requests_that_were_sent_late_show_too(void **state)
     expect_pause_to_show(BENCH_ITSELF);
 }
 
+static void connections_take_turns_with_several_brokers(void **state)
+{
+    struct message_status_report before = status();
+    struct kit_stack second;
+    char both[160];
+    struct ran ran;
+    cJSON *json;
+    int64_t here;
+
+    (void)state;
+    stack_start_bare(&second, NULL);
+    stack_start_dummies(&second, 0, "bytes=100", 1);
+    snprintf(both, sizeof both, "%s,%s", stack.clients, second.clients);
+    ran = bench_at(both, (const char *const[]){ "--model", "dummy", "--rate", "200", "--connections",
+                                                "4", "--seconds", "0.5", "--warmup", "0", NULL });
+    json = figures_of(&ran, 0);
+    here = status().submitted - before.submitted;
+    assert_true(here > 0 && here < number(json, "in_all", "asked"));
+    cJSON_Delete(json);
+    stack_destroy(&second);
+}
+
+/* Makes a pair of keys in folder, and adds its line to the keyring. */
+static void make_keys(const struct temp *temp, const char *name, enum keyring_role role)
+{
+    FILE *ring = fopen(temp_path(temp, "keyring").text, "a");
+    struct key_pair pair;
+    struct err e;
+
+    assert_non_null(ring);
+    assert_int_equal(key_pair_create(&pair, &e), ERR_OK);
+    assert_int_equal(key_pair_write(&pair, temp_path(temp, name).text, name, &e), ERR_OK);
+    if (role != KEYRING_NONE)
+        fprintf(ring, "%s %s %s\n", keyring_role_word(role), pair.public_key, name);
+    key_pair_wipe(&pair);
+    fclose(ring);
+}
+
+static void keys_are_used_on_both_sides_of_the_broker(void **state)
+{
+    struct temp temp = temp_create();
+    struct temp_path broker_key = temp_path(&temp, "broker.key"),
+                     broker_pub = temp_path(&temp, "broker.pub"),
+                     worker_key = temp_path(&temp, "worker.key"),
+                     client_key = temp_path(&temp, "client.key"),
+                     ring = temp_path(&temp, "keyring");
+    struct kit_stack fort;
+    struct ran ran;
+    cJSON *json;
+
+    (void)state;
+    make_keys(&temp, "broker", KEYRING_NONE);
+    make_keys(&temp, "worker", KEYRING_WORKER);
+    make_keys(&temp, "client", KEYRING_CLIENT);
+    stack_start_bare(&fort, (const char *const[]){ "--key-file", broker_key.text, "--keyring",
+                                                   ring.text, NULL });
+    program_start(&fort.worker[0], (const char *const[]){
+        "seedpress-worker", "--brokers", fort.workers, "--dummy", "bytes=100", "--key-file",
+        worker_key.text, "--broker-key", broker_pub.text, NULL });
+    program_wait_for(&fort.worker[0], " broker_joined ", NULL, 0);
+    ran = bench_at(fort.clients, (const char *const[]){
+        "--key-file", client_key.text, "--broker-key", broker_pub.text, "--model", "dummy",
+        "--seconds", "0.2", "--warmup", "0", "--verify", NULL });
+    json = figures_of(&ran, 0);
+    assert_true(number(json, NULL, "ok") > 0);
+    assert_int_equal(number(json, NULL, "failed"), 0);
+    cJSON_Delete(json);
+    /* Without a key nobody answers. */
+    ran = bench_at(fort.clients, (const char *const[]){ "--model", "dummy", "--seconds", "1", NULL });
+    assert_int_equal(ran.exit_code, 5);
+    ran_release(&ran);
+    stack_destroy(&fort);
+    temp_destroy(&temp);
+}
+
 static void what_fails_is_counted_by_its_code(void **state)
 {
     struct kit_stack slow;
@@ -347,6 +423,8 @@ int main(void)
         cmocka_unit_test(seeds_begin_where_they_are_told_to),
         cmocka_unit_test(a_broker_that_stands_still_shows_in_the_open_loop),
         cmocka_unit_test(requests_that_were_sent_late_show_too),
+        cmocka_unit_test(connections_take_turns_with_several_brokers),
+        cmocka_unit_test(keys_are_used_on_both_sides_of_the_broker),
         cmocka_unit_test(what_fails_is_counted_by_its_code),
         cmocka_unit_test(what_cannot_be_is_said_in_words),
         cmocka_unit_test(no_broker_is_unreachable),
