@@ -150,6 +150,16 @@ static int64_t malformed(const struct broker *b)
     return b->count.malformed + link_malformed(b->clients.link) + link_malformed(b->worker_link);
 }
 
+/* Messages and connections. */
+static int64_t denied(const struct broker *b)
+{
+    struct link_gate_counts gate = { .refused = 0 };
+
+    if (b->options.gate)
+        gate = link_gate_counts(b->options.gate);
+    return b->count.denied + gate.refused;
+}
+
 static void look_at_models(struct broker *b)
 {
     struct metrics *m = b->meter.metrics;
@@ -182,6 +192,7 @@ static void copy_counts(struct broker *b)
     metrics_set(m, METER_FINISHED, ERR_CANCELLED, c->cancelled);
     metrics_set(m, METER_REFUSED, 0, c->refused);
     metrics_set(m, METER_DEDUPE, DEDUPE_INFLIGHT, c->joined);
+    metrics_set(m, METER_DEDUPE, DEDUPE_MEMORY, c->memory_hits);
     metrics_set(m, METER_DEDUPE, DEDUPE_STORE, c->ledger_hits);
     metrics_set(m, METER_WORKERS_LOST, 0, c->workers_lost);
     metrics_set(m, METER_LEASES_LOST, 0, c->leases_lost);
@@ -189,8 +200,9 @@ static void copy_counts(struct broker *b)
     metrics_set(m, METER_POISON, 0, c->poison);
     metrics_set(m, METER_LATE, 0, c->late);
     metrics_set(m, METER_CLIENTS_DROPPED, 0, b->clients.dropped);
-    metrics_set(m, METER_DENIED, 0, c->denied);
+    metrics_set(m, METER_DENIED, 0, denied(b));
     metrics_set(m, METER_MALFORMED, 0, malformed(b));
+    metrics_set(m, METER_MEMORY_BYTES, 0, (int64_t)b->cache.bytes);
     metrics_set(m, METER_WAITERS, 0, (int64_t)b->waiters);
     for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
         metrics_set(m, METER_QUEUE_DEPTH, (size_t)level, (int64_t)b->queue.count[level]);
@@ -222,7 +234,7 @@ void meter_report(struct broker *b, int64_t now_ms, struct message_status_report
     out->workers_lost = c->workers_lost;
     out->clients = HASH_COUNT(b->clients.by_peer);
     out->clients_dropped = b->clients.dropped;
-    out->denied = c->denied;
+    out->denied = denied(b);
     out->malformed = malformed(b);
     out->oldest_ms = oldest_age_ms(b, now_ms);
     out->wait_p50_ms = recent_quantile(&b->meter.waits, now_ms, 500);

@@ -250,16 +250,6 @@ void reply_models(struct broker *b, struct client *client, const struct address 
     reply_message(b, client, to, &m, NULL);
 }
 
-/* Messages and connections. */
-static int64_t count_denied(const struct broker *b)
-{
-    struct link_gate_counts gate = { .refused = 0 };
-
-    if (b->options.gate)
-        gate = link_gate_counts(b->options.gate);
-    return b->count.denied + gate.refused;
-}
-
 void reply_status(struct broker *b, struct client *client, const struct address *to, int64_t id,
                   int64_t now_ms)
 {
@@ -295,7 +285,7 @@ void reply_status(struct broker *b, struct client *client, const struct address 
         .waiters = (int64_t)b->waiters, .submitted = b->count.submitted,
         .answered = b->count.answered, .failed = b->count.failed, .cancelled = b->count.cancelled,
         .joined = b->count.joined, .ledger_hits = b->count.ledger_hits,
-        .retried = b->count.retried, .late = b->count.late, .denied = count_denied(b),
+        .retried = b->count.retried, .late = b->count.late,
         .memory_hits = b->count.memory_hits, .memory_bytes = (int64_t)b->cache.bytes,
         .workers = { list, count },
     };

@@ -101,7 +101,7 @@ static int write_all(const char *conninfo, int writer, uint32_t keys, uint32_t o
     struct ledger *ledger;
     uint32_t order[KEYS];
     int64_t run_id;
-    struct err e = { ERR_OK, "" };
+    struct err e = { ERR_OK };
 
     snprintf(numerics_class, sizeof numerics_class, "class-%d", writer);
     shuffle(order, keys, order_seed);

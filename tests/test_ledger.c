@@ -77,7 +77,7 @@ static enum err_code store_one(struct fixture *f, struct picture *picture,
 static void assert_stored(struct fixture *f, struct picture *picture, enum ledger_outcome outcome)
 {
     struct ledger_stored stored;
-    struct err e = { ERR_OK, "" };
+    struct err e = { ERR_OK };
     if (store_one(f, picture, &stored, &e) != ERR_OK)
         fail_msg("%s", e.msg);
     assert_int_equal(stored.outcome, outcome);
