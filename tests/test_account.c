@@ -164,23 +164,25 @@ static void without_a_rate_any_number_may_be_asked(void **state)
     accounts_release(&accounts);
 }
 
-static void who_has_a_key_speaks_for_itself_only(void **state)
+static void who_pays_is_who_asks_or_whom_it_speaks_for(void **state)
 {
-    struct client client = { .peer = "peer", .peer_len = 4 };
+    struct client client = { .peer = "peer", .peer_len = 4, .access = { .is_plain = true } };
     struct account_key key;
 
     (void)state;
-    assert_true(client_may_speak_for(&client));          /* plain TCP: loopback */
+    assert_true(client_may_speak_for(&client));          /* a local program */
     key = client_account(&client, text_of(""));
     assert_memory_equal(key.bytes, "cpeer", key.len);
-    strcpy(client.user, "uid:1000");
-    assert_true(client_may_speak_for(&client));
+    text_copy(text_of("uid:1000"), client.access.user, sizeof client.access.user);
     key = client_account(&client, text_of(""));
     assert_memory_equal(key.bytes, "uuid:1000", key.len);
     key = client_account(&client, text_of("uid:1000"));  /* is another one all the same */
     assert_memory_equal(key.bytes, "fuid:1000", key.len);
-    strcpy(client.user, "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7");
+    client.access.is_plain = false;
+    client.access.role = KEYRING_CLIENT;
     assert_false(client_may_speak_for(&client));
+    client.access.role = KEYRING_PROXY;
+    assert_true(client_may_speak_for(&client));
 }
 
 int main(void)
@@ -193,7 +195,7 @@ int main(void)
         cmocka_unit_test(the_idle_ones_are_bounded),
         cmocka_unit_test(a_bucket_gives_its_burst_and_then_its_rate),
         cmocka_unit_test(without_a_rate_any_number_may_be_asked),
-        cmocka_unit_test(who_has_a_key_speaks_for_itself_only),
+        cmocka_unit_test(who_pays_is_who_asks_or_whom_it_speaks_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
