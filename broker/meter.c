@@ -6,6 +6,7 @@
 enum { LOOK_EVERY_MS = 1000 };
 
 static const char *const LEVELS[] = { "high", "normal", "low" };
+static const char *const PORTS[] = { "clients", "workers" };
 static const char *const STATES[] = { "lookup", "queued", "held", "rendering", "committing" };
 enum dedupe { DEDUPE_INFLIGHT, DEDUPE_MEMORY, DEDUPE_STORE, DEDUPE_COUNT };
 static const char *const DEDUPES[] = { "inflight", "memory", "store" };
@@ -61,7 +62,11 @@ const struct metric METER_TABLE[METER_ROWS] = {
         .help = "Renders given up after failing on every attempt." },
     [METER_LATE] = { .name = "seedpress_results_late_total", .kind = METRIC_COUNTER,
         .help = "Results of leases that had ended." },
-    [METER_CLIENTS] = { .name = "seedpress_connections", .kind = METRIC_GAUGE,
+    [METER_CONNECTIONS] = { .name = "seedpress_connections", .kind = METRIC_GAUGE,
+        LABELLED("port", PORTS), .help = "Open connections, with handshakes under way." },
+    [METER_HANDSHAKES_FAILED] = { .name = "seedpress_handshakes_failed_total",
+        .kind = METRIC_COUNTER, .help = "Handshakes that were none, or ended early." },
+    [METER_CLIENTS] = { .name = "seedpress_clients", .kind = METRIC_GAUGE,
         .help = "Clients that have asked within the last minute or still wait." },
     [METER_CLIENTS_DROPPED] = { .name = "seedpress_clients_dropped_total", .kind = METRIC_COUNTER,
         .help = "Clients that did not read their answers." },
@@ -78,6 +83,7 @@ const struct metric METER_TABLE[METER_ROWS] = {
 };
 
 _Static_assert(sizeof LEVELS / sizeof LEVELS[0] == MESSAGE_PRIORITY_COUNT, "a word for each level");
+_Static_assert(sizeof PORTS / sizeof PORTS[0] == LINK_DOMAINS, "a word for each port");
 _Static_assert(sizeof STATES / sizeof STATES[0] == RENDER_STATE_COUNT, "a word for each state");
 
 enum err_code meter_init(struct meter *self, int64_t now_ms, struct err *e)
@@ -150,14 +156,30 @@ static int64_t malformed(const struct broker *b)
     return b->count.malformed + link_malformed(b->clients.link) + link_malformed(b->worker_link);
 }
 
-/* Messages and connections. */
+static struct link_gate_counts gate_counts(const struct broker *b)
+{
+    struct link_gate_counts none = { .refused = 0 };
+
+    return b->options.gate ? link_gate_counts(b->options.gate) : none;
+}
+
 static int64_t denied(const struct broker *b)
 {
-    struct link_gate_counts gate = { .refused = 0 };
+    return b->count.denied + gate_counts(b).refused;
+}
 
-    if (b->options.gate)
-        gate = link_gate_counts(b->options.gate);
-    return b->count.denied + gate.refused;
+static void copy_connections(struct broker *b)
+{
+    struct metrics *m = b->meter.metrics;
+    struct link_gate_counts gate = gate_counts(b);
+
+    for (size_t port = 0; port < LINK_DOMAINS; port++)
+        metrics_set(m, METER_CONNECTIONS, port, (int64_t)gate.open[port]);
+    metrics_set(m, METER_HANDSHAKES_FAILED, 0, gate.failed);
+    metrics_set(m, METER_DENIED, 0, denied(b));
+    metrics_set(m, METER_MALFORMED, 0, malformed(b));
+    metrics_set(m, METER_CLIENTS_DROPPED, 0, b->clients.dropped);
+    metrics_set(m, METER_CLIENTS, 0, HASH_COUNT(b->clients.by_peer));
 }
 
 static void look_at_models(struct broker *b)
@@ -168,6 +190,7 @@ static void look_at_models(struct broker *b)
     /* Models are never forgotten, so that each keeps its place. */
     for (const struct model_entry *e = b->models.by_digest; e; e = e->hh.next, series++) {
         char name[METRIC_WORD_MAX];
+
         snprintf(name, sizeof name, "%s@%.8s", e->name, digest_hex(&e->digest).text);
         metrics_name(m, METER_MODEL_WORKERS, series, name, NULL);
         metrics_set(m, METER_MODEL_WORKERS, series, b->roster.shared[e->index][e->index]);
@@ -199,9 +222,6 @@ static void copy_counts(struct broker *b)
     metrics_set(m, METER_RETRIED, 0, c->retried);
     metrics_set(m, METER_POISON, 0, c->poison);
     metrics_set(m, METER_LATE, 0, c->late);
-    metrics_set(m, METER_CLIENTS_DROPPED, 0, b->clients.dropped);
-    metrics_set(m, METER_DENIED, 0, denied(b));
-    metrics_set(m, METER_MALFORMED, 0, malformed(b));
     metrics_set(m, METER_MEMORY_BYTES, 0, (int64_t)b->cache.bytes);
     metrics_set(m, METER_WAITERS, 0, (int64_t)b->waiters);
     for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
@@ -209,7 +229,6 @@ static void copy_counts(struct broker *b)
     for (int state = 0; state < RENDER_STATE_COUNT; state++)
         metrics_set(m, METER_RENDERS, (size_t)state, (int64_t)b->renders.count[state]);
     metrics_set(m, METER_WORKER_UP, 0, HASH_COUNT(b->roster.by_peer));
-    metrics_set(m, METER_CLIENTS, 0, HASH_COUNT(b->clients.by_peer));
     metrics_set(m, METER_LEDGER_UP, 0, scribe_ledger_is_up(b->scribe));
 }
 
@@ -217,6 +236,7 @@ void meter_turn(struct broker *b, int64_t now_ms)
 {
     health_turn(&b->meter.health, now_ms, why_not_ready(b));
     copy_counts(b);
+    copy_connections(b);
     if (now_ms < b->meter.next_ms)
         return;
     b->meter.next_ms = now_ms + LOOK_EVERY_MS;

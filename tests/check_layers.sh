@@ -13,8 +13,7 @@ complain() {
 # folder: what it may include of ours, then the foreign headers that it alone may see
 rules='
 proto    proto                       msgpack.h openssl/
-base     base,proto                  ini.h microhttpd.h zmq.h
-base     base,proto                  ini.h zmq.h uthash.h
+base     base,proto                  ini.h microhttpd.h zmq.h uthash.h utlist.h
 kernels  kernels,base,proto          cjson/ jpeglib.h jerror.h jconfig.h
 kernels/cuda kernels,base,proto      cuda
 sql      sql,base,proto              libpq-fe.h

@@ -278,6 +278,22 @@ static void readiness_names_its_first_reason(void **state)
     desk_close(&d);
 }
 
+static void without_a_ledger_only_a_worker_is_missed(void **state)
+{
+    struct broker_options options = BROKER_OPTIONS_DEFAULT;
+    struct peer client;
+    struct desk d;
+
+    (void)state;
+    options.without_ledger = true;
+    desk_open(&d, NULL, &options);
+    client_join(&d, &client, LINK_DEALER);
+    desk_turn(&d, 0);
+    assert_string_equal(health_why_not(broker_health(d.b)), "no worker");
+    peer_leave(&client);
+    desk_close(&d);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -288,6 +304,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_read_is_counted),
         cmocka_unit_test(each_model_has_its_workers),
         cmocka_unit_test(readiness_names_its_first_reason),
+        cmocka_unit_test(without_a_ledger_only_a_worker_is_missed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,6 +159,10 @@ static void check_broker(void)
     assert_true(prometheus_value(text, "seedpress_build_info{version=\"" SEEDPRESS_VERSION "\"}")
                 == 1);
     assert_null(strstr(text, "seed=\""));
+    assert_true(prometheus_value(text, "seedpress_connections{port=\"workers\"}") >= 1);
+    assert_true(prometheus_value(text, "seedpress_memory_bytes") == (double)r.memory_bytes);
+    assert_true(prometheus_value(text, "seedpress_dedupe_total{kind=\"memory\"}") ==
+                (double)r.memory_hits);
     assert_int_equal(r.submitted, 3 * SEEDS + 1);
     assert_int_equal(r.answered, 3 * SEEDS + 1);
     assert_int_equal(r.joined + r.ledger_hits + r.memory_hits, 2 * SEEDS);

@@ -101,8 +101,9 @@ static void fort_open(struct fort *self, const char *const *flags)
 {
     const char *argv[FLAGS_MAX] = { "seedpress-broker", "--ledger", "host=/nonexistent dbname=none",
                                     "--listen", "tcp://127.0.0.1:*", "--worker-listen",
-                                    "tcp://127.0.0.1:*", "--supervise", "0" };
-    size_t count = 9;
+                                    "tcp://127.0.0.1:*", "--supervise", "0", "--metrics-listen",
+                                    "" };
+    size_t count = 11;
     char line[512];
 
     memset(self, 0, sizeof *self);

@@ -337,8 +337,8 @@ static void start_alone(struct kit_program *broker, const char *const *flags, ch
 {
     const char *argv[24] = { "seedpress-broker", "--ledger", "host=/nonexistent dbname=none",
                              "--listen", "tcp://127.0.0.1:*", "--worker-listen",
-                             "tcp://127.0.0.1:*", "--supervise", "0" };
-    size_t count = 9;
+                             "tcp://127.0.0.1:*", "--supervise", "0", "--metrics-listen", "" };
+    size_t count = 11;
     char line[512], *at;
 
     while (flags && *flags)
@@ -414,8 +414,8 @@ static void a_limit_below_what_was_asked_for_is_said(void **state)
         skip();                      /* no number that may be asked for is too large here */
     const char *argv[] = { "seedpress-broker", "--ledger", "host=/nonexistent dbname=none",
                            "--listen", "tcp://127.0.0.1:*", "--worker-listen",
-                           "tcp://127.0.0.1:*", "--supervise", "0", "--connections-max", "1000000",
-                           NULL };
+                           "tcp://127.0.0.1:*", "--supervise", "0", "--metrics-listen", "",
+                           "--connections-max", "1000000", NULL };
 
     program_start(&broker, argv);
     program_wait_for(&broker, " descriptors_few ", line, sizeof line);
