@@ -50,10 +50,8 @@ echo "$rules" | while read -r folder ours theirs; do
     done
 done || exit 1
 
-# Single doors: one file sees these.
-for door in zmq.h:base/link.c ini.h:base/settings.c microhttpd.h:base/http.c; do
 # Single doors: one module sees these.
-for door in 'zmq.h:base/link*.c' ini.h:base/settings.c; do
+for door in 'zmq.h:base/link*.c' ini.h:base/settings.c microhttpd.h:base/http.c; do
     for file in $(grep -l "#include <${door%%:*}>" base/*.[ch] proto/*.[ch] kernels/*.[ch] sql/*.[ch] \
         worker/*.[ch] broker/*.[ch] client/*.[ch] 2>/dev/null); do
         case $file in
