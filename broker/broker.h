@@ -23,8 +23,8 @@ struct broker_options {
     size_t waiters_max;             /* pictures waited for: in all, of a level, of an account */
     size_t level_waiters_max, client_waiters_max;
     size_t queue_bytes, client_bytes;           /* what they may take: in all, of an account */
-    int64_t client_rate, client_burst;          /* pictures a second an account, and at once; rate 0:
-                                       any number */
+    int64_t client_rate, client_burst;          /* pictures a second an account, and at once;
+                                       rate 0: any number */
     int64_t affinity_ms;            /* cost for which a worker stays on its last model */
     size_t outbox_max;              /* bytes a client that does not read */
     size_t outbox_total_max;        /* of all of them; the fullest is dropped first */

@@ -1,6 +1,6 @@
 /* cost -- how long a worker takes for n pictures of a model: a * n + b, fitted to its results by
  * least squares in which older batches weigh less. a and b are never negative. What one result can
- * change is bounded, since workers may stumble or lie. Times are microseconds unless they say so. */
+ * change is bounded, since workers may stumble or lie. */
 #ifndef BROKER_COST_H
 #define BROKER_COST_H
 

@@ -176,8 +176,9 @@ static enum err_code open_request(struct broker *b, const struct call *c, struct
     struct account *account;
 
     if (g->on_behalf.len > 0 && !client_may_speak_for(c->client))
-        return err_set(e, ERR_DENIED, "\"for\" is \"%.*s\", and this client speaks for itself only; "
-                                      "leave it out", (int)g->on_behalf.len, g->on_behalf.data);
+        return err_set(e, ERR_DENIED,
+                       "\"for\" is \"%.*s\", and this client speaks for itself only; leave it out",
+                       (int)g->on_behalf.len, g->on_behalf.data);
     key = client_account(c->client, g->on_behalf);
     account = accounts_get(&b->accounts, &key, c->now_ms);
     *out = account ? request_open(c->client, &b->accounts, account, c->to, c->id, g) : NULL;

@@ -420,8 +420,9 @@ static bool is_too_late(struct broker *b, const struct worker *worker, struct wa
     if (!w || admission_fits(&b->roster, worker, w->render->model, w->deadline_ms - now_ms, now_ms))
         return false;
     b->count.expired++;
-    waiter_fail(b, w, ERR_DEADLINE, "its turn came %lld ms before its deadline of %lld ms, which is "
-                                    "too late for a picture of this model",
+    waiter_fail(b, w, ERR_DEADLINE,
+                "its turn came %lld ms before its deadline of %lld ms, which is too late for a "
+                "picture of this model",
                 (long long)(w->deadline_ms - now_ms), (long long)(w->deadline_ms - w->arrived_ms));
     return true;
 }

@@ -73,8 +73,8 @@ void roster_release(struct roster *self);
 /* Some worker can store, or there is none to ask. */
 bool roster_can_store(const struct roster *self);
 bool worker_has_model(const struct worker *self, const struct model_entry *model);
-/* Leases of that level (enum message_priority) that it takes now. A full worker has an express place
- * for one of MESSAGE_HIGH. */
+/* Leases of that level (enum message_priority) that it takes now. A full worker has an express
+ * place for one of MESSAGE_HIGH. */
 size_t worker_room(const struct worker *self, int level);
 /* The books of its leases; renders_set_lease and renders_clear_lease keep them. */
 void worker_take(struct worker *self, struct lease *lease);

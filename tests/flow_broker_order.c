@@ -100,8 +100,8 @@ static int64_t serve(struct scene *s, int64_t us)
     return count ? (int64_t)s->jobs[s->count - 1].recipe.seed : -1;
 }
 
-/* Lets the broker know what a picture takes; a few of them, so that it trusts the figure. The worker
- * is idle afterwards. */
+/* Lets the broker know what a picture takes; a few of them, so that it trusts the figure. The
+ * worker is idle afterwards. */
 static void measure(struct scene *s, int64_t us)
 {
     for (int64_t seed = 900001; seed <= 900005; seed++) {
@@ -268,7 +268,7 @@ static void urgent_work_has_a_place_on_a_full_worker(void **state)
 
     assert_int_equal(express.recipe.seed, 11);           /* one, and only one */
     assert_int_equal(express.priority, MESSAGE_HIGH);
-    worker_says_result(&s.worker, &jobs[0]);             /* three are out yet: full, and one place */
+    worker_says_result(&s.worker, &jobs[0]);             /* two are out: full again */
     desk_turn(&s.d, 0);
     express = worker_gets_one(&s.worker);
     assert_int_equal(express.recipe.seed, 12);
@@ -294,7 +294,7 @@ static void what_is_too_late_for_its_deadline_reaches_no_worker(void **state)
     wish(&s.client, 1, 5, MESSAGE_NORMAL, 1100);         /* nothing is measured: it may wait */
     wish(&s.client, 2, 6, MESSAGE_NORMAL, 60000);
     desk_turn(&s.d, 0);
-    assert_int_equal(serve(&s, 1000 * MS), 6);           /* a hundred ms are left, a second needed */
+    assert_int_equal(serve(&s, 1000 * MS), 6);           /* 100 ms are left, a second needed */
     assert_true(refused(&s.client, 1, ERR_DEADLINE, "its turn came 100 ms before") > 0);
     assert_int_equal(s.d.b->count.expired, 1);
     close_scene(&s);

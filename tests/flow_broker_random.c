@@ -125,8 +125,8 @@ static void keep_busy(struct world *w, int client)
     }
 }
 
-/* While both wait (no worker at all for the grace ends that), what they were given differs by at most
- * the two dearest pictures and the affinity, whatever workers and others do. */
+/* While both wait (no worker at all for the grace ends that), what they were given differs by at
+ * most the two dearest pictures and the affinity, whatever workers and others do. */
 static void compare_busy(struct world *w)
 {
     const struct account *x = busy_account(w, 0), *y = busy_account(w, 1);
@@ -475,7 +475,7 @@ static void two_who_always_ask_get_the_same_cost_whatever_happens(void **state)
         step(w);
     assert_true(w->compared > 500);
     assert_true(w->images > 500);
-    assert_true(w->d.b->accounts.clock_us[MESSAGE_NORMAL] > 10 * 1000000);   /* turns were charged */
+    assert_true(w->d.b->accounts.clock_us[MESSAGE_NORMAL] > 10 * 1000000);   /* they paid */
     end_world(w);
 }
 

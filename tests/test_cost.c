@@ -75,7 +75,7 @@ static void the_results_of_a_batch_count_as_one_together(void **state)
     assert_in_range((int64_t)cost.batches, 18, 21);      /* a twentieth is forgotten a batch */
 }
 
-/* A worker that gets batches of one size for hours still knows what the next single picture takes. */
+/* Who gets batches of one size for hours still knows what the next single picture takes. */
 static void what_was_learnt_of_the_fixed_part_stays(void **state)
 {
     struct cost cost = { 0 };

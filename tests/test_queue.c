@@ -329,7 +329,7 @@ static void a_dear_picture_waits_for_no_more_than_the_greatest_debt(void **state
     do
         add(w, 1, MESSAGE_HIGH);
     while (++turns < 1000 && next_for(w, 0, MESSAGE_LOW, 1000 * MS) != slow);
-    assert_in_range(turns, 100, 250);        /* ten seconds of debt, of a twentieth of a second each */
+    assert_in_range(turns, 100, 250);        /* ten seconds of debt, 50 ms each */
 }
 
 static void an_express_place_is_for_urgent_work_only(void **state)
@@ -512,7 +512,7 @@ static void a_slow_models_waiters_do_not_save_turns_up(void **state)
 
     while (next_for(w, 0, MESSAGE_LOW, 10 * MS) != late)
         turns++;
-    assert_in_range(turns, 1, 130);          /* a second and two pictures of lag, at ten ms a turn */
+    assert_in_range(turns, 1, 130);          /* a second and two pictures of lag */
 }
 
 int main(void)
