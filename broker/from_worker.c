@@ -108,14 +108,15 @@ static void on_rendered(struct broker *b, struct news *n)
     }
 }
 
-/* A late result counts too: who was taken for hung was perhaps only slower than before. */
 static void measure(struct broker *b, const struct news *n, const struct message_result *m,
                     const struct render *leased)
 {
     const struct render *r = leased ? leased : renders_find(&b->renders, &m->recipe_key);
 
-    if (r)
+    if (leased)
         roster_learn(&b->roster, n->worker, r->model, m->render_us, m->batch, n->now_ms);
+    else if (r)
+        roster_learn_late(&b->roster, n->worker, r->model, m->render_us, m->batch, n->now_ms);
 }
 
 /* The file of one result: the frame itself when it holds nothing else, else a copy, because a share

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <utlist.h>
 
-enum { WORKERS_MAX = UINT16_MAX };  /* what roster.shared can count */
+enum {
+    WORKERS_MAX = UINT16_MAX,       /* what roster.shared can count */
+    SLOWER = 3,                     /* times what was expected: as slow as one that hangs */
+};
 
 struct worker *roster_find(struct roster *self, const struct address *address)
 {
@@ -211,6 +214,16 @@ void roster_learn(struct roster *self, struct worker *worker, const struct model
     if (service)
         cost_learn(&service->cost, render_us, batch, now_ms);
     cost_learn(&self->cost[model->index], render_us, batch, now_ms);
+}
+
+void roster_learn_late(struct roster *self, struct worker *worker, const struct model_entry *model,
+                       int64_t render_us, int64_t batch, int64_t now_ms)
+{
+    struct service *service = find_service(worker, model);
+
+    if (service && render_us / SLOWER > cost_predict_us(&service->cost, batch))
+        service->cost = (struct cost){ 0 };
+    roster_learn(self, worker, model, render_us, batch, now_ms);
 }
 
 const struct cost *roster_cost(const struct roster *self, const struct worker *worker,

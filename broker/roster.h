@@ -85,7 +85,10 @@ bool roster_has_other(const struct roster *roster, const struct worker *self,
 /* Any worker that has the model, with credit or without. */
 bool roster_has_model(const struct roster *self, const struct model_entry *model);
 
-/* A result of a batch of the worker's. */
+/* A result of a batch of the worker's; a late one of a lease that it has lost. Who was taken for
+ * hung and was only much slower than before is measured anew from that. */
+void roster_learn_late(struct roster *self, struct worker *worker, const struct model_entry *model,
+                       int64_t render_us, int64_t batch, int64_t now_ms);
 void roster_learn(struct roster *self, struct worker *worker, const struct model_entry *model,
                   int64_t render_us, int64_t batch, int64_t now_ms);
 /* What is known of the worker with the model, else of the model with any; may know nothing. worker

@@ -1067,6 +1067,47 @@ static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
     close_scene(&s);
 }
 
+/* Else it would be taken for hung three times, and its picture for poison. */
+static void a_worker_that_has_become_slow_is_taken_for_hung_once(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, usual(), 4);
+    for (int64_t id = 1; id <= 5; id++) {
+        client_wishes(&s.client, id, id);
+        desk_turn(&s.d, 0);
+        struct job_seen quick = worker_gets_one(&s.worker);
+
+        worker_says_result(&s.worker, &quick);
+        desk_turn(&s.d, 0);
+        client_gets_image(&s.client, id, id);
+    }
+    client_wishes(&s.client, 6, 6);
+    desk_turn(&s.d, 0);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    say_started(&s, job.lease);
+    for (int i = 0; i < 8; i++) {
+        worker_says_heartbeat(&s.worker, 4, 1, 1);
+        desk_turn(&s.d, 1000);
+    }
+    assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
+    worker_says_result_after(&s.worker, &job, 8000000);  /* late: eight seconds, not five ms */
+    desk_turn(&s.d, 0);
+    job = worker_gets_one(&s.worker);
+    say_started(&s, job.lease);
+    for (int i = 0; i < 8; i++) {
+        worker_says_heartbeat(&s.worker, 4, 1, 2);
+        desk_turn(&s.d, 1000);
+    }
+    worker_says_result_after(&s.worker, &job, 8000000);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 6, 6);
+    assert_int_equal(s.d.b->count.late, 1);
+    close_scene(&s);
+}
+
 /* Both numbers are within what the wire allows; their product is within no integer. */
 static void a_worker_that_claims_to_be_endlessly_slow_is_not_believed(void **state)
 {
@@ -2148,6 +2189,7 @@ int main(void)
         cmocka_unit_test(progress_keeps_a_slow_render),
         cmocka_unit_test(a_measured_batch_bounds_the_stall),
         cmocka_unit_test(a_batch_larger_than_any_before_gets_the_time_it_needs),
+        cmocka_unit_test(a_worker_that_has_become_slow_is_taken_for_hung_once),
         cmocka_unit_test(a_worker_that_claims_to_be_endlessly_slow_is_not_believed),
         cmocka_unit_test(a_fail_that_may_pass_is_tried_alone_by_another_worker),
         cmocka_unit_test(where_there_is_one_worker_it_tries_again_itself),

@@ -420,6 +420,56 @@ static void only_waits_for_its_look_up_while_others_go_on(void **state)
     close_scene(&s);
 }
 
+static void only_still_waits_for_its_look_up_when_the_others_have_gone(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+    PGconn *conn;
+
+    (void)state;
+    open_scene(&s, options, 0);
+    conn = hold_images();
+    wish_with(&s, 1, STORED, MESSAGE_CACHE_ONLY);
+    client_wishes(&s.client, 2, STORED);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.lookup_ms);
+    client_cancels(&s.client, 3, 2);
+    desk_turn(&s.d, 0);
+    client_gets_done(&s.client, 3, 1, 0);
+    peer_hears_nothing(&s.client);
+    let_go(conn);
+    look_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    assert_null(s.d.b->renders.by_key);
+    close_scene(&s);
+}
+
+static void what_is_stored_is_not_refused_for_lack_of_time(void **state)
+{
+    struct message wish = wish_of(2, STORED);
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, MISSING);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result_after(&s.worker, &job, 1000000);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, MISSING);
+    wish.generate.deadline_ms = 500;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    client_gets_image(&s.client, 2, STORED);
+    wish.id = 3;
+    wish.generate.seed = MISSING + 1;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    client_gets_error(&s.client, 3, ERR_DEADLINE);
+    close_scene(&s);
+}
+
 static void bypass_renders_what_is_stored(void **state)
 {
     struct scene s;
@@ -1071,6 +1121,8 @@ int main(void)
         cmocka_unit_test(a_withdrawn_picture_is_not_rendered_again),
         cmocka_unit_test(only_answers_what_is_stored),
         cmocka_unit_test(only_waits_for_its_look_up_while_others_go_on),
+        cmocka_unit_test(only_still_waits_for_its_look_up_when_the_others_have_gone),
+        cmocka_unit_test(what_is_stored_is_not_refused_for_lack_of_time),
         cmocka_unit_test(bypass_renders_what_is_stored),
         cmocka_unit_test(bypass_takes_no_stored_picture_from_those_who_want_only_that),
         cmocka_unit_test(a_stored_picture_of_another_class_than_required_is_a_conflict),

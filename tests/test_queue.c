@@ -477,13 +477,13 @@ static void an_account_cannot_wait_for_itself_on_another_model(void **state)
     struct render *dog = NULL, *r;
     int turns = 0;
 
-    for (int i = 0; i < 5; i++)
+    w->now_ms = 1000;                        /* all of these are due after the dog */
+    for (int i = 0; i < 50; i++)
         add_model(w, 0, MESSAGE_NORMAL, 0);
     next_for(w, 0, MESSAGE_LOW, 10 * MS);
+    w->now_ms = 0;
     dog = add_model(w, 0, MESSAGE_NORMAL, 1);
-    w->now_ms += 1000;                       /* what comes now is due after the dog */
     do {
-        add_model(w, 0, MESSAGE_NORMAL, 0);
         r = next_for(w, 0, MESSAGE_LOW, 10 * MS);
         assert_true(++turns <= AFFINITY_MS / 10 + 2);
     } while (r != dog);
