@@ -23,10 +23,9 @@ enum err_code admission_judge(const struct forecast *forecast, int64_t left_ms, 
 bool admission_fits(const struct roster *roster, const struct worker *worker,
                     const struct model_entry *model, int64_t left_ms, int64_t now_ms);
 
-/* A bound and what stands against it now. */
+/* A bound and what stands against it now: "<what> <have> <unit>, and <setting> is <most>". */
 struct bound {
-    const char *what;               /* "the broker holds", with have and most filled in behind it */
-    const char *unit, *setting;
+    const char *what, *unit, *setting;
     size_t have, more, most;        /* more: what is asked for */
 };
 /* The first of bounds[0..count) that more does not fit under: ERR_OVERLOADED. queue and roster say
