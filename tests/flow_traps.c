@@ -249,9 +249,10 @@ static void news_that_nobody_reads_stop_nothing(void **state)
     }
     last = zmtp_open(link_endpoint(post.link), NULL, 0);
     zmtp_send(&last, "hello", 5);
-    while (!link_receive(post.link, &parcel)) {
+    for (int64_t end_ms = clock_ms() + PATIENCE_MS; !link_receive(post.link, &parcel);) {
         struct link_wait wait = { .fd = link_fd(post.link) };
 
+        assert_true(clock_ms() < end_ms);
         link_poll(&wait, 1, clock_ms() + PATIENCE_MS);
     }
     assert_true(holds(&parcel, "hello"));
@@ -260,12 +261,25 @@ static void news_that_nobody_reads_stop_nothing(void **state)
     post_end(&post);
 }
 
+/* Another thread counts. */
+static void await_counts(const struct link_gate *gate, size_t open, int64_t failed)
+{
+    int64_t end_ms = clock_ms() + PATIENCE_MS;
+    struct link_gate_counts counts;
+
+    do {
+        counts = link_gate_counts(gate);
+        if (clock_ms() > end_ms)
+            fail_msg("%zu connections are open, %lld handshakes failed", counts.open[LINK_CLIENTS],
+                     (long long)counts.failed);
+    } while (counts.open[LINK_CLIENTS] != open || counts.failed != failed);
+}
+
 /* Connections are counted right whatever becomes of them. */
 static void every_connection_is_counted_and_forgotten(void **state)
 {
     struct post post = post_with((struct link_options){ .handshake_ms = 200 });
     struct zmtp peers[8];
-    struct link_gate_counts counts;
 
     (void)state;
     for (int i = 0; i < 8; i++)
@@ -273,15 +287,11 @@ static void every_connection_is_counted_and_forgotten(void **state)
                          : zmtp_connect(link_endpoint(post.link));
     for (int i = 0; i < 8; i += 2)
         assert_true(zmtp_await_close(&peers[i], PATIENCE_MS));   /* no handshake */
-    do
-        counts = link_gate_counts(post.gate);
-    while (counts.open[LINK_CLIENTS] != 4 || counts.failed < 4);
-    assert_int_equal(counts.refused, 0);
+    await_counts(post.gate, 4, 4);
+    assert_int_equal(link_gate_counts(post.gate).refused, 0);
     for (int i = 0; i < 8; i++)
         zmtp_close(&peers[i]);
-    do
-        counts = link_gate_counts(post.gate);
-    while (counts.open[LINK_CLIENTS] != 0);
+    await_counts(post.gate, 0, 4);
     post_end(&post);
 }
 
@@ -395,8 +405,8 @@ static void a_broker_without_descriptors_says_so_and_comes_back(void **state)
     for (int i = 0; i < came; i++)
         zmtp_close(&visitors[i]);
     program_wait_for(&broker, " listen_resumed ", NULL, 0);
-    while (!is_listening(clients))   /* it may have paused once more for those in the backlog */
-        ;
+    for (int64_t end_ms = clock_ms() + PATIENCE_MS; !is_listening(clients);)
+        assert_true(clock_ms() < end_ms);       /* it may have paused again for the backlog */
     asker_close(&asker);
     program_signal(&broker, SIGTERM);
     assert_int_equal(program_wait(&broker), 0);
@@ -606,8 +616,7 @@ static void without_a_key_nobody_gets_so_far(void **state)
         zmtp_ready(&peer, "\0\1\2\3\4", 5, NULL, NULL);
         assert_true(zmtp_await_close(&peer, PATIENCE_MS));
     }
-    while (link_gate_counts(post.gate).failed < 1)
-        ;
+    await_counts(post.gate, 0, 1);
     zmtp_close(&peer);
     post_end(&post);
 }
