@@ -142,7 +142,17 @@ static void a_thousand_pictures_survive_a_worker_killed_half_way(void **state)
     free(seen);
 }
 
-/* Of the first worker at the broker: leases. */
+/* Asks the broker again and again: each look is a round trip. */
+static void await_count(int64_t (*look)(void), int64_t expected)
+{
+    int64_t give_up_ms = clock_ms() + WAIT_MS, seen;
+
+    while ((seen = look()) != expected)
+        if (clock_ms() > give_up_ms)
+            fail_msg("%lld were seen, where %lld were expected", (long long)seen,
+                     (long long)expected);
+}
+
 static int64_t leased(void)
 {
     struct message m;
@@ -176,8 +186,7 @@ static void what_a_killed_worker_held_is_answered_by_another_at_once(void **stat
     program_signal(&stack.worker[0], SIGSTOP);   /* so that it holds what it gets */
     asker_open(&a, stack.clients, LINK_DEALER);
     ask_for(&a, 0, HELD, 600000);
-    while (leased() < HELD)
-        ;                                        /* each look is a round trip */
+    await_count(leased, HELD);
     stack_start_worker(&stack, 1, NULL);
     program_wait_for(&stack.broker, " worker_ready ", NULL, 0);
     program_signal(&stack.worker[0], SIGKILL);
@@ -516,11 +525,9 @@ static void a_killed_clients_waiters_end_at_once(void **state)
     stack_start_worker(&stack, 0, NULL);
     program_signal(&stack.worker[0], SIGSTOP);
     client = start_client(1, 100);
-    while (waiting() < 8)
-        ;
+    await_count(waiting, 8);
     end_client(client);
-    while (waiting() > 0)
-        ;
+    await_count(waiting, 0);
 }
 
 /* ---- the database ---- */
