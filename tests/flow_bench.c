@@ -270,8 +270,9 @@ static void connections_take_turns_with_several_brokers(void **state)
     stack_start_bare(&second, NULL);
     stack_start_dummies(&second, 0, "bytes=100", 1);
     snprintf(both, sizeof both, "%s,%s", stack.clients, second.clients);
-    ran = bench_at(both, (const char *const[]){ "--model", "dummy", "--rate", "200", "--connections",
-                                                "4", "--seconds", "0.5", "--warmup", "0", NULL });
+    ran = bench_at(both, (const char *const[]){ "--model", "dummy", "--rate", "200",
+                                                "--connections", "4", "--seconds", "0.5",
+                                                "--warmup", "0", NULL });
     json = figures_of(&ran, 0);
     here = status().submitted - before.submitted;
     assert_true(here > 0 && here < number(json, "in_all", "asked"));
@@ -325,7 +326,7 @@ static void keys_are_used_on_both_sides_of_the_broker(void **state)
     assert_int_equal(number(json, NULL, "failed"), 0);
     cJSON_Delete(json);
     /* Without a key nobody answers. */
-    ran = bench_at(fort.clients, (const char *const[]){ "--model", "dummy", "--seconds", "1", NULL });
+    ran = bench_at(fort.clients, (const char *const[]){ "--model", "dummy", NULL });
     assert_int_equal(ran.exit_code, 5);
     ran_release(&ran);
     stack_destroy(&fort);

@@ -572,8 +572,9 @@ static void make_key(const struct keys *keys, const char *name, const char *role
     const cJSON *line;
     cJSON *json;
 
-    if (run_program(&args, out, sizeof out, &usage) != 0 || !(json = cJSON_Parse(out)))
+    if (run_program(&args, out, sizeof out, &usage) != 0)
         die("seedpress keygen failed");
+    json = cJSON_Parse(out);
     line = cJSON_GetObjectItemCaseSensitive(json, "keyring_line");
     if (!cJSON_IsString(line))
         die("seedpress keygen gives no line for the keyring");
@@ -659,7 +660,7 @@ static void run_row(struct bench *self, struct round *round, int row)
     }
     round->press[row] = measure_press(press, &FULL, extra);
     round->calm_press[row] = measure_press(press, &CALM, extra);
-    if (row == ROW_CACHE && round->press[row].from_memory < 0.9)     /* it measured something else */
+    if (row == ROW_CACHE && round->press[row].from_memory < 0.9)     /* something else, then */
         round->press[row].is_there = round->calm_press[row].is_there = false;
 }
 
