@@ -8,7 +8,7 @@
  * workers and the proxy of the peer are here; ours are the programs of $SEEDPRESS_BUILD (seedpress
  * bench, seedpress-worker --dummy). Each system is three processes: client, broker, 8 workers in
  * one thread. A request of the peer has as many bytes as ours, a reply the payload alone; ours
- * carries the picture's facts as well, about 760 bytes. Both workers copy the payload for each
+ * carries the picture's facts as well, about 650 bytes. Both workers copy the payload for each
  * reply.
  *
  * Prints each round, then tables for RESULTS.md: medians, lowest and highest. */
