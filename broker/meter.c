@@ -201,7 +201,7 @@ static const char *why_not_ready(const struct broker *b)
 {
     if (b->draining)
         return "draining";
-    if (!is_ledger_no_worry(b))
+    if (!ledger_is_fine(b))
         return "ledger down";
     return b->roster.by_peer ? NULL : "no worker";
 }

@@ -335,7 +335,8 @@ void render_finish(struct broker *b, struct render *render, const struct picture
     struct waiter *w, *next;
 
     queue_remove_render(&b->queue, render);
-    keep_picture(b, picture, interest_in(render));
+    if (ledger_is_fine(b))
+        cache_put(&b->cache, picture, interest_in(render));
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_picture(b, w, picture);
     renders_end(&b->renders, render);

@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+/* Keys are hashes already. */
+#undef HASH_FUNCTION
+#define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
+
 struct render *renders_find(struct renders *self, const struct digest *key)
 {
     struct render *r = NULL;

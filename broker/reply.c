@@ -110,69 +110,46 @@ void reply_picture(struct broker *b, const struct request *request, const struct
     reply_message(b, request->client, &to, &m, receipt ? NULL : picture->jpeg);
 }
 
-/* What is not word for word the answer in the cache: a receipt, one with a warning, a refusal. */
-static enum err_code reply_reworded(struct broker *b, const struct request *request,
-                                    struct cache_entry *entry, const char *warning, struct err *e)
+/* As it goes out under any id; NULL: it cannot be encoded, or there is no memory for it. */
+static const uint8_t *cached_map(struct broker *b, struct cache_entry *entry,
+                                 const struct picture *picture)
 {
-    bool receipt = request->want == MESSAGE_WANT_RECEIPT;
-    const char *required = request->text;
-    struct message m;
-    enum err_code rc = message_decode(entry->map, entry->map_len, MESSAGE_FROM_BROKER, &m, e);
-
-    if (!rc && *required && !text_is(m.image.numerics_class, required))
-        rc = err_set(e, ERR_CLASS_CONFLICT, "the picture was made by %.*s, not %s",
-                     (int)m.image.numerics_class.len, m.image.numerics_class.data, required);
-    if (!rc) {
-        m.type = receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE;
-        m.id = request->id;
-        m.image.warning = text_of(warning ? warning : "");
-        struct address to = request_address(request);
-
-        meter_answered(&b->meter, frame_len(&entry->file));
-        reply_message(b, request->client, &to, &m, receipt ? NULL : &entry->file);
-    }
-    message_release(&m);
-    return rc;
-}
-
-enum err_code reply_cached(struct broker *b, const struct request *request,
-                           struct cache_entry *entry, const char *warning, struct err *e)
-{
-    uint8_t bytes[CACHE_MAP_MAX + MESSAGE_ID_MORE];
-    struct frame map;
-    size_t len;
-
-    if (warning || request->want == MESSAGE_WANT_RECEIPT || *request->text)
-        return reply_reworded(b, request, entry, warning, e);
-    len = message_with_id(entry->map, entry->map_len, request->id, bytes);
-    if (!frame_init_copy(&map, bytes, len))
-        return err_set(e, ERR_NOMEM, "no memory for an answer of %zu bytes", len);
-    struct address to = request_address(request);
-
-    meter_answered(&b->meter, frame_len(&entry->file));
-    clients_send(&b->clients, request->client, &to, &map, &entry->file);
-    return ERR_OK;
-}
-
-void keep_picture(struct broker *b, const struct picture *picture, enum cache_interest interest)
-{
-    struct picture kept = *picture;
     struct recipe_text text;
     struct message m;
     struct frame map;
     struct err e;
 
-    if (!is_ledger_no_worry(b) ||
-        !cache_wants(&b->cache, &picture->key, frame_len(picture->jpeg), interest))
-        return;
-    kept.source = MESSAGE_SOURCE_MEMORY;
-    kept.render_us = kept.encode_us = kept.store_us = 0;
+    if (entry->map)
+        return entry->map;
     text = recipe_text(picture->recipe);
     message_init(&m, MESSAGE_IMAGE, MESSAGE_ID_BLANK);
-    fill_image(&m.image, &kept, &text);
+    fill_image(&m.image, picture, &text);
     if (!frame_init_message(&map, &m, &e))
-        cache_put(&b->cache, &picture->key, &picture->file_sha, &map, picture->jpeg);
+        cache_put_map(&b->cache, entry, &map);
     frame_release(&map);
+    return entry->map;
+}
+
+void reply_cached(struct broker *b, const struct request *request, struct cache_entry *entry,
+                  const char *warning)
+{
+    struct picture picture = cache_picture(entry);
+    uint8_t bytes[CACHE_MAP_MAX + MESSAGE_ID_MORE];
+    const uint8_t *cached = NULL;
+    struct frame map;
+
+    if (!warning && request->want == MESSAGE_WANT_IMAGE)
+        cached = cached_map(b, entry, &picture);
+    if (!cached ||
+        !frame_init_copy(&map, bytes,
+                         message_with_id(cached, entry->map_len, request->id, bytes))) {
+        reply_picture(b, request, &picture, 0, warning);
+        return;
+    }
+    struct address to = request_address(request);
+
+    meter_answered(&b->meter, frame_len(&entry->file));
+    clients_send(&b->clients, request->client, &to, &map, &entry->file);
 }
 
 void reply_fetch(struct broker *b, struct client *client, const struct address *to, int64_t id,

@@ -166,11 +166,10 @@ static void without_a_rate_any_number_may_be_asked(void **state)
 
 static void who_pays_is_who_asks_or_whom_it_speaks_for(void **state)
 {
-    struct client client = { .peer = "peer", .peer_len = 4, .access = { .is_plain = true } };
+    struct client client = { .peer = "peer", .peer_len = 4 };
     struct account_key key;
 
     (void)state;
-    assert_true(client_may_speak_for(&client));          /* a local program */
     key = client_account(&client, text_of(""));
     assert_memory_equal(key.bytes, "cpeer", key.len);
     text_copy(text_of("uid:1000"), client.access.user, sizeof client.access.user);
@@ -178,11 +177,6 @@ static void who_pays_is_who_asks_or_whom_it_speaks_for(void **state)
     assert_memory_equal(key.bytes, "uuid:1000", key.len);
     key = client_account(&client, text_of("uid:1000"));  /* is another one all the same */
     assert_memory_equal(key.bytes, "fuid:1000", key.len);
-    client.access.is_plain = false;
-    client.access.role = KEYRING_CLIENT;
-    assert_false(client_may_speak_for(&client));
-    client.access.role = KEYRING_PROXY;
-    assert_true(client_may_speak_for(&client));
 }
 
 int main(void)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include <cmocka.h>
 
@@ -20,25 +21,43 @@ static struct digest key_of(int number)
     return digest_of(&number, sizeof number);
 }
 
+static const struct recipe RECIPE = { .seed = 7, .quality = 90 };
+
+static void put_picture(struct cache *cache, const struct digest *key, const struct digest *sha,
+                        struct frame *file, enum cache_interest interest)
+{
+    struct picture picture = { .recipe = &RECIPE, .key = *key, .file_sha = *sha, .core_sha = *sha,
+                               .numerics_class = "cpu-1", .encoder = "test-1", .run = 3,
+                               .batch = 2, .render_us = 9, .jpeg = file };
+
+    cache_put(cache, &picture, interest);
+}
+
+static bool is_there(const struct cache *cache, const struct digest *key)
+{
+    const struct cache_entry *entry;
+
+    DL_FOREACH(cache->recent, entry)
+        if (digest_equal(&entry->key, key))
+            return true;
+    return false;
+}
+
+/* Whether it is there then, and was not before. */
 static bool put_as(struct cache *cache, int number, size_t len, enum cache_interest interest)
 {
     struct digest key = key_of(number);
-    struct frame map, file;
+    bool was_there = is_there(cache, &key);
     char *bytes = calloc(1, len);
+    struct frame file;
 
-    if (!cache_wants(cache, &key, len, interest)) {
-        free(bytes);
-        return false;
-    }
     snprintf(bytes, len, "file %d", number);
     struct digest sha = digest_of(bytes, len);
 
-    assert_true(frame_init_copy(&map, "a map", 5));
     assert_true(frame_init_take(&file, bytes, len));
-    cache_put(cache, &key, &sha, &map, &file);
-    frame_release(&map);
+    put_picture(cache, &key, &sha, &file, interest);
     frame_release(&file);
-    return true;
+    return !was_there && is_there(cache, &key);
 }
 
 static bool put(struct cache *cache, int number, size_t len)
@@ -54,9 +73,16 @@ static bool has(struct cache *cache, int number)
 
     snprintf(text, sizeof text, "file %d", number);
     if (entry) {
-        assert_string_equal(frame_data(&entry->file), text);
-        assert_int_equal(entry->map_len, 5);
-        assert_memory_equal(entry->map, "a map", 5);
+        struct picture picture = cache_picture(entry);
+
+        assert_string_equal(frame_data(picture.jpeg), text);
+        assert_string_equal(picture.numerics_class, "cpu-1");
+        assert_string_equal(picture.encoder, "test-1");
+        assert_int_equal(picture.recipe->seed, RECIPE.seed);
+        assert_int_equal(picture.run, 3);
+        assert_int_equal(picture.batch, 2);
+        assert_int_equal(picture.render_us, 0);
+        assert_int_equal(picture.source, MESSAGE_SOURCE_MEMORY);
     }
     return entry != NULL;
 }
@@ -113,8 +139,7 @@ static void no_file_takes_more_than_an_eighth(void **state)
     cache_init(&cache, BOUND, 0);
     cache_init(&off, 0, 0);
     assert_false(put(&cache, 1, BOUND / 8 + 1));
-    assert_true(put(&cache, 2, BOUND / 8));  /* fits, but not with what it costs beside */
-    assert_false(has(&cache, 2));
+    assert_false(put(&cache, 2, BOUND / 8)); /* not with what it costs beside */
     assert_true(put(&cache, 3, BOUND / 8 - 1000));
     assert_true(has(&cache, 3));
     assert_false(put(&off, 1, 1));
@@ -122,40 +147,54 @@ static void no_file_takes_more_than_an_eighth(void **state)
     cache_release(&cache);
 }
 
-static void a_long_map_is_not_kept(void **state)
+static void an_answers_map_is_kept_and_counted(void **state)
 {
     char bytes[CACHE_MAP_MAX + 1] = { 0 };
     struct digest key = key_of(1);
-    struct frame map, file;
+    struct frame map, long_map;
     struct cache cache;
+    size_t before;
 
     (void)state;
     cache_init(&cache, BOUND, 0);
-    assert_true(frame_init_copy(&map, bytes, sizeof bytes));
-    assert_true(frame_init_copy(&file, "x", 1));
-    cache_put(&cache, &key, &key, &map, &file);
-    assert_null(cache.by_key);
+    assert_true(frame_init_copy(&long_map, bytes, sizeof bytes));
+    assert_true(frame_init_copy(&map, "a map", 5));
+    assert_true(put(&cache, 1, 100));
+    struct cache_entry *entry = cache_find(&cache, &key, SOON_MS);
+
+    before = cache.bytes;
+    cache_put_map(&cache, entry, &long_map);
+    assert_null(entry->map);
+    assert_int_equal(cache.bytes, before);
+    cache_put_map(&cache, entry, &map);
+    assert_int_equal(entry->map_len, 5);
+    assert_memory_equal(entry->map, "a map", 5);
+    assert_true(cache.bytes >= before + 5);
+    cache_put_map(&cache, entry, &map);      /* once is enough */
+    for (int i = 2; i < 20; i++)             /* the room for maps is found as that for files is */
+        put(&cache, i, BOUND / 10);
+    assert_true(cache.bytes <= BOUND);
+    cache_empty(&cache);
+    assert_int_equal(cache.bytes, 0);
     frame_release(&map);
-    frame_release(&file);
+    frame_release(&long_map);
     cache_release(&cache);
 }
 
 static void a_file_that_is_not_what_its_hash_says_is_not_given_out(void **state)
 {
     struct digest key = key_of(1), sha = digest_of("a file", 6);
-    struct frame map, file;
+    struct frame file;
     struct cache cache;
 
     (void)state;
     cache_init(&cache, BOUND, 0);
-    assert_true(frame_init_copy(&map, "a map", 5));
     assert_true(frame_init_copy(&file, "a fail", 6));
-    cache_put(&cache, &key, &sha, &map, &file);
+    put_picture(&cache, &key, &sha, &file, CACHE_ASKED);
     assert_int_equal(HASH_COUNT(cache.by_key), 1);
     assert_null(cache_find(&cache, &key, SOON_MS));
     assert_int_equal(HASH_COUNT(cache.by_key), 0);
     assert_int_equal(cache.bytes, 0);
-    frame_release(&map);
     frame_release(&file);
     cache_release(&cache);
 }
@@ -249,7 +288,7 @@ static void take_file(struct wire *w, struct cache *cache, int number)
     while (!link_receive(w->to, &parcel))
         link_poll(&wait, 1, clock_ms() + 10000);
     assert_int_equal(parcel.count, 2);
-    cache_put(cache, &key, &key, &parcel.body[0], &parcel.body[1]);
+    put_picture(cache, &key, &key, &parcel.body[1], CACHE_ASKED);
     parcel_release(&parcel);
 }
 
@@ -333,7 +372,7 @@ int main(void)
         cmocka_unit_test(what_was_put_is_found_and_nothing_else),
         cmocka_unit_test(the_least_recently_asked_for_goes_first),
         cmocka_unit_test(no_file_takes_more_than_an_eighth),
-        cmocka_unit_test(a_long_map_is_not_kept),
+        cmocka_unit_test(an_answers_map_is_kept_and_counted),
         cmocka_unit_test(a_file_that_is_not_what_its_hash_says_is_not_given_out),
         cmocka_unit_test(a_walk_of_bulk_work_washes_nothing_out),
         cmocka_unit_test(a_time_without_the_ledger_ends_the_trust),

@@ -1,0 +1,18 @@
+/* picture -- a picture on its way to those who asked for it. Texts, recipe and file are borrowed. */
+#ifndef BROKER_PICTURE_H
+#define BROKER_PICTURE_H
+
+#include "base/link.h"
+#include "proto/message.h"
+#include "proto/recipe.h"
+
+struct picture {
+    const struct recipe *recipe;
+    struct digest key, file_sha, core_sha;
+    const char *numerics_class, *encoder;
+    int64_t run, render_us, encode_us, store_us, batch;
+    enum message_source source;
+    struct frame *jpeg;
+};
+
+#endif
