@@ -136,6 +136,87 @@ static void without_a_ledger_a_deadline_is_a_deadline(void **state)
     desk_close(&desk);
 }
 
+/* Nothing can be withdrawn there: memory is trusted for ever. */
+static void without_a_ledger_memory_answers_all_the_same(void **state)
+{
+    struct broker_options options = BROKER_OPTIONS_DEFAULT;
+    struct link_options dealer = { .kind = LINK_DEALER, .frame_max = MESSAGE_MAP_MAX };
+    struct peer worker, client;
+    struct job_seen job;
+    struct message m;
+    struct heard h;
+    struct desk desk;
+    struct err e;
+
+    (void)state;
+    options.without_ledger = true;
+    options.silence_ms = 600000;
+    desk_open(&desk, NULL, &options);
+    assert_int_equal(link_create(desk.context, &dealer, &worker.link, &e), ERR_OK);
+    assert_int_equal(link_connect(worker.link, "inproc://workers", &e), ERR_OK);
+    say_ready(&worker, "dummy", true);
+    client_join(&desk, &client, LINK_DEALER);
+    desk_turn(&desk, 1);
+    m = wish_of(1, 7);
+    m.generate.model = text_of("dummy");
+    peer_say(&client, &m, NULL);
+    desk_turn(&desk, 1);
+    job = worker_gets_one(&worker);
+    worker_says_result(&worker, &job);
+    desk_turn(&desk, 1);
+    client_gets_image(&client, 1, 7);
+    for (int64_t ms = 0; ms <= 2 * CACHE_TRUST_MS; ms += 1000)
+        desk_turn(&desk, 1000);
+    peer_say(&client, &m, NULL);
+    desk_turn(&desk, 1);
+    assert_true(peer_hears(&client, &h));
+    assert_int_equal(h.m.type, MESSAGE_IMAGE);
+    assert_int_equal(h.m.image.source, MESSAGE_SOURCE_MEMORY);
+    heard_release(&h);
+    peer_hears_nothing(&worker);
+    peer_leave(&client);
+    peer_leave(&worker);
+    desk_close(&desk);
+}
+
+/* Nothing to wait for: who does not answer what it has made is hung. */
+static void without_a_ledger_a_dummy_can_hang_in_its_last_stage(void **state)
+{
+    struct broker_options options = BROKER_OPTIONS_DEFAULT;
+    struct link_options dealer = { .kind = LINK_DEALER, .frame_max = MESSAGE_MAP_MAX };
+    struct peer worker, client;
+    struct job_seen job;
+    struct message m;
+    struct desk desk;
+    struct err e;
+
+    (void)state;
+    options.without_ledger = true;
+    options.stall_ms = 2000;
+    desk_open(&desk, NULL, &options);
+    assert_int_equal(link_create(desk.context, &dealer, &worker.link, &e), ERR_OK);
+    assert_int_equal(link_connect(worker.link, "inproc://workers", &e), ERR_OK);
+    say_ready(&worker, "dummy", true);
+    client_join(&desk, &client, LINK_DEALER);
+    desk_turn(&desk, 1);
+    m = wish_of(1, 7);
+    m.generate.model = text_of("dummy");
+    peer_say(&client, &m, NULL);
+    desk_turn(&desk, 1);
+    job = worker_gets_one(&worker);
+    worker_says(&worker, MESSAGE_STARTED, job.lease);
+    worker_says(&worker, MESSAGE_RENDERED, job.lease);
+    for (int i = 0; i < 5; i++) {
+        worker_says_heartbeat(&worker, 8, 1, 2);
+        desk_turn(&desk, 1000);
+    }
+    assert_int_equal(desk.b->renders.count[RENDER_COMMITTING], 0);
+    assert_int_equal(desk.b->renders.count[RENDER_QUEUED], 1);
+    peer_leave(&client);
+    peer_leave(&worker);
+    desk_close(&desk);
+}
+
 static void without_a_ledger_nobody_runs_errands(void **state)
 {
     struct errand *errand = errand_create(ERRAND_NAMES);
@@ -319,6 +400,8 @@ int main(void)
         cmocka_unit_test(a_broker_without_a_ledger_takes_dummies_only),
         cmocka_unit_test(a_dummy_has_no_model_but_its_own),
         cmocka_unit_test(without_a_ledger_a_deadline_is_a_deadline),
+        cmocka_unit_test(without_a_ledger_memory_answers_all_the_same),
+        cmocka_unit_test(without_a_ledger_a_dummy_can_hang_in_its_last_stage),
         cmocka_unit_test(without_a_ledger_nobody_runs_errands),
         cmocka_unit_test(every_recipe_gets_the_same_bytes_with_true_hashes),
         cmocka_unit_test(a_batch_costs_what_it_was_told_to),
