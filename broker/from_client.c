@@ -76,6 +76,15 @@ static enum err_code check_bounds(struct broker *b, const struct call *c, struct
     return rc;
 }
 
+/* Somebody has the model, or had it within the grace. */
+static enum err_code check_served(struct broker *b, const struct call *c,
+                                  const struct model_entry *model, struct err *e)
+{
+    if (roster_has_model(&b->roster, model) || c->now_ms < model->served_ms + b->options.grace_ms)
+        return ERR_OK;
+    return models_no_worker(models_name_of(&b->models, &model->digest), &model->digest, e);
+}
+
 /* One picture of a generate: joins the render in flight or begins a new one. */
 static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
                            const struct model_entry *model, int64_t seed, struct err *e)
@@ -94,7 +103,8 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
 
     if (entry)                       /* costs next to nothing: no bound, no rate */
         return answer_cached(b, request, entry, warning, e);
-    if ((rc = check_bounds(b, c, request->account, waiter_bytes(&recipe.transform), e)))
+    if ((rc = check_served(b, c, model, e)) ||
+        (rc = check_bounds(b, c, request->account, waiter_bytes(&recipe.transform), e)))
         return rc;
     struct render *render = renders_find(&b->renders, &key);
     bool is_new = !render;
@@ -156,19 +166,6 @@ void drop_parked(struct broker *b, const struct address *peer)
             unpark(b, p);
 }
 
-/* An unknown model just after the start may be one whose worker is still on its way. */
-static enum err_code find_model(struct broker *b, const struct call *c,
-                                const struct model_entry **model, struct err *e)
-{
-    enum err_code rc = models_resolve(&b->models, c->message->generate.model, model, e);
-
-    if (!rc && !roster_has_model(&b->roster, *model) &&
-        c->now_ms >= (*model)->served_ms + b->options.grace_ms)
-        return models_no_worker(models_name_of(&b->models, &(*model)->digest), &(*model)->digest,
-                                e);
-    return rc;
-}
-
 /* Who asks and who pays, and the request that its pictures will wait for. */
 static enum err_code open_request(struct broker *b, const struct call *c, struct request **out,
                                   struct err *e)
@@ -204,9 +201,10 @@ static void on_generate(struct broker *b, const struct call *c)
         refuse(b, c, &e);
         return;
     }
-    if (find_model(b, c, &model, &e)) {
+    if (models_resolve(&b->models, g->model, &model, &e)) {
         bool early = c->now_ms < b->started_ms + b->options.grace_ms;
 
+        /* Just after the start its worker may still be on its way. */
         if ((e.code == ERR_UNKNOWN_MODEL || e.code == ERR_NO_WORKER) && early &&
             park(b, c))
             return;

@@ -714,6 +714,25 @@ static void another_class_in_memory_is_a_conflict(void **state)
     close_scene(&s);
 }
 
+static void memory_answers_when_no_worker_is_left(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, options, 4);
+    find(&s, STORED);
+    worker_says_bye(&s.worker);
+    desk_turn(&s.d, 0);
+    desk_turn(&s.d, options.grace_ms + 1000);
+    client_wishes(&s.client, 2, STORED);
+    client_wishes(&s.client, 3, MISSING);
+    desk_feed(&s.d);
+    gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_MEMORY);
+    client_gets_error(&s.client, 3, ERR_NO_WORKER);
+    close_scene(&s);
+}
+
 static void bypass_passes_memory_and_the_first_picture_stays(void **state)
 {
     struct job_seen job;
@@ -1131,6 +1150,7 @@ int main(void)
         cmocka_unit_test(an_answer_from_memory_says_what_the_first_one_said),
         cmocka_unit_test(a_page_is_answered_from_where_each_picture_is),
         cmocka_unit_test(another_class_in_memory_is_a_conflict),
+        cmocka_unit_test(memory_answers_when_no_worker_is_left),
         cmocka_unit_test(bypass_passes_memory_and_the_first_picture_stays),
         cmocka_unit_test(bulk_comes_into_memory_when_it_is_asked_for_again),
         cmocka_unit_test(without_memory_every_wish_goes_to_the_ledger),
