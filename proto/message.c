@@ -11,6 +11,7 @@
 
 enum {
     DEPTH_MAX = 4,                  /* map, list, map, value: the grammar needs no more */
+    ZONE_MAX = 8192,                /* bytes that the decoder takes at once */
     OBJECTS_MAX = 1 << 16,          /* in one map: bounds the decoder's memory, 24 bytes each */
 };
 
@@ -640,12 +641,20 @@ static enum err_code read_head(const msgpack_object_map *map, enum message_sende
     return unknown_type(&type->via.str, e);
 }
 
+/* msgpack-c's own choice of 8 KiB is too large for what malloc hands out fast, and most messages
+ * need a tenth of it. */
+static size_t zone_bytes(size_t len)
+{
+    size_t bytes = 4 * len + 128;
+
+    return bytes < ZONE_MAX ? bytes : ZONE_MAX;
+}
+
 enum err_code message_decode(const void *data, size_t len, enum message_sender from,
                              struct message *out, struct err *e)
 {
     struct scan scan = { data, (const uint8_t *)data + len, 0 };
-    msgpack_unpacked unpacked;
-    size_t used = 0;
+    msgpack_object map;
     enum err_code rc;
 
     memset(out, 0, sizeof *out);
@@ -655,20 +664,16 @@ enum err_code message_decode(const void *data, size_t len, enum message_sender f
     if (len == 0 || !scan_object(&scan, 0) || scan.at != scan.end)
         return err_set(e, ERR_INVALID, "the frame is not one whole msgpack map within the limits");
 
-    msgpack_unpacked_init(&unpacked);
-    if (msgpack_unpack_next(&unpacked, data, len, &used) != MSGPACK_UNPACK_SUCCESS) {
-        msgpack_unpacked_destroy(&unpacked);
+    out->zone = msgpack_zone_new(zone_bytes(len));
+    if (!out->zone ||
+        msgpack_unpack(data, len, NULL, out->zone, &map) != MSGPACK_UNPACK_SUCCESS)
         return err_set(e, ERR_NOMEM, "no memory to decode %zu bytes", len);
-    }
-    out->zone = msgpack_unpacked_release_zone(&unpacked);
-    if (!out->zone)                  /* no container, no zone */
-        out->zone = msgpack_zone_new(1024);
-    if (unpacked.data.type != MSGPACK_OBJECT_MAP)
+    if (map.type != MSGPACK_OBJECT_MAP)
         return err_set(e, ERR_INVALID, "a message is a map");
-    rc = read_head(&unpacked.data.via.map, from, out, e);
+    rc = read_head(&map.via.map, from, out, e);
     if (!rc)
-        rc = read_fields(out->zone, &unpacked.data.via.map, message_info(out->type)->table,
-                         &out->generate, e);
+        rc = read_fields(out->zone, &map.via.map, message_info(out->type)->table, &out->generate,
+                         e);
     return rc ? rc : check_whole(out, e);
 }
 
