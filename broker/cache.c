@@ -7,9 +7,6 @@
 /* Keys are hashes already. */
 #undef HASH_FUNCTION
 #define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
-/* Ten in a row, as uthash has it, are ten cache misses. */
-#undef HASH_BKT_CAPACITY_THRESH
-#define HASH_BKT_CAPACITY_THRESH 2U
 
 enum {
     CHUNK_BYTES = 16,               /* malloc's head, and what it rounds up to */

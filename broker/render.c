@@ -9,9 +9,6 @@
 /* Keys are hashes already. */
 #undef HASH_FUNCTION
 #define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
-/* Ten in a row, as uthash has it, are ten cache misses. */
-#undef HASH_BKT_CAPACITY_THRESH
-#define HASH_BKT_CAPACITY_THRESH 2U
 
 struct render *renders_find(struct renders *self, const struct digest *key)
 {
