@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -447,6 +448,7 @@ static pid_t start_client(int pages, int64_t first)
         struct message m;
         struct parcel parcel;
 
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         asker_open(&a, stack.clients, LINK_DEALER);
         for (int i = 0; i < pages; i++)
             ask_for(&a, first, 8, 600000);
