@@ -5,6 +5,7 @@
 #include "tests/kit_load.h"
 #include "tests/kit_stack.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,6 +27,7 @@ enum { THOUSAND = 1000 };
 #endif
 
 static struct kit_stack stack;
+static pid_t client;                /* a process of ours, 0: none; it holds what we have open */
 
 static int set_up(void **state)
 {
@@ -34,9 +36,19 @@ static int set_up(void **state)
     return 0;
 }
 
+static void end_client(void)
+{
+    kill(client, SIGKILL);
+    while (waitpid(client, NULL, 0) < 0 && errno == EINTR)
+        ;
+    client = 0;
+}
+
 static int tear_down(void **state)
 {
     (void)state;
+    if (client)
+        end_client();                /* the test failed before it did */
     stack_destroy(&stack);
     return 0;
 }
@@ -438,12 +450,11 @@ static void a_client_that_does_not_read_costs_bounded_memory_and_nobody_else(voi
 
 /* A process that asks for pages of eight from first on and, after its first answer, stops itself as
  * a whole: not even its I/O thread reads then. */
-static pid_t start_client(int pages, int64_t first)
+static void start_client(int pages, int64_t first)
 {
-    pid_t pid = fork();
-
-    assert_true(pid >= 0);
-    if (pid == 0) {
+    client = fork();
+    assert_true(client >= 0);
+    if (client == 0) {
         struct kit_asker a;
         struct message m;
         struct parcel parcel;
@@ -456,13 +467,6 @@ static pid_t start_client(int pages, int64_t first)
         raise(SIGSTOP);
         _exit(0);
     }
-    return pid;
-}
-
-static void end_client(pid_t pid)
-{
-    kill(pid, SIGKILL);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 static int64_t waiting(void)
@@ -486,7 +490,6 @@ static void a_frozen_client_costs_bounded_memory(void **state)
     struct kit_asker other;
     struct tally t = { 0 };
     bool seen[8] = { false };
-    pid_t frozen;
 
     (void)state;
     program_kill(&stack.broker);
@@ -497,8 +500,8 @@ static void a_frozen_client_costs_bounded_memory(void **state)
     collect(&other, 0, 8, 8, seen, &t);
     long before = peak_of_broker();
 
-    frozen = start_client(PAGES, 0);
-    assert_int_equal(waitpid(frozen, NULL, WUNTRACED), frozen);
+    start_client(PAGES, 0);
+    assert_int_equal(waitpid(client, NULL, WUNTRACED), client);
     for (int i = 0; i < 5; i++) {
         memset(seen, 0, sizeof seen);
         t = (struct tally){ 0 };
@@ -510,7 +513,7 @@ static void a_frozen_client_costs_bounded_memory(void **state)
     assert_true(peak_of_broker() - before < BOUND_KIB);
 #endif
     (void)before;
-    end_client(frozen);
+    end_client();
     asker_close(&other);
 }
 
@@ -519,16 +522,15 @@ static void a_killed_clients_waiters_end_at_once(void **state)
 {
     static const char *const patient[] = { "--silence-ms", "600000", "--stall-ms", "3600000",
                                            NULL };
-    pid_t client;
 
     (void)state;
     program_kill(&stack.broker);
     stack_restart_broker(&stack, patient);
     stack_start_worker(&stack, 0, NULL);
     program_signal(&stack.worker[0], SIGSTOP);
-    client = start_client(1, 100);
+    start_client(1, 100);
     await_count(waiting, 8);
-    end_client(client);
+    end_client();
     await_count(waiting, 0);
 }
 
