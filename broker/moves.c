@@ -451,24 +451,31 @@ static struct render *lease_next(struct broker *b, struct worker *worker, int lo
     return r;
 }
 
-/* Leases up to most renders of levels 0..lowest to worker, in one message. Returns how many. */
-static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int lowest,
-                       int64_t now_ms)
+/* What one message should bring to do: less is not worth it to spread a short queue. */
+enum { MESSAGE_WORTH_US = 300 };
+
+/* Leases renders of levels 0..lowest to worker, in one message: share of them, or as many as are
+ * worth it, and at most room. Returns how many. */
+static size_t lease_to(struct broker *b, struct worker *worker, size_t share, size_t room,
+                       int lowest, int64_t now_ms)
 {
     struct message_job jobs[MESSAGE_JOBS_MAX];
     struct recipe_text texts[MESSAGE_JOBS_MAX];
     struct render *leased[MESSAGE_JOBS_MAX];
     struct message m;
+    int64_t worth_us = 0;
     size_t count = 0;
 
     if (worker->leased == 0)
         worker->progress_ms = now_ms;        /* it was idle: its clock of progress starts now */
-    while (count < most && count < MESSAGE_JOBS_MAX) {
+    while (count < room && count < MESSAGE_JOBS_MAX &&
+           (count < share || worth_us < MESSAGE_WORTH_US)) {
         struct render *r = lease_next(b, worker, lowest, now_ms);
 
         if (!r)
             break;
         fill_job(&jobs[count], &texts[count], r, now_ms);
+        worth_us += r->lease->cost_us;
         leased[count++] = r;
     }
     if (count == 0)
@@ -484,15 +491,15 @@ static size_t lease_to(struct broker *b, struct worker *worker, size_t most, int
     return count;
 }
 
-static void fill_worker(struct broker *b, struct worker *worker, size_t most, int lowest,
+static void fill_worker(struct broker *b, struct worker *worker, size_t share, int lowest,
                         int64_t now_ms)
 {
-    while (most > 0) {
-        size_t got = lease_to(b, worker, most, lowest, now_ms);
+    while (share > 0) {
+        size_t got = lease_to(b, worker, share, worker_room(worker, lowest), lowest, now_ms);
 
         if (got == 0)
             return;
-        most -= got;
+        share -= got < share ? got : share;
     }
 }
 
