@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,15 @@ static void notice_silence(struct link *self, const struct link_options *options
     }
 }
 
+static int fd_of(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+
+    zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
 /* Keys, the gate, the watch. */
 static enum err_code secure(struct link_context *context, const struct link_options *options,
                             struct link *self, struct err *e)
@@ -276,6 +286,8 @@ enum err_code link_create(struct link_context *context, const struct link_option
         link_destroy(&self);
         return rc;
     }
+    self->fd = fd_of(self->socket);
+    self->watch_fd = self->watch ? fd_of(self->watch) : -1;
     *out = self;
     return ERR_OK;
 }
@@ -421,24 +433,23 @@ int64_t link_malformed(const struct link *self)
 static int receive_frames(struct link *self, struct frame frames[FRAMES_MAX], bool *too_many)
 {
     int count = 0, more = 1;
-    size_t size = sizeof more;
+    struct frame extra;
 
     *too_many = false;
     while (more) {
-        struct frame f;
+        struct frame *f = count < FRAMES_MAX ? &frames[count] : &extra;
 
-        frame_init(&f);
-        if (zmq_msg_recv(msg(&f), self->socket, ZMQ_DONTWAIT) < 0) {
-            frame_release(&f);      /* between messages only: parts arrive together */
-            return count;
+        frame_init(f);
+        if (zmq_msg_recv(msg(f), self->socket, ZMQ_DONTWAIT) < 0) {
+            self->is_dry |= errno == EAGAIN;
+            return count;           /* between messages only: parts arrive together */
         }
-        zmq_getsockopt(self->socket, ZMQ_RCVMORE, &more, &size);
-        if (count < FRAMES_MAX) {
-            frame_init(&frames[count]);
-            zmq_msg_move(msg(&frames[count++]), msg(&f));
-        } else
+        more = zmq_msg_more(msg(f));
+        if (f == &extra) {
+            frame_release(&extra);
             *too_many = true;
-        frame_release(&f);
+        } else
+            count++;
     }
     return count;
 }
@@ -505,6 +516,7 @@ static bool take_event(struct link *self, int *number, int *value)
 
     frame_init(&f);
     good = zmq_msg_recv(msg(&f), self->watch, ZMQ_DONTWAIT) >= 0;
+    self->watch_is_dry = !good;
     if (good && frame_len(&f) >= sizeof head + sizeof rest) {
         memcpy(&head, frame_data(&f), sizeof head);
         memcpy(&rest, (const char *)frame_data(&f) + sizeof head, sizeof rest);
@@ -521,6 +533,7 @@ static bool take_event(struct link *self, int *number, int *value)
  * answer here and go elsewhere. */
 static void pause_listening(struct link *self, int why)
 {
+    self->is_dry = false;            /* any call may take news in */
     if (self->is_paused || zmq_unbind(self->socket, self->endpoint) != 0)
         return;
     self->is_paused = true;
@@ -533,6 +546,7 @@ static void pause_listening(struct link *self, int why)
 static void listen_again(struct link *self)
 {
     self->again_ms = clock_ms() + LISTEN_AGAIN_MS;
+    self->is_dry = false;
     if (!listen_on(self, self->endpoint))
         return;                      /* libzmq may not have closed the old one yet */
     self->is_paused = false;
@@ -544,7 +558,8 @@ size_t link_take_closed(struct link *self, int *fds, size_t most)
     size_t count = 0;
     int number, value;
 
-    while (self->watch && count < most && take_event(self, &number, &value))
+    while (self->watch && !self->watch_is_quiet && count < most &&
+           take_event(self, &number, &value))
         if (number == ZMQ_EVENT_DISCONNECTED)
             fds[count++] = value;
         else if (number == ZMQ_EVENT_ACCEPT_FAILED)
@@ -586,6 +601,7 @@ enum link_sent link_send(struct link *self, const struct address *to, struct fra
     /* Only the first frame of a message can be refused; what follows it is then accepted whole. */
     int flags = ZMQ_DONTWAIT;
 
+    self->is_dry = self->is_quiet = false;
     for (size_t at = 0; to && at < to->len; at += 1u + to->bytes[at], flags = 0)
         if (zmq_send(self->socket, to->bytes + at + 1, to->bytes[at], flags | ZMQ_SNDMORE) < 0 &&
             flags)
@@ -605,57 +621,114 @@ enum link_sent link_send(struct link *self, const struct address *to, struct fra
     return LINK_SENT;
 }
 
-void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
-{
-    zmq_pollitem_t items[2 * LINK_POLL_MAX];     /* a watched link is two */
-    int64_t now_ms = clock_ms(), wait_ms = wake_ms > now_ms ? wake_ms - now_ms : 0;
-    int used = 0;
-
-    if (count > LINK_POLL_MAX)
-        count = LINK_POLL_MAX;
-    for (size_t i = 0; i < count; i++) {
-        struct link *link = waits[i].link;
-        short events = link && waits[i].wants_room ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
-
-        items[used++] = (zmq_pollitem_t){ link ? link->socket : NULL, waits[i].fd, events, 0 };
-        if (link && link->watch)
-            items[used++] = (zmq_pollitem_t){ link->watch, 0, ZMQ_POLLIN, 0 };
-    }
-    zmq_poll(items, used, wait_ms > 60000 ? 60000 : (long)wait_ms);
-    used = 0;
-    for (size_t i = 0; i < count; i++, used++) {
-        waits[i].ready = (items[used].revents & items[used].events) != 0;
-        if (waits[i].link && waits[i].link->watch)
-            waits[i].ready |= items[++used].revents != 0;
-    }
-}
-
-int link_fd(const struct link *self)
-{
-    int fd = -1;
-    size_t size = sizeof fd;
-
-    zmq_getsockopt(self->socket, ZMQ_FD, &fd, &size);
-    return fd;
-}
-
-static int events_of(const struct link *self)
+/* After it the socket's descriptor tells of whatever comes next, unless something is there. */
+static int events_of(void *socket)
 {
     int events = 0;
     size_t size = sizeof events;
 
-    zmq_getsockopt(self->socket, ZMQ_EVENTS, &events, &size);
+    zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size);
     return events;
 }
 
-bool link_is_readable(const struct link *self)
+/* zmq_poll asks every socket before and after it waits, which is a system call each time. A socket
+ * whose news were all taken needs no question: its descriptor tells of the next. That is so after a
+ * receive that found nothing, until something is sent: that may take news in, silently. */
+static void ask_link(struct link_wait *wait)
 {
-    return events_of(self) & ZMQ_POLLIN;
+    struct link *link = wait->link;
+    int events = events_of(link->socket);
+
+    link->is_dry = !(events & ZMQ_POLLIN);
+    wait->ready |= (events & (wait->wants_room ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN)) != 0;
+}
+
+static void ask_watch(struct link_wait *wait)
+{
+    struct link *link = wait->link;
+
+    link->watch_is_dry = !(events_of(link->watch) & ZMQ_POLLIN);
+    link->watch_is_quiet = link->watch_is_dry;
+    wait->ready |= !link->watch_is_dry;
+}
+
+static int list_descriptors(struct link_wait *waits, size_t count, struct pollfd *fds, bool *any)
+{
+    int used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct link *link = waits[i].link;
+
+        waits[i].ready = false;
+        fds[used++] = (struct pollfd){ link ? link->fd : waits[i].fd, POLLIN, 0 };
+        if (link && (!link->is_dry || waits[i].wants_room))
+            ask_link(&waits[i]);
+        if (link && link->watch) {
+            fds[used++] = (struct pollfd){ link->watch_fd, POLLIN, 0 };
+            link->watch_is_quiet = true;
+            if (!link->watch_is_dry)
+                ask_watch(&waits[i]);
+        }
+        *any |= waits[i].ready;
+    }
+    return used;
+}
+
+/* One wait. True when something is ready, or a signal came; a descriptor may have told of what
+ * concerns nobody. */
+static bool poll_once(struct link_wait *waits, size_t count, int64_t wait_ms)
+{
+    struct pollfd fds[2 * LINK_POLL_MAX];   /* a watched link is two */
+    bool any = false;
+    int used = list_descriptors(waits, count, fds, &any), at = 0;
+
+    any |= poll(fds, (nfds_t)used, any ? 0 : wait_ms > 60000 ? 60000 : (int)wait_ms) < 0;
+    for (size_t i = 0; i < count; i++) {
+        struct link *link = waits[i].link;
+        bool told = fds[at++].revents != 0;
+
+        if (!link)
+            waits[i].ready = told;
+        else if (told)
+            ask_link(&waits[i]);
+        if (link && link->watch && fds[at++].revents != 0)
+            ask_watch(&waits[i]);
+        if (link)
+            link->is_quiet = !waits[i].ready;
+        any |= waits[i].ready;
+    }
+    return any;
+}
+
+void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms)
+{
+    int64_t now_ms = clock_ms();
+
+    if (count > LINK_POLL_MAX)
+        count = LINK_POLL_MAX;
+    while (!poll_once(waits, count, wake_ms > now_ms ? wake_ms - now_ms : 0) && now_ms < wake_ms)
+        now_ms = clock_ms();
+}
+
+bool link_is_quiet(const struct link *self)
+{
+    return self->is_quiet;
+}
+
+int link_fd(const struct link *self)
+{
+    return self->fd;
+}
+
+bool link_is_readable(struct link *self)
+{
+    self->is_quiet = self->watch_is_quiet = false;   /* who asks does not use link_poll */
+    return events_of(self->socket) & ZMQ_POLLIN;
 }
 
 bool link_has_room(const struct link *self)
 {
-    return events_of(self) & ZMQ_POLLOUT;
+    return events_of(self->socket) & ZMQ_POLLOUT;
 }
 
 const char *link_library(void)

@@ -156,12 +156,15 @@ struct link_wait {
 /* Until one of waits[0..count) can be read (or a watched one was lost), or wake_ms (clock_ms's
  * scale), or a signal. */
 void link_poll(struct link_wait *waits, size_t count, int64_t wake_ms);
+/* The last link_poll has found nothing at this link, and nothing was sent since: a call of
+ * link_receive would find nothing either, at the price of some system calls. */
+bool link_is_quiet(const struct link *self);
 
 /* For a poll loop that is not ours. The descriptor turns readable when something happened to the
  * link, which may be nothing to receive, and need not turn readable again before everything was
  * received and sent: ask the other two before waiting for it. Valid until link_destroy. */
 int link_fd(const struct link *self);
-bool link_is_readable(const struct link *self);
+bool link_is_readable(struct link *self);
 bool link_has_room(const struct link *self);            /* to send */
 
 const char *link_library(void);     /* "libzmq 4.3.4" */

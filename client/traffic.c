@@ -331,6 +331,8 @@ static void receive(struct traffic *self, struct connection *c)
 {
     struct parcel parcel;
 
+    if (link_is_quiet(c->link))
+        return;
     for (int i = 0; i < TURN_MAX && link_receive(c->link, &parcel); i++) {
         take_answer(self, &parcel, clock_us());
         parcel_release(&parcel);

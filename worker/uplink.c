@@ -610,6 +610,8 @@ int64_t uplink_turn(struct uplink *self, int64_t now_ms)
     for (size_t i = 0; i < self->count; i++) {
         struct side *side = &self->sides[i];
 
+        if (link_is_quiet(side->link))
+            continue;
         if (link_was_lost(side->link)) {
             log_refusal(side);
             side->introduced = false;        /* the next connection is a stranger to the broker */
