@@ -85,28 +85,34 @@ struct digest_hex digest_hex(const struct digest *self)
     return h;
 }
 
-/* One more than what the digit stands for; 0: no lower-case hex digit. */
-static const uint8_t DIGITS[256] = {
-    ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6, ['6'] = 7, ['7'] = 8,
-    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
-};
+/* Four bytes of what eight characters say, if they are hex digits; else of anything. Bit 6 tells
+ * letters from digits. */
+static uint32_t bytes_of(uint64_t text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t digits = (text & 0x0f * ones) + 9 * (text >> 6 & ones);
+    uint64_t bytes = (digits << 4 | digits >> 8) & UINT64_C(0x00ff00ff00ff00ff);
+
+    bytes = (bytes | bytes >> 8) & UINT64_C(0x0000ffff0000ffff);
+    return (uint32_t)(bytes | bytes >> 16);
+}
 
 bool digest_parse(const char *text, size_t len, struct digest *out)
 {
-    const uint8_t *at = (const uint8_t *)text;
     struct digest d;
-    unsigned seen = 0;
 
     if (len != DIGEST_HEX_LEN)
         return false;
-    for (int i = 0; i < DIGEST_LEN; i++, at += 2) {
-        unsigned hi = DIGITS[at[0]] - 1u, lo = DIGITS[at[1]] - 1u;
+    for (int i = 0; i < DIGEST_LEN; i += 4) {
+        uint64_t eight;
+        uint32_t four;
 
-        seen |= hi | lo;             /* what is no digit sets high bits */
-        d.bytes[i] = (uint8_t)(hi << 4 | lo);
+        memcpy(&eight, text + 2 * i, sizeof eight);
+        four = htole32(bytes_of(le64toh(eight)));
+        memcpy(&d.bytes[i], &four, sizeof four);
     }
-    if (seen > 15)
-        return false;
+    if (memcmp(digest_hex(&d).text, text, DIGEST_HEX_LEN) != 0)
+        return false;               /* something else than a digit stood there */
     *out = d;
     return true;
 }

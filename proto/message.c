@@ -240,18 +240,18 @@ bool message_peek(const void *data, size_t len, struct message_peek *peeks, size
 
 /* ---- decoding ---- */
 
-/* Most keys differ in their first byte. */
-static bool is_name(const msgpack_object *key, const char *name)
+static bool is_name(const msgpack_object *key, const char *name, size_t len)
 {
-    return key->type == MSGPACK_OBJECT_STR && key->via.str.size > 0 &&
-           key->via.str.ptr[0] == name[0] &&
-           text_is((struct text){ key->via.str.ptr, key->via.str.size }, name);
+    return key->type == MSGPACK_OBJECT_STR && key->via.str.size == len &&
+           memcmp(key->via.str.ptr, name, len) == 0;
 }
 
 static const msgpack_object *find(const msgpack_object_map *map, const char *name)
 {
+    size_t len = strlen(name);
+
     for (uint32_t i = 0; i < map->size; i++)
-        if (is_name(&map->ptr[i].key, name))
+        if (is_name(&map->ptr[i].key, name, len))
             return map->ptr[i].val.type == MSGPACK_OBJECT_NIL ? NULL : &map->ptr[i].val;
     return NULL;                    /* nil counts as not there */
 }
@@ -531,7 +531,7 @@ static size_t find_row(const struct field_table *table, const msgpack_object *ke
     for (size_t i = 0; i < table->count; i++, next++) {
         size_t row = next < table->count ? next : next - table->count;
 
-        if (is_name(key, table->fields[row].name))
+        if (is_name(key, table->fields[row].name, table->fields[row].name_len))
             return row;
     }
     return table->count;
@@ -726,6 +726,11 @@ static void write_string(msgpack_packer *pk, const char *string)
     msgpack_pack_str_with_body(pk, string, strlen(string));
 }
 
+static void write_name(msgpack_packer *pk, const struct field *f)
+{
+    msgpack_pack_str_with_body(pk, f->name, f->name_len);
+}
+
 static void write_text(msgpack_packer *pk, struct text text)
 {
     size_t from = 0;
@@ -883,7 +888,7 @@ static enum err_code write_fields(msgpack_packer *pk, const struct field_table *
             continue;
         if (!is_writable(f, at))
             return err_set(e, ERR_BUG, "field \"%s\" cannot be sent: out of range", f->name);
-        write_string(pk, f->name);
+        write_name(pk, f);
         rc = write_field(pk, f, at, e);
     }
     return rc;

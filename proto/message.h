@@ -325,6 +325,7 @@ enum field_kind {
 };
 struct field {
     const char *name;
+    size_t name_len;
     enum field_kind kind;
     bool required;
     int64_t min, max;
