@@ -1,5 +1,5 @@
-/* health -- whether a program's loop turns and whether it takes work: told by the loop, read from any
- * thread. */
+/* health -- whether a program's loop turns and whether it takes work: told by the loop, read from
+ * any thread. */
 #ifndef BASE_HEALTH_H
 #define BASE_HEALTH_H
 

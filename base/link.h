@@ -133,8 +133,9 @@ int64_t link_malformed(const struct link *self);
  * no descriptor is left, and begins again. */
 size_t link_take_closed(struct link *self, int *fds, size_t most);
 
-/* DEALER, REQ: true once after each time that a connection broke. What was sent over it and not answered may be
- * lost, although libzmq connects again by itself and nothing else shows it. Needs options.watch. */
+/* DEALER, REQ: true once after each time that a connection broke. What was sent over it and not
+ * answered may be lost, although libzmq connects again by itself and nothing else shows it. Needs
+ * options.watch. */
 bool link_was_lost(struct link *self);
 /* DEALER, REQ with options.watch: the other side did not let it in when it last tried, as
  * link_was_lost has seen it: its key is not known there, or one side speaks plainly. It goes on

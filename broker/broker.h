@@ -39,12 +39,12 @@ struct broker_options {
 #define BROKER_OPTIONS_DEFAULT                                                                     \
     ((struct broker_options){ .lookup_ms = 20, .grace_ms = 5000, .silence_ms = 3000,               \
                               .stall_ms = 30000, .heartbeat_ms = 1000, .drain_ms = 20000,          \
-                               .waiters_max = 100000, .level_waiters_max = 80000,                   \
-                               .client_waiters_max = 10000, .queue_bytes = 128u << 20,              \
-                               .client_bytes = 16u << 20, .client_burst = 100,                      \
-                               .affinity_ms = 200, .outbox_max = 64u << 20,                         \
-                               .outbox_total_max = 512u << 20, .cache_bytes = 256u << 20,           \
-                               .attempts_max = 3 })
+                              .waiters_max = 100000, .level_waiters_max = 80000,                   \
+                              .client_waiters_max = 10000, .queue_bytes = 128u << 20,              \
+                              .client_bytes = 16u << 20, .client_burst = 100,                      \
+                              .affinity_ms = 200, .outbox_max = 64u << 20,                         \
+                              .outbox_total_max = 512u << 20, .cache_bytes = 256u << 20,           \
+                              .attempts_max = 3 })
 
 struct broker;
 /* Links (ROUTERs) and scribe are borrowed and must outlive it. */
@@ -66,9 +66,8 @@ int64_t broker_tick(struct broker *self, int64_t now_ms);
 /* The keyring was read anew: who may speak no more ends, with what it has asked or holds. */
 void broker_recheck(struct broker *self, int64_t now_ms);
 
-/* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. */
-/* Takes nothing new from now on: early waiters are told to ask again, what has started finishes. The
- * second call ends that: whoever still waits is told to ask again by the next tick. */
+/* Takes nothing new from now on: early waiters are told to ask again, what has started finishes.
+ * The second call ends that: whoever still waits is told to ask again by the next tick. */
 void broker_drain(struct broker *self, int64_t now_ms);
 bool broker_is_drained(const struct broker *self, int64_t now_ms);
 

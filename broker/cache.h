@@ -1,6 +1,6 @@
-/* cache -- recent pictures in memory, by recipe key: what an answer says, and the file. Who is asked
- * for again also has the answer's map as it goes over the wire. Bounded in bytes, the least recently
- * asked for goes first.
+/* cache -- recent pictures in memory, by recipe key: what an answer says, and the file. Who is
+ * asked for again also has the answer's map as it goes over the wire. Bounded in bytes, the least
+ * recently asked for goes first.
  *
  * Work that walks over a million seeds does not wash the others out: what only bulk asked for comes
  * in when it is asked for again within the last CACHE_SEEN such pictures.
@@ -62,13 +62,14 @@ void cache_trust(struct cache *self, int64_t now_ms);
 bool cache_is_trusted(const struct cache *self, int64_t now_ms);
 
 /* NULL: not there, or not trusted now, or its file is not what its hash says (checked when it is
- * first found: what nobody asks for again costs no hashing). Lent until the next call that changes the cache. */
+ * first found: what nobody asks for again costs no hashing). Lent until the next call that
+ * changes the cache. */
 struct cache_entry *cache_find(struct cache *self, const struct digest *key, int64_t now_ms);
 
 enum cache_interest { CACHE_ASKED, CACHE_BULK };
 /* Keeps the picture's facts and a share or copy of its file. The first picture of a key stays. What
- * does not fit (more than an eighth of the bound, no memory) is not kept, nor what bulk asks for the
- * first time. */
+ * does not fit (more than an eighth of the bound, no memory) is not kept, nor what bulk asks for
+ * the first time. */
 void cache_put(struct cache *self, const struct picture *picture, enum cache_interest interest);
 /* What is kept, as made in no time, from memory. Lent as the entry is. */
 struct picture cache_picture(struct cache_entry *entry);

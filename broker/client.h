@@ -1,6 +1,6 @@
 /* client -- who asks: one ROUTER peer, its requests in flight, and what could not be sent to it
- * yet. A peer that does not read cannot make the broker grow: its outbox is bounded in bytes, and so
- * are all of them together; then it is dropped and counted. */
+ * yet. A peer that does not read cannot make the broker grow: its outbox is bounded in bytes, and
+ * so are all of them together; then it is dropped and counted. */
 #ifndef BROKER_CLIENT_H
 #define BROKER_CLIENT_H
 

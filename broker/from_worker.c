@@ -269,8 +269,9 @@ static void on_bye(struct broker *b, struct news *n)
 
 static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, struct news *n) = {
     [MESSAGE_CREDIT] = on_credit, [MESSAGE_HEARTBEAT] = on_heartbeat,
-    [MESSAGE_STARTED] = on_started, [MESSAGE_RENDERED] = on_rendered, [MESSAGE_RESULTS] = on_results,
-    [MESSAGE_FAIL] = on_fail, [MESSAGE_HANDBACK] = on_handback, [MESSAGE_BYE] = on_bye,
+    [MESSAGE_STARTED] = on_started, [MESSAGE_RENDERED] = on_rendered,
+    [MESSAGE_RESULTS] = on_results, [MESSAGE_FAIL] = on_fail, [MESSAGE_HANDBACK] = on_handback,
+    [MESSAGE_BYE] = on_bye,
 };
 
 /* What a dummy makes nobody can prove, so it works only where nothing is stored; and there nobody

@@ -1,4 +1,4 @@
-/* picture -- a picture on its way to those who asked for it. Texts, recipe and file are borrowed. */
+/* picture -- on its way to those who asked for it. Texts, recipe and file are borrowed. */
 #ifndef BROKER_PICTURE_H
 #define BROKER_PICTURE_H
 

@@ -11,7 +11,8 @@
 
 #include <uthash.h>
 
-enum { ROSTER_HANDBACKS_MAX = 64 };  /* a second; who hands back more gets nothing before the next */
+/* A second; who hands back more gets nothing before the next. */
+enum { ROSTER_HANDBACKS_MAX = 64 };
 
 /* A model that a worker has. */
 struct service {

@@ -1,7 +1,7 @@
 /* exchange -- what was asked of the brokers and what came back: requests in flight over one socket,
- * sent again when a broker falls silent, goes away, is restarted or is left for the next one. Every request is
- * idempotent, so asking twice does no harm. The inside of libseedpress; one thread; nothing blocks
- * but exchange_sleep. */
+ * sent again when a broker falls silent, goes away, is restarted or is left for the next one.
+ * Every request is idempotent, so asking twice does no harm. The inside of libseedpress; one
+ * thread; nothing blocks but exchange_sleep. */
 #ifndef CLIENT_EXCHANGE_H
 #define CLIENT_EXCHANGE_H
 

@@ -110,8 +110,8 @@ void report_page(FILE *out, const char *broker, const struct seedpress_status *s
             " being looked up\n", "queued", st->queued_high, st->queued_normal, st->queued_low,
             st->looking_up);
     fprintf(out, "%-12shalf at most %" PRId64 " ms, all but 1 %% at most %" PRId64 " ms, in the "
-            "last minute; the oldest now %" PRId64 " ms\n", "wait", st->wait_p50_ms, st->wait_p99_ms,
-            st->oldest_ms);
+            "last minute; the oldest now %" PRId64 " ms\n", "wait", st->wait_p50_ms,
+            st->wait_p99_ms, st->oldest_ms);
     fprintf(out, "%-12s%" PRId64 " held, %" PRId64 " rendering, %" PRId64 " committing; %" PRId64
             " requests wait\n", "at work", st->held, st->rendering, st->committing, st->waiters);
     fprintf(out, "%-12s%" PRId64 " asked for, %" PRId64 " answered (%" PRId64 " stored already, %"

@@ -23,8 +23,9 @@
  *
  * Promises: every picture asked for ends exactly once, with an image or an error, at most half a
  * second after its deadline. A broker that falls silent, goes away or is restarted is noticed; what
- * it still owes is asked again, at the next endpoint if there are several, as long as there is time. A picture is only given when its
- * bytes, its recipe and its seed agree with each other and with what was asked.
+ * it still owes is asked again, at the next endpoint if there are several, as long as there is
+ * time. A picture is only given when its bytes, its recipe and its seed agree with each other and
+ * with what was asked.
  *
  * Link with `pkg-config --cflags --libs seedpress`. */
 #ifndef SEEDPRESS_H

@@ -43,8 +43,8 @@ static bool is_plain(char c)
     return (c >= 0x20 && c <= 0x7e) || c == '\n';
 }
 
-/* Whether eight bytes are plain, all at once: with LF moved to a printable place, none is below 0x20
- * (which would borrow) and none above 0x7e (which would carry). */
+/* Whether eight bytes are plain, all at once: with LF moved to a printable place, none is below
+ * 0x20 (which would borrow) and none above 0x7e (which would carry). */
 static bool are_plain(const char *eight_bytes)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = 0x80 * ones;

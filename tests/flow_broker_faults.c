@@ -93,8 +93,8 @@ static void go(struct scene *s, enum going how)
     }
 }
 
-/* In each state, whatever way the worker goes: the render is another's, and only where it was on the
- * device that was an attempt. */
+/* In each state, whatever way the worker goes: the render is another's, and only where it was on
+ * the device that was an attempt. */
 static void a_worker_that_goes_costs_an_attempt_only_what_it_was_rendering(void **state)
 {
     (void)state;
@@ -250,7 +250,8 @@ static void what_kills_its_worker_is_poison_and_its_mates_are_answered(void **st
 
 /* ---- workers that lie ---- */
 
-/* The broker passes files on without hashing them: whoever reads one does (libseedpress refuses it). */
+/* The broker passes files on without hashing them: whoever reads one does (libseedpress refuses
+ * it). */
 static void a_file_with_another_hash_is_passed_on_with_the_hash_that_tells(void **state)
 {
     struct message m;

@@ -1,5 +1,5 @@
-/* Several brokers, several workers, one database: each worker serves all brokers, clients fail over,
- * the ledger has one winner. */
+/* Several brokers, several workers, one database: each worker serves all brokers, clients fail
+ * over, the ledger has one winner. */
 #include "base/clock.h"
 #include "tests/kit_load.h"
 #include "tests/kit_stack.h"

@@ -1,6 +1,6 @@
-/* A PostgreSQL that is away for longer than every bound of the broker, while pictures are asked for:
- * nothing is rendered twice, nobody is condemned, and what has time left gets its picture. With the
- * real programs; the outage lasts for three answers of 1.5 s each, at least. */
+/* A PostgreSQL that is away for longer than every bound of the broker, while pictures are asked
+ * for: nothing is rendered twice, nobody is condemned, and what has time left gets its picture.
+ * With the real programs; the outage lasts for three answers of 1.5 s each, at least. */
 #include "proto/message.h"
 #include "tests/kit_stack.h"
 

@@ -1,6 +1,6 @@
-/* kit_proxy -- a TCP proxy in a thread of the test: what lies between two programs, to be made slow,
- * dead or broken. Every change counts at once, for the connections that are there too. What cannot
- * go on says why on stderr and exits with 1. */
+/* kit_proxy -- a TCP proxy in a thread of the test: what lies between two programs, to be made
+ * slow, dead or broken. Every change counts at once, for the connections that are there too. What
+ * cannot go on says why on stderr and exits with 1. */
 #ifndef TESTS_KIT_PROXY_H
 #define TESTS_KIT_PROXY_H
 

@@ -48,8 +48,8 @@ void stack_restart_broker(struct kit_stack *self, const char *const *broker_flag
 /* Starts worker[index] and waits until it has joined. */
 void stack_start_worker(struct kit_stack *self, int index, const char *const *flags);
 void stack_destroy(struct kit_stack *self);
-/* Starts worker[index] for other endpoints than the stack's own, ',' between, and waits until it has
- * joined one. */
+/* Starts worker[index] for other endpoints than the stack's own, ',' between, and waits until it
+ * has joined one. */
 void stack_run_worker(struct kit_stack *self, int index, const char *brokers,
                       const char *const *flags);
 /* Starts another broker on the stack's database; endpoints that end in ":*" get their ports. The

@@ -54,7 +54,7 @@ void dials_model(struct dials *self, size_t index, const char *name, int64_t byt
 
 struct dials_state {
     int64_t started, rendered, stored;          /* pictures since the start */
-    int64_t oldest_ms;              /* when what waits longest to be stored came; 0: nothing waits */
+    int64_t oldest_ms;              /* arrival of what waits longest to be stored; 0: none */
     size_t brokers;                 /* that know this worker */
     bool ledger_up, draining;
 };

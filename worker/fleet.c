@@ -85,8 +85,8 @@ static void pause_before_next(struct member *m, int64_t now_ms)
     m->again_ms = now_ms + m->pause_ms;
 }
 
-/* In the child it leaves the fleet behind; SIGTERM stays blocked until the worker waits for it. Only
- * the first process speaks to systemd. */
+/* In the child it leaves the fleet behind; SIGTERM stays blocked until the worker waits for it.
+ * Only the first process speaks to systemd. */
 static void become_worker(struct fleet *self, pid_t parent)
 {
     sigset_t set;
