@@ -558,8 +558,7 @@ size_t link_take_closed(struct link *self, int *fds, size_t most)
     size_t count = 0;
     int number, value;
 
-    while (self->watch && !self->watch_is_quiet && count < most &&
-           take_event(self, &number, &value))
+    while (self->watch && count < most && take_event(self, &number, &value))
         if (number == ZMQ_EVENT_DISCONNECTED)
             fds[count++] = value;
         else if (number == ZMQ_EVENT_ACCEPT_FAILED)
@@ -648,7 +647,6 @@ static void ask_watch(struct link_wait *wait)
     struct link *link = wait->link;
 
     link->watch_is_dry = !(events_of(link->watch) & ZMQ_POLLIN);
-    link->watch_is_quiet = link->watch_is_dry;
     wait->ready |= !link->watch_is_dry;
 }
 
@@ -665,7 +663,6 @@ static int list_descriptors(struct link_wait *waits, size_t count, struct pollfd
             ask_link(&waits[i]);
         if (link && link->watch) {
             fds[used++] = (struct pollfd){ link->watch_fd, POLLIN, 0 };
-            link->watch_is_quiet = true;
             if (!link->watch_is_dry)
                 ask_watch(&waits[i]);
         }
@@ -722,7 +719,7 @@ int link_fd(const struct link *self)
 
 bool link_is_readable(struct link *self)
 {
-    self->is_quiet = self->watch_is_quiet = false;   /* who asks does not use link_poll */
+    self->is_quiet = false;          /* who asks does not use link_poll */
     return events_of(self->socket) & ZMQ_POLLIN;
 }
 

@@ -18,7 +18,7 @@ struct link {
     void *watch;                    /* hears of its broken connections; NULL: nobody asked */
     int fd, watch_fd;               /* readable when libzmq has something to tell about them */
     bool is_dry, watch_is_dry;      /* all that it had to tell was taken: fd tells of what comes */
-    bool is_quiet, watch_is_quiet;  /* the last link_poll found nothing, and nothing was sent */
+    bool is_quiet;                  /* the last link_poll found nothing, and nothing was sent */
     enum link_kind kind;
     bool allow_plain, is_encrypted;
     bool is_refused;                /* by the other side, when it last tried */
