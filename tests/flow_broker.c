@@ -1095,15 +1095,19 @@ static void a_worker_that_has_become_slow_is_taken_for_hung_once(void **state)
     assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
     worker_says_result_after(&s.worker, &job, 8000000);  /* late: eight seconds, not five ms */
     desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 6, 6);      /* it is still what somebody waits for */
+    client_wishes(&s.client, 7, 7);
+    desk_turn(&s.d, 0);
     job = worker_gets_one(&s.worker);
     say_started(&s, job.lease);
     for (int i = 0; i < 8; i++) {
         worker_says_heartbeat(&s.worker, 4, 1, 2);
         desk_turn(&s.d, 1000);
     }
+    assert_int_equal(s.d.b->renders.count[RENDER_RENDERING], 1);
     worker_says_result_after(&s.worker, &job, 8000000);
     desk_turn(&s.d, 0);
-    client_gets_image(&s.client, 6, 6);
+    client_gets_image(&s.client, 7, 7);
     assert_int_equal(s.d.b->count.late, 1);
     close_scene(&s);
 }

@@ -398,13 +398,19 @@ static void a_broker_without_descriptors_says_so_and_comes_back(void **state)
     while (came < MANY && zmtp_try(clients, &visitors[came]))
         came++;
     program_wait_for(&broker, " listen_paused ", NULL, 0);
-    asker_send(&asker, &m);          /* who is in is served */
-    assert_true(asker_receive(&asker, &answered, &parcel, PATIENCE_MS));
-    message_release(&answered);
-    parcel_release(&parcel);
     for (int i = 0; i < came; i++)
         zmtp_close(&visitors[i]);
     program_wait_for(&broker, " listen_resumed ", NULL, 0);
+    /* With the port libzmq closes its connections, but for what they still owe: who was in asks
+     * again. */
+    for (int64_t end_ms = clock_ms() + PATIENCE_MS; clock_ms() < end_ms;) {
+        asker_send(&asker, &m);
+        if (asker_receive(&asker, &answered, &parcel, 1000))
+            break;
+    }
+    assert_int_equal(answered.type, MESSAGE_PONG);
+    message_release(&answered);
+    parcel_release(&parcel);
     for (int64_t end_ms = clock_ms() + PATIENCE_MS; !is_listening(clients);)
         assert_true(clock_ms() < end_ms);       /* it may have paused again for the backlog */
     asker_close(&asker);
