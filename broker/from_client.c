@@ -441,10 +441,10 @@ static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
 
     if (!rc && parcel->count != 1)
         rc = err_set(&e, ERR_INVALID, "a client's message is one frame");
+    b->count.malformed += rc != ERR_OK;
     access_update(&client->access, b->options.keyring, parcel);
     if (!rc && (rc = access_check_message(&client->access, &m, &e)))
         b->count.denied++;
-    b->count.malformed += rc != ERR_OK;
     if (rc)
         refuse(b, &call, &e);
     else
