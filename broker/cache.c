@@ -1,17 +1,13 @@
 #include "broker/cache.h"
 
+#include "broker/block.h"
+#include "broker/hashed.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
-/* Keys are hashes already. */
-#undef HASH_FUNCTION
-#define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
-
 enum {
-    CHUNK_BYTES = 16,               /* malloc's head, and what it rounds up to */
-    MAPPED_MIN = 128 << 10,         /* from here on malloc may take whole pages */
-    PAGE_BYTES = 4096,
     COUNTER_BYTES = 64,             /* libzmq's, before a file that it holds */
     BUCKET_BYTES = 32,              /* an entry's share of the hash table, which doubles */
     ENTRY_SHARE = 8,                /* no file is larger than this part of the bound */
@@ -31,18 +27,10 @@ void cache_release(struct cache *self)
     *self = (struct cache){ .bytes_max = 0 };
 }
 
-/* What malloc takes for len bytes. */
-static size_t heap_bytes(size_t len)
-{
-    size_t unit = len >= MAPPED_MIN ? PAGE_BYTES : CHUNK_BYTES;
-
-    return (len + CHUNK_BYTES + unit - 1) / unit * unit;
-}
-
 static size_t entry_bytes(size_t text_len, size_t file_len)
 {
-    return heap_bytes(sizeof(struct cache_entry) + text_len) +
-           heap_bytes(COUNTER_BYTES + file_len) + BUCKET_BYTES;
+    return block_bytes(sizeof(struct cache_entry) + text_len) +
+           block_bytes(COUNTER_BYTES + file_len) + BUCKET_BYTES;
 }
 
 static void drop(struct cache *self, struct cache_entry *entry)
@@ -194,7 +182,7 @@ struct picture cache_picture(struct cache_entry *entry)
 
 void cache_put_map(struct cache *self, struct cache_entry *entry, const struct frame *map)
 {
-    size_t len = frame_len(map), bytes = heap_bytes(len);
+    size_t len = frame_len(map), bytes = block_bytes(len);
 
     if (entry->map || len > CACHE_MAP_MAX || !(entry->map = malloc(len)))
         return;

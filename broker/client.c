@@ -61,6 +61,14 @@ size_t request_bytes(const struct request *self)
     return block_bytes(request_size(strlen(self->text), self->envelope_len));
 }
 
+enum err_code request_check_class(const struct request *self, const char *made_by, struct err *e)
+{
+    if (!*self->text || strcmp(self->text, made_by) == 0)
+        return ERR_OK;
+    return err_set(e, ERR_CLASS_CONFLICT, "the picture was made by %s, not %s", made_by,
+                   self->text);
+}
+
 /* ---- who pays ---- */
 
 struct account_key client_account(const struct client *self, struct text on_behalf)

@@ -62,6 +62,8 @@ struct request *request_open(struct client *client, struct accounts *accounts,
 void request_close(struct request *self, struct accounts *accounts);
 struct address request_address(const struct request *self);
 size_t request_bytes(const struct request *self);
+/* Whether it takes a picture of that numerics class: ERR_CLASS_CONFLICT if not. */
+enum err_code request_check_class(const struct request *self, const char *made_by, struct err *e);
 
 /* Who pays for what it asks on behalf of somebody ("": of itself). */
 struct account_key client_account(const struct client *self, struct text on_behalf);

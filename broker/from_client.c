@@ -28,11 +28,10 @@ static enum err_code answer_cached(struct broker *b, struct request *request,
                                    struct cache_entry *entry, const char *warning,
                                    struct err *e)
 {
-    const char *made_by = cache_picture(entry).numerics_class;
+    enum err_code rc = request_check_class(request, cache_picture(entry).numerics_class, e);
 
-    if (*request->text && strcmp(request->text, made_by) != 0)
-        return err_set(e, ERR_CLASS_CONFLICT, "the picture was made by %s, not %s", made_by,
-                       request->text);
+    if (rc)
+        return rc;
     reply_cached(b, request, entry, warning);
     b->count.memory_hits++;
     b->count.answered++;

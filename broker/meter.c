@@ -248,6 +248,8 @@ void meter_report(struct broker *b, int64_t now_ms, struct message_status_report
 {
     const struct broker_counts *c = &b->count;
 
+    out->memory_hits = c->memory_hits;
+    out->memory_bytes = (int64_t)b->cache.bytes;
     out->refused = c->refused;
     out->expired = c->expired;
     out->poison = c->poison;

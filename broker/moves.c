@@ -307,13 +307,10 @@ static void answer_picture(struct broker *b, struct waiter *w, const struct pict
     struct request *request = w->request;
     const struct lease *lease = w->render->lease;
     int64_t queue_ms = lease ? lease->dispatched_ms - w->arrived_ms : 0;
+    struct err e;
 
-    if (*request->text && strcmp(request->text, picture->numerics_class) != 0) {
-        char words[200];
-
-        snprintf(words, sizeof words, "the picture was made by %s, not %s",
-                 picture->numerics_class, request->text);
-        answer_error(b, w, ERR_CLASS_CONFLICT, words);
+    if (request_check_class(request, picture->numerics_class, &e)) {
+        answer_err(b, w, &e);
         return;
     }
     request->count++;

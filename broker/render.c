@@ -1,14 +1,11 @@
 #include "broker/render.h"
 
 #include "broker/block.h"
+#include "broker/hashed.h"
 #include "broker/roster.h"
 
 #include <stdlib.h>
 #include <utlist.h>
-
-/* Keys are hashes already. */
-#undef HASH_FUNCTION
-#define HASH_FUNCTION(at, len, out) memcpy(&(out), at, sizeof(unsigned))
 
 struct render *renders_find(struct renders *self, const struct digest *key)
 {

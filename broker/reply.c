@@ -263,7 +263,6 @@ void reply_status(struct broker *b, struct client *client, const struct address 
         .answered = b->count.answered, .failed = b->count.failed, .cancelled = b->count.cancelled,
         .joined = b->count.joined, .ledger_hits = b->count.ledger_hits,
         .retried = b->count.retried, .late = b->count.late,
-        .memory_hits = b->count.memory_hits, .memory_bytes = (int64_t)b->cache.bytes,
         .workers = { list, count },
     };
     meter_report(b, now_ms, &m.status_report);

@@ -13,52 +13,20 @@
 
 #include <cmocka.h>
 
-enum { LONG_MS = 1000000000 };
-
 static struct broker_options usual(void)
 {
     return BROKER_OPTIONS_DEFAULT;
 }
 
-/* One that forgives workers that say nothing, for tests that turn the clock far. */
-static struct broker_options patient(void)
-{
-    struct broker_options o = BROKER_OPTIONS_DEFAULT;
-
-    o.silence_ms = LONG_MS;
-    o.stall_ms = LONG_MS;
-    return o;
-}
-
-/* A desk with one client and one worker of that credit; what most tests begin with. */
-struct scene {
-    struct desk d;
-    struct peer client, worker;
-};
-
-static void open_scene(struct scene *s, struct broker_options options, int64_t credit)
-{
-    desk_open(&s->d, NULL, &options);
-    client_join(&s->d, &s->client, LINK_DEALER);
-    worker_joins(&s->d, &s->worker, "host:1:1", credit);
-}
-
-static void close_scene(struct scene *s)
-{
-    peer_leave(&s->client);
-    peer_leave(&s->worker);
-    desk_close(&s->d);
-}
-
 /* Seed 5 under request 1, leased. */
-static struct job_seen lease_one(struct scene *s)
+static struct job_seen lease_one(struct stage *s)
 {
     client_wishes(&s->client, 1, 5);
     desk_turn(&s->d, 0);
     return worker_gets_one(&s->worker);
 }
 
-static void say_started(struct scene *s, int64_t lease)
+static void say_started(struct stage *s, int64_t lease)
 {
     worker_says(&s->worker, MESSAGE_STARTED, lease);
     desk_turn(&s->d, 0);
@@ -68,10 +36,10 @@ static void say_started(struct scene *s, int64_t lease)
 
 static void a_picture_goes_from_client_to_worker_and_back(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     assert_int_equal(job.recipe.seed, 5);
@@ -91,16 +59,16 @@ static void a_picture_goes_from_client_to_worker_and_back(void **state)
     peer_hears_nothing(&s.client);
     assert_null(s.d.b->renders.by_key);
     assert_int_equal(s.d.b->count.answered, 1);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_wish_that_no_recipe_can_be_is_refused_at_once(void **state)
 {
     struct message wish = wish_of(3, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.cutoff = 60;
     wish.generate.noise_mode = RECIPE_NOISE_STREAM;
     peer_say(&s.client, &wish, NULL);
@@ -117,17 +85,17 @@ static void a_wish_that_no_recipe_can_be_is_refused_at_once(void **state)
     client_gets_error(&s.client, 4, ERR_RANGE);
     peer_hears_nothing(&s.client);
     peer_hears_nothing(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_class_for_an_unconditional_model_is_dropped_with_a_warning(void **state)
 {
     struct message wish = wish_of(1, 5);
     struct heard h;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.class_index = 2;
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
@@ -140,7 +108,7 @@ static void a_class_for_an_unconditional_model_is_dropped_with_a_warning(void **
     assert_int_equal(h.m.type, MESSAGE_IMAGE);
     assert_true(h.m.image.warning.len > 0);
     heard_release(&h);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- options ---- */
@@ -154,7 +122,7 @@ static struct message wish_of_model(const char *model, int64_t id)
     return wish;
 }
 
-static void say_wish(struct scene *s, const struct message *wish)
+static void say_wish(struct stage *s, const struct message *wish)
 {
     peer_say(&s->client, wish, NULL);
     desk_turn(&s->d, 0);
@@ -196,10 +164,10 @@ static void options_reach_the_worker_as_the_lines_of_the_recipe(void **state)
                      .noise_seed = -1, .rotate = INT64_MIN },
           "\ncutoff=8\nclass=2\nnoise=none\ntransform=none\n" },
     };
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct message wish = wish_of_model(CASES[i].model, 1);
         struct message_generate *g = &wish.generate;
@@ -221,7 +189,7 @@ static void options_reach_the_worker_as_the_lines_of_the_recipe(void **state)
         desk_turn(&s.d, 0);
         client_gets_image(&s.client, 1, 5);
     }
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void options_that_cannot_be_meant_are_refused_in_words(void **state)
@@ -243,10 +211,10 @@ static void options_that_cannot_be_meant_are_refused_in_words(void **state)
         { "moves", RECIPE_NOISE_STREAM, 5, 0, false, ERR_INVALID, "with noise mode random only" },
         { "kinds", -1, -1, 0, false, ERR_CLASS_REQUIRED, "this model needs a class: 0..2" },
     };
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct message wish = wish_of_model(CASES[i].model, 1);
         struct heard h;
@@ -267,17 +235,17 @@ static void options_that_cannot_be_meant_are_refused_in_words(void **state)
         heard_release(&h);
     }
     peer_hears_nothing(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* They reach the worker together, neither to be alone: it may render them as one batch. */
 static void transforms_make_renders_of_their_own_that_may_share_a_batch(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     for (int64_t id = 1; id <= 4; id++) {        /* the last two are one */
         struct message wish = wish_of_model("moves", id);
 
@@ -296,17 +264,17 @@ static void transforms_make_renders_of_their_own_that_may_share_a_batch(void **s
     for (int64_t id = 1; id <= 4; id++)
         client_gets_image(&s.client, id, 5);
     assert_int_equal(s.d.b->count.joined, 1);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_noise_that_nothing_reads_is_dropped_with_a_warning(void **state)
 {
     struct message wish = wish_of_model("kinds", 1);
     struct heard h;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.class_index = 0;
     wish.generate.noise_mode = RECIPE_NOISE_RANDOM;
     wish.generate.noise_seed = 5;
@@ -320,7 +288,7 @@ static void a_noise_that_nothing_reads_is_dropped_with_a_warning(void **state)
     assert_true(text_is(h.m.image.warning,
                         "noise mode has no effect on a model without noise inputs"));
     heard_release(&h);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- joining ---- */
@@ -328,10 +296,10 @@ static void a_noise_that_nothing_reads_is_dropped_with_a_warning(void **state)
 static void two_clients_share_one_render(void **state)
 {
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     client_join(&s.d, &other, LINK_DEALER);
     struct job_seen job = lease_one(&s);
 
@@ -346,15 +314,15 @@ static void two_clients_share_one_render(void **state)
     peer_hears_nothing(&s.client);
     peer_hears_nothing(&other);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_waiter_may_join_a_render_in_every_state(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 0);
+    stage_open(&s, usual(), 0);
     client_wishes(&s.client, 1, 5);
     client_wishes(&s.client, 2, 5);          /* QUEUED */
     desk_turn(&s.d, 0);
@@ -374,7 +342,7 @@ static void a_waiter_may_join_a_render_in_every_state(void **state)
     for (int64_t id = 1; id <= 5; id++)
         client_gets_image(&s.client, id, 5);
     peer_hears_nothing(&s.client);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void seeds_are_answered_one_by_one_and_then_done(void **state)
@@ -382,10 +350,10 @@ static void seeds_are_answered_one_by_one_and_then_done(void **state)
     static const int64_t SEEDS[] = { 7, 8, 9, 8 };      /* one of them twice */
     struct message wish = wish_of(1, -1);
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 8);
+    stage_open(&s, usual(), 8);
     wish.generate.seeds = (struct numbers){ SEEDS, 4 };
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
@@ -402,17 +370,17 @@ static void seeds_are_answered_one_by_one_and_then_done(void **state)
     client_gets_image(&s.client, 1, 8);
     client_gets_done(&s.client, 1, 4, 1);
     peer_hears_nothing(&s.client);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void seeds_that_are_all_refused_are_done_at_once(void **state)
 {
     static const int64_t SEEDS[] = { 1, 2 };
     struct message wish = wish_of(1, -1);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 8);
+    stage_open(&s, usual(), 8);
     wish.generate.seeds = (struct numbers){ SEEDS, 2 };
     wish.generate.noise_mode = RECIPE_NOISE_STREAM;
     peer_say(&s.client, &wish, NULL);
@@ -421,7 +389,7 @@ static void seeds_that_are_all_refused_are_done_at_once(void **state)
     client_gets_error(&s.client, 1, ERR_UNSUPPORTED);
     client_gets_done(&s.client, 1, 2, 2);
     peer_hears_nothing(&s.client);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void seeds_over_req_are_refused_with_use_dealer(void **state)
@@ -429,10 +397,10 @@ static void seeds_over_req_are_refused_with_use_dealer(void **state)
     static const int64_t SEEDS[] = { 1, 2 };
     struct message wish = wish_of(1, -1);
     struct peer req;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 8);
+    stage_open(&s, usual(), 8);
     client_join(&s.d, &req, LINK_REQ);
     wish.generate.seeds = (struct numbers){ SEEDS, 2 };
     peer_say(&req, &wish, NULL);
@@ -446,24 +414,24 @@ static void seeds_over_req_are_refused_with_use_dealer(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&req, 2, 5);
     peer_leave(&req);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void the_broker_holds_no_more_than_waiters_max(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.waiters_max = 2;
-    open_scene(&s, options, 0);
+    stage_open(&s, options, 0);
     for (int64_t id = 1; id <= 3; id++)
         client_wishes(&s.client, id, 5);     /* a join counts as well */
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 3, ERR_OVERLOADED);
     peer_hears_nothing(&s.client);
     assert_int_equal(s.d.b->waiters, 2);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void one_client_holds_no_more_than_client_waiters_max(void **state)
@@ -472,11 +440,11 @@ static void one_client_holds_no_more_than_client_waiters_max(void **state)
     struct broker_options options = usual();
     struct message wish = wish_of(1, -1);
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.client_waiters_max = 2;
-    open_scene(&s, options, 8);
+    stage_open(&s, options, 8);
     client_join(&s.d, &other, LINK_DEALER);
     wish.generate.seeds = (struct numbers){ SEEDS, 3 };
     peer_say(&s.client, &wish, NULL);
@@ -486,7 +454,7 @@ static void one_client_holds_no_more_than_client_waiters_max(void **state)
     peer_hears_nothing(&s.client);
     peer_hears_nothing(&other);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- no worker ---- */
@@ -637,10 +605,10 @@ static void early_requests_are_bounded_in_number_and_bytes(void **state)
 static void what_is_queued_ends_when_no_worker_has_its_model_for_the_grace(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 0);
+    stage_open(&s, options, 0);
     client_wishes(&s.client, 1, 5);
     desk_turn(&s.d, 1000);
     worker_says_bye(&s.worker);
@@ -655,7 +623,7 @@ static void what_is_queued_ends_when_no_worker_has_its_model_for_the_grace(void 
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 3, ERR_NO_WORKER);
     peer_hears_nothing(&s.client);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- QUEUED ---- */
@@ -663,10 +631,10 @@ static void what_is_queued_ends_when_no_worker_has_its_model_for_the_grace(void 
 static void credit_is_never_exceeded(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 2);
+    stage_open(&s, usual(), 2);
     for (int64_t id = 1; id <= 5; id++)
         client_wishes(&s.client, id, id);
     desk_turn(&s.d, 0);
@@ -682,17 +650,17 @@ static void credit_is_never_exceeded(void **state)
     worker_says_result(&s.worker, &third);
     desk_turn(&s.d, 0);
     worker_gets_one(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void high_goes_before_normal_before_low(void **state)
 {
     static const int64_t LEVELS[] = { MESSAGE_LOW, MESSAGE_NORMAL, MESSAGE_HIGH };
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 0);
+    stage_open(&s, usual(), 0);
     for (int64_t i = 0; i < 3; i++) {
         struct message wish = wish_of(i, i);
 
@@ -706,7 +674,7 @@ static void high_goes_before_normal_before_low(void **state)
         assert_int_equal(jobs[i].recipe.seed, 2 - i);
         assert_int_equal(jobs[i].priority, LEVELS[2 - i]);
     }
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void clients_take_turns_inside_a_level(void **state)
@@ -714,10 +682,10 @@ static void clients_take_turns_inside_a_level(void **state)
     static const uint32_t ORDER[] = { 1, 11, 2, 3, 4 };
     struct job_seen jobs[DESK_JOBS_MAX];
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 0);
+    stage_open(&s, usual(), 0);
     client_join(&s.d, &other, LINK_DEALER);
     for (int64_t seed = 1; seed <= 4; seed++)
         client_wishes(&s.client, seed, seed);
@@ -730,17 +698,17 @@ static void clients_take_turns_inside_a_level(void **state)
     for (int i = 0; i < 5; i++)
         assert_int_equal(jobs[i].recipe.seed, ORDER[i]);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_short_queue_is_spread_over_the_workers(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 16);
+    stage_open(&s, usual(), 16);
     worker_joins(&s.d, &second, "host:2:2", 16);
     for (int64_t seed = 1; seed <= 4; seed++)
         client_wishes(&s.client, seed, seed);
@@ -748,7 +716,7 @@ static void a_short_queue_is_spread_over_the_workers(void **state)
     assert_int_equal(worker_gets(&s.worker, jobs), 2);
     assert_int_equal(worker_gets(&second, jobs), 2);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- HELD ---- */
@@ -756,10 +724,10 @@ static void a_short_queue_is_spread_over_the_workers(void **state)
 static void what_is_handed_back_goes_to_the_head_and_is_no_attempt(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 1);
+    stage_open(&s, usual(), 1);
     struct job_seen job = lease_one(&s);
 
     client_wishes(&s.client, 2, 6);
@@ -771,15 +739,15 @@ static void what_is_handed_back_goes_to_the_head_and_is_no_attempt(void **state)
     assert_int_equal(jobs[1].recipe.seed, 6);
     assert_true(jobs[0].lease > job.lease);
     assert_false(jobs[0].alone);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_worker_that_hands_back_gets_nothing_before_its_next_word(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     worker_says(&s.worker, MESSAGE_HANDBACK, job.lease);
@@ -788,15 +756,15 @@ static void a_worker_that_hands_back_gets_nothing_before_its_next_word(void **st
     worker_says_heartbeat(&s.worker, 4, 0, 0);
     desk_turn(&s.d, 0);
     worker_gets_one(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_recall_takes_no_credit_from_the_worker(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 1);
+    stage_open(&s, usual(), 1);
     struct job_seen job = lease_one(&s);
 
     client_cancels(&s.client, 2, 1);
@@ -808,18 +776,18 @@ static void a_recall_takes_no_credit_from_the_worker(void **state)
     desk_turn(&s.d, 0);
     assert_int_equal(worker_gets_one(&s.worker).recipe.seed, 6);
     assert_null(renders_find_lease(&s.d.b->renders, job.lease));
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void what_a_lost_worker_had_not_started_is_no_attempt(void **state)
 {
     struct broker_options options = usual();
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.attempts_max = 1;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     lease_one(&s);
     worker_says_bye(&s.worker);
     desk_turn(&s.d, 0);
@@ -831,19 +799,19 @@ static void what_a_lost_worker_had_not_started_is_no_attempt(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_worker_that_leaves_in_the_middle_of_a_handover_loses_nothing(void **state)
 {
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct job_seen jobs[DESK_JOBS_MAX];
     int64_t give_up_ms = clock_ms() + 60000;
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 64);
+    stage_open(&s, options, 64);
     peer_leave(&s.worker);
     client_wishes(&s.client, 1, 5);
     while (s.d.b->roster.by_peer) {          /* until libzmq has seen it go */
@@ -859,18 +827,18 @@ static void a_worker_that_leaves_in_the_middle_of_a_handover_loses_nothing(void 
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void status_is_answered_while_a_worker_is_going(void **state)
 {
     struct message status;
     struct heard h;
-    struct scene s;
+    struct stage s;
     struct worker *w;
 
     (void)state;
-    open_scene(&s, patient(), 64);
+    stage_open(&s, desk_patient(), 64);
     w = s.d.b->roster.by_peer;
     w->to.bytes[1] ^= 0x55;                  /* a peer that libzmq does not know: it is gone */
     client_wishes(&s.client, 1, 5);
@@ -884,7 +852,7 @@ static void status_is_answered_while_a_worker_is_going(void **state)
     heard_release(&h);
     desk_turn(&s.d, 1000);
     assert_null(s.d.b->roster.by_peer);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- RENDERING ---- */
@@ -893,10 +861,10 @@ static void a_silent_worker_is_lost_after_silence_ms(void **state)
 {
     struct broker_options options = usual();
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -910,33 +878,33 @@ static void a_silent_worker_is_lost_after_silence_ms(void **state)
     assert_int_equal(again.recipe.seed, 5);
     assert_true(again.alone);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void heartbeats_keep_a_worker(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     for (int i = 0; i < 10; i++) {
         worker_says_heartbeat(&s.worker, 4, 0, 0);
         desk_turn(&s.d, 1000);
     }
     assert_non_null(s.d.b->roster.by_peer);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_hung_worker_loses_its_leases_and_gets_nothing_until_it_moves(void **state)
 {
     struct broker_options options = usual();
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.stall_ms = 5000;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -965,17 +933,17 @@ static void a_hung_worker_loses_its_leases_and_gets_nothing_until_it_moves(void 
     assert_int_equal(s.d.b->count.late, 1);
     peer_hears_nothing(&s.client);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_worker_that_holds_nothing_is_not_hung(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.stall_ms = 2000;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     lease_one(&s);                           /* lost on its way: the worker never heard of it */
     for (int i = 0; i < 3; i++) {
         worker_says_heartbeat(&s.worker, 4, 0, 0);
@@ -986,17 +954,17 @@ static void a_worker_that_holds_nothing_is_not_hung(void **state)
     worker_says_result(&s.worker, &again);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void progress_keeps_a_slow_render(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.stall_ms = 2000;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1005,16 +973,16 @@ static void progress_keeps_a_slow_render(void **state)
         desk_turn(&s.d, 1000);
     }
     assert_int_equal(s.d.b->renders.count[RENDER_RENDERING], 1);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_measured_batch_bounds_the_stall(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     worker_says_result(&s.worker, &job);     /* of 5 ms: 2 s are enough from now on */
@@ -1031,7 +999,7 @@ static void a_measured_batch_bounds_the_stall(void **state)
         desk_turn(&s.d, 1000);
     }
     assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
@@ -1039,10 +1007,10 @@ static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
     enum { PICTURES = 4, SECOND_US = 1000000 };
     struct job_seen jobs[MESSAGE_JOBS_MAX];
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, PICTURES);
+    stage_open(&s, options, PICTURES);
     struct job_seen job = lease_one(&s);
 
     worker_says_result_after(&s.worker, &job, SECOND_US);
@@ -1064,16 +1032,16 @@ static void a_batch_larger_than_any_before_gets_the_time_it_needs(void **state)
         desk_turn(&s.d, 1000);
     }
     assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], PICTURES);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* Else it would be taken for hung three times, and its picture for poison. */
 static void a_worker_that_has_become_slow_is_taken_for_hung_once(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     for (int64_t id = 1; id <= 5; id++) {
         client_wishes(&s.client, id, id);
         desk_turn(&s.d, 0);
@@ -1109,16 +1077,16 @@ static void a_worker_that_has_become_slow_is_taken_for_hung_once(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 7, 7);
     assert_int_equal(s.d.b->count.late, 1);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* Both numbers are within what the wire allows; their product is within no integer. */
 static void a_worker_that_claims_to_be_endlessly_slow_is_not_believed(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, patient(), 2000);
+    stage_open(&s, desk_patient(), 2000);
     struct job_seen job = lease_one(&s);
 
     for (int64_t seed = 10; seed < 1510; seed++)
@@ -1129,16 +1097,16 @@ static void a_worker_that_claims_to_be_endlessly_slow_is_not_believed(void **sta
     client_gets_image(&s.client, 1, 5);
     desk_turn(&s.d, 1000);                   /* looks for hung workers */
     assert_int_equal(s.d.b->renders.count[RENDER_HELD], 1500);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_fail_that_may_pass_is_tried_alone_by_another_worker(void **state)
 {
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     worker_joins(&s.d, &second, "host:2:2", 4);
@@ -1158,30 +1126,30 @@ static void a_fail_that_may_pass_is_tried_alone_by_another_worker(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void where_there_is_one_worker_it_tries_again_itself(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     worker_says_fail(&s.worker, job.lease, "device");
     desk_turn(&s.d, 0);
     assert_true(worker_gets_one(&s.worker).alone);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_render_that_fails_attempts_max_times_is_poison(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     client_wishes(&s.client, 1, 5);
     for (int i = 0; i < options.attempts_max; i++) {
         desk_turn(&s.d, 0);
@@ -1196,16 +1164,16 @@ static void a_render_that_fails_attempts_max_times_is_poison(void **state)
     peer_hears_nothing(&s.client);
     peer_hears_nothing(&s.worker);
     assert_null(s.d.b->renders.by_key);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void workers_that_leave_do_not_make_a_render_poison(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     client_wishes(&s.client, 1, 5);
     for (int i = 0; i < 2 * options.attempts_max; i++) {
         desk_turn(&s.d, 0);
@@ -1223,15 +1191,15 @@ static void workers_that_leave_do_not_make_a_render_poison(void **state)
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_fail_that_will_not_pass_ends_with_its_own_code(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1245,18 +1213,18 @@ static void a_fail_that_will_not_pass_ends_with_its_own_code(void **state)
     worker_says_fail(&s.worker, job.lease, "no such word");
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 2, ERR_BUG);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void batch_mates_of_a_deadly_render_run_alone(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
     struct peer second;
-    struct scene s;
+    struct stage s;
     size_t count;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     for (int64_t seed = 1; seed <= 3; seed++)
         client_wishes(&s.client, seed, seed);
     desk_turn(&s.d, 0);
@@ -1272,11 +1240,11 @@ static void batch_mates_of_a_deadly_render_run_alone(void **state)
     for (size_t i = 0; i < count; i++)
         assert_true(jobs[i].alone == (jobs[i].recipe.seed != 3));
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* What a worker that lies may send under a good lease. */
-static void lie(struct scene *s, const struct job_seen *job, int kind)
+static void lie(struct stage *s, const struct job_seen *job, int kind)
 {
     struct message m;
     struct message_result result = {
@@ -1297,9 +1265,9 @@ static void a_worker_that_lies_is_not_believed(void **state)
     (void)state;
     for (int kind = 0; kind < 3; kind++) {   /* another recipe's picture, none, other lengths */
         struct peer second;
-        struct scene s;
+        struct stage s;
 
-        open_scene(&s, usual(), 4);
+        stage_open(&s, usual(), 4);
         struct job_seen job = lease_one(&s);
 
         worker_joins(&s.d, &second, "host:2:2", 4);
@@ -1312,7 +1280,7 @@ static void a_worker_that_lies_is_not_believed(void **state)
         desk_turn(&s.d, 0);
         client_gets_image(&s.client, 1, 5);
         peer_leave(&second);
-        close_scene(&s);
+        stage_close(&s);
     }
 }
 
@@ -1320,10 +1288,10 @@ static void a_worker_that_lies_is_not_believed(void **state)
 static void an_empty_picture_is_no_result(void **state)
 {
     struct message m;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     struct message_result result = {
@@ -1343,16 +1311,16 @@ static void an_empty_picture_is_no_result(void **state)
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void another_workers_lease_is_nobodys_business(void **state)
 {
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     worker_joins(&s.d, &second, "host:2:2", 4);
@@ -1366,7 +1334,7 @@ static void another_workers_lease_is_nobodys_business(void **state)
     assert_non_null(renders_find_lease(&s.d.b->renders, job.lease));
     assert_int_equal(s.d.b->count.late, 2);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- COMMITTING ---- */
@@ -1375,11 +1343,11 @@ static void what_a_dead_worker_was_committing_is_no_attempt(void **state)
 {
     struct broker_options options = usual();
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.attempts_max = 1;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1389,17 +1357,17 @@ static void what_a_dead_worker_was_committing_is_no_attempt(void **state)
     worker_joins(&s.d, &second, "host:2:2", 4);
     assert_false(worker_gets_one(&second).alone);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void without_the_ledger_what_is_committing_stays_where_it_is(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.stall_ms = 2000;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1412,7 +1380,7 @@ static void without_the_ledger_what_is_committing_stays_where_it_is(void **state
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- END ---- */
@@ -1420,10 +1388,10 @@ static void without_the_ledger_what_is_committing_stays_where_it_is(void **state
 static void a_late_result_is_counted_and_frees_no_credit_twice(void **state)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 2);
+    stage_open(&s, usual(), 2);
     struct job_seen job = lease_one(&s);
 
     worker_says_result(&s.worker, &job);
@@ -1439,7 +1407,7 @@ static void a_late_result_is_counted_and_frees_no_credit_twice(void **state)
         client_wishes(&s.client, seed, seed);
     desk_turn(&s.d, 0);
     assert_int_equal(worker_gets(&s.worker, jobs), 2);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- waiters that end by themselves ---- */
@@ -1447,10 +1415,10 @@ static void a_late_result_is_counted_and_frees_no_credit_twice(void **state)
 static void a_waiter_ends_at_its_deadline_and_the_held_render_is_recalled(void **state)
 {
     struct message wish = wish_of(1, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.deadline_ms = 400;
     peer_say(&s.client, &wish, NULL);
     assert_int_equal(desk_turn(&s.d, 0), s.d.now_ms + 400);
@@ -1466,16 +1434,16 @@ static void a_waiter_ends_at_its_deadline_and_the_held_render_is_recalled(void *
     desk_turn(&s.d, 0);
     assert_null(s.d.b->renders.by_key);
     peer_hears_nothing(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_render_that_has_started_finishes_though_nobody_waits(void **state)
 {
     struct message wish = wish_of(1, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.deadline_ms = 400;
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
@@ -1492,15 +1460,15 @@ static void a_render_that_has_started_finishes_though_nobody_waits(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 2, 5);
     peer_hears_nothing(&s.client);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_render_that_nobody_waits_for_is_not_tried_again(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1511,16 +1479,16 @@ static void a_render_that_nobody_waits_for_is_not_tried_again(void **state)
     desk_turn(&s.d, 0);
     peer_hears_nothing(&s.worker);
     assert_null(s.d.b->renders.by_key);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_cancelled_waiter_does_not_cancel_the_other(void **state)
 {
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     client_join(&s.d, &other, LINK_DEALER);
     struct job_seen job = lease_one(&s);
 
@@ -1535,16 +1503,16 @@ static void a_cancelled_waiter_does_not_cancel_the_other(void **state)
     client_gets_image(&other, 9, 5);
     peer_hears_nothing(&s.client);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_request_is_cancelled_from_its_own_socket_only(void **state)
 {
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     client_join(&s.d, &other, LINK_DEALER);
     struct job_seen job = lease_one(&s);
 
@@ -1555,7 +1523,7 @@ static void a_request_is_cancelled_from_its_own_socket_only(void **state)
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_cancel_ends_what_is_left_of_seeds(void **state)
@@ -1563,10 +1531,10 @@ static void a_cancel_ends_what_is_left_of_seeds(void **state)
     static const int64_t SEEDS[] = { 1, 2, 3 };
     struct message wish = wish_of(1, -1);
     struct job_seen jobs[DESK_JOBS_MAX];
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 1);
+    stage_open(&s, usual(), 1);
     wish.generate.seeds = (struct numbers){ SEEDS, 3 };
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
@@ -1582,15 +1550,15 @@ static void a_cancel_ends_what_is_left_of_seeds(void **state)
     peer_hears_nothing(&s.client);
     assert_null(s.d.b->renders.by_key);
     assert_null(s.d.b->clients.by_peer->requests);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_recalled_render_may_be_wanted_again(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     client_cancels(&s.client, 2, 1);
@@ -1604,7 +1572,7 @@ static void a_recalled_render_may_be_wanted_again(void **state)
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 3, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- cache, class ---- */
@@ -1612,26 +1580,26 @@ static void a_recalled_render_may_be_wanted_again(void **state)
 static void without_the_ledger_only_stored_pictures_are_ledger_down(void **state)
 {
     struct message wish = wish_of(1, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.cache = MESSAGE_CACHE_ONLY;
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 1, ERR_LEDGER_DOWN);
     peer_hears_nothing(&s.worker);
     assert_null(s.d.b->renders.by_key);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void who_wants_only_stored_ones_may_share_a_render_but_not_keep_it(void **state)
 {
     struct message wish = wish_of(2, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 0);
+    stage_open(&s, usual(), 0);
     wish.generate.cache = MESSAGE_CACHE_ONLY;
     client_wishes(&s.client, 1, 5);
     peer_say(&s.client, &wish, NULL);
@@ -1642,16 +1610,16 @@ static void who_wants_only_stored_ones_may_share_a_render_but_not_keep_it(void *
     client_gets_error(&s.client, 2, ERR_NOT_FOUND);
     client_gets_done(&s.client, 3, 1, 0);
     assert_null(s.d.b->renders.by_key);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_picture_of_another_class_than_required_is_a_conflict(void **state)
 {
     struct message wish = wish_of(1, 5);
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.require_class = text_of("cuda-test-1");
     peer_say(&s.client, &wish, NULL);
     client_wishes(&s.client, 2, 5);
@@ -1666,17 +1634,17 @@ static void a_picture_of_another_class_than_required_is_a_conflict(void **state)
     client_gets_error(&s.client, 1, ERR_CLASS_CONFLICT);
     client_gets_image(&s.client, 2, 5);
     client_gets_image(&s.client, 3, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_receipt_is_an_image_without_its_frame(void **state)
 {
     struct message wish = wish_of(1, 5);
     struct heard h;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     wish.generate.want = MESSAGE_WANT_RECEIPT;
     peer_say(&s.client, &wish, NULL);
     desk_turn(&s.d, 0);
@@ -1689,7 +1657,7 @@ static void a_receipt_is_an_image_without_its_frame(void **state)
     assert_int_equal(h.parcel.count, 1);
     assert_true(h.m.image.bytes > 0);
     heard_release(&h);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- clients that are a burden ---- */
@@ -1699,10 +1667,10 @@ static void a_client_that_vanished_costs_nothing_after_a_second(void **state)
     int64_t give_up_ms = clock_ms() + 60000;
     struct job_seen job;
     struct peer gone;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, patient(), 4);
+    stage_open(&s, desk_patient(), 4);
     client_join(&s.d, &gone, LINK_DEALER);
     client_wishes(&gone, 1, 5);
     desk_turn(&s.d, 0);
@@ -1724,18 +1692,18 @@ static void a_client_that_vanished_costs_nothing_after_a_second(void **state)
     assert_int_equal(s.d.b->waiters, 0);
     client_wishes(&s.client, 1, 7);
     desk_turn(&s.d, 0);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_client_that_does_not_read_is_dropped_and_the_others_are_served(void **state)
 {
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct peer lazy;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.outbox_max = 20000;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     client_join_slow(&s.d, &lazy);
     for (int64_t id = 1; id <= 200 && s.d.b->clients.dropped == 0; id++) {
         struct message ping;
@@ -1753,20 +1721,20 @@ static void a_client_that_does_not_read_is_dropped_and_the_others_are_served(voi
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
     peer_leave(&lazy);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_client_that_reads_slowly_gets_everything_in_order(void **state)
 {
     enum { PINGS = 60 };
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct peer slow;
-    struct scene s;
+    struct stage s;
     int64_t next = 1;
     struct heard h;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     client_join_slow(&s.d, &slow);
     for (int64_t id = 1; id <= PINGS; id++) {
         struct message ping;
@@ -1787,7 +1755,7 @@ static void a_client_that_reads_slowly_gets_everything_in_order(void **state)
     assert_int_equal(next, PINGS + 1);
     assert_int_equal(s.d.b->clients.letters, 0);
     peer_leave(&slow);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- workers that come and go ---- */
@@ -1795,10 +1763,10 @@ static void a_client_that_reads_slowly_gets_everything_in_order(void **state)
 static void a_strangers_heartbeat_is_answered_by_introduce(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     desk_turn(&s.d, options.silence_ms + 1001);          /* forgotten */
     assert_null(s.d.b->roster.by_peer);
     worker_says_heartbeat(&s.worker, 4, 0, 0);
@@ -1807,16 +1775,16 @@ static void a_strangers_heartbeat_is_answered_by_introduce(void **state)
     worker_says_ready(&s.worker, "host:1:1", 4);
     desk_turn(&s.d, 0);
     lease_one(&s);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_worker_that_comes_back_over_a_new_connection_begins_anew(void **state)
 {
     struct peer again;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen old = lease_one(&s);
 
     say_started(&s, old.lease);
@@ -1835,16 +1803,16 @@ static void a_worker_that_comes_back_over_a_new_connection_begins_anew(void **st
     client_gets_image(&s.client, 1, 5);
     peer_hears_nothing(&s.client);
     peer_leave(&again);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_result_of_a_lost_lease_still_answers_what_waits_again(void **state)
 {
     struct peer again;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s), other = job;
 
     say_started(&s, job.lease);
@@ -1862,17 +1830,17 @@ static void a_result_of_a_lost_lease_still_answers_what_waits_again(void **state
     peer_hears_nothing(&s.client);
     peer_hears_nothing(&again);
     peer_leave(&again);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_worker_that_was_only_cut_off_spoils_no_picture(void **state)
 {
     struct broker_options options = usual();
     struct peer other;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     for (int i = 0; i < 2 * options.attempts_max; i++) {
@@ -1889,16 +1857,16 @@ static void a_worker_that_was_only_cut_off_spoils_no_picture(void **state)
     worker_joins(&s.d, &other, "host:2:2", 4);           /* the first one did not come back */
     assert_true(worker_gets_one(&other).alone);
     peer_leave(&other);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_result_lost_on_its_way_is_noticed(void **state)
 {
     struct broker_options options = usual();
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1911,17 +1879,17 @@ static void a_result_lost_on_its_way_is_noticed(void **state)
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void workers_are_told_how_much_waits(void **state)
 {
     struct heard h;
-    struct scene s;
+    struct stage s;
     bool is_told = false;
 
     (void)state;
-    open_scene(&s, usual(), 1);
+    stage_open(&s, usual(), 1);
     for (int64_t seed = 1; seed <= 8; seed++)
         client_wishes(&s.client, seed, seed);
     desk_turn(&s.d, 0);
@@ -1934,17 +1902,17 @@ static void workers_are_told_how_much_waits(void **state)
         heard_release(&h);
     }
     assert_true(is_told);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- drain ---- */
 
 static void a_drain_tells_early_waiters_to_ask_again_and_lets_renders_finish(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 2);
+    stage_open(&s, usual(), 2);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1966,16 +1934,16 @@ static void a_drain_tells_early_waiters_to_ask_again_and_lets_renders_finish(voi
     client_gets_image(&s.client, 1, 5);
     assert_true(broker_is_drained(s.d.b, s.d.now_ms));
     peer_hears_nothing(&s.worker);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_drain_ends_after_drain_ms_and_nobody_is_left_without_an_answer(void **state)
 {
-    struct broker_options options = patient();
-    struct scene s;
+    struct broker_options options = desk_patient();
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 2);
+    stage_open(&s, options, 2);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -1986,15 +1954,15 @@ static void a_drain_ends_after_drain_ms_and_nobody_is_left_without_an_answer(voi
     desk_turn(&s.d, 1);
     assert_true(broker_is_drained(s.d.b, s.d.now_ms));
     client_gets_error(&s.client, 1, ERR_RETRY);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_second_word_ends_a_drain_at_once(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -2006,15 +1974,15 @@ static void a_second_word_ends_a_drain_at_once(void **state)
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 1, ERR_RETRY);
     assert_true(broker_is_drained(s.d.b, s.d.now_ms));
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_drain_starts_nothing_again(void **state)
 {
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, usual(), 2);
+    stage_open(&s, usual(), 2);
     struct job_seen job = lease_one(&s);
 
     say_started(&s, job.lease);
@@ -2025,7 +1993,7 @@ static void a_drain_starts_nothing_again(void **state)
     peer_hears_nothing(&s.worker);
     client_gets_error(&s.client, 1, ERR_RETRY);
     assert_true(broker_is_drained(s.d.b, s.d.now_ms));
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void a_drain_answers_early_requests_too(void **state)
@@ -2051,12 +2019,12 @@ static void a_drain_answers_early_requests_too(void **state)
 static void malformed_parcels_are_answered_or_dropped_and_hurt_nobody(void **state)
 {
     static const uint8_t SOME[] = { 0x81, 0xa1, 'v', 0x01, 0xc1, 0xff, 0x00, 0x93 };
-    struct scene s;
+    struct stage s;
     struct heard h;
     uint32_t random = 1;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     for (int i = 0; i < 3000; i++) {
@@ -2083,16 +2051,16 @@ static void malformed_parcels_are_answered_or_dropped_and_hurt_nobody(void **sta
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void each_port_takes_its_own_messages_only(void **state)
 {
-    struct scene s;
+    struct stage s;
     struct message m;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     for (int type = 0; type < MESSAGE_TYPE_COUNT; type++) {
@@ -2123,18 +2091,18 @@ static void each_port_takes_its_own_messages_only(void **state)
     peer_say(&s.client, &m, "a second frame");
     desk_turn(&s.d, 0);
     client_gets_error(&s.client, 79, ERR_INVALID);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void strangers_at_the_workers_port_change_nothing(void **state)
 {
     struct link_options options = { .kind = LINK_DEALER, .frame_max = MESSAGE_MAP_MAX };
     struct peer stranger;
-    struct scene s;
+    struct stage s;
     struct err e;
 
     (void)state;
-    open_scene(&s, usual(), 4);
+    stage_open(&s, usual(), 4);
     struct job_seen job = lease_one(&s);
 
     assert_int_equal(link_create(s.d.context, &options, &stranger.link, &e), ERR_OK);
@@ -2150,7 +2118,7 @@ static void strangers_at_the_workers_port_change_nothing(void **state)
     assert_int_equal(s.d.b->count.late, 2);
     assert_int_equal(s.d.b->renders.count[RENDER_HELD], 1);
     peer_leave(&stranger);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 int main(void)

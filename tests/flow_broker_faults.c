@@ -16,36 +16,8 @@
 
 enum { LONG_MS = 1000000000, PATIENCE_MS = 60000 };
 
-static struct broker_options patient(void)
-{
-    struct broker_options o = BROKER_OPTIONS_DEFAULT;
-
-    o.silence_ms = LONG_MS;
-    o.stall_ms = LONG_MS;
-    return o;
-}
-
-struct scene {
-    struct desk d;
-    struct peer client, worker;
-};
-
-static void open_scene(struct scene *s, struct broker_options options, int64_t credit)
-{
-    desk_open(&s->d, NULL, &options);
-    client_join(&s->d, &s->client, LINK_DEALER);
-    worker_joins(&s->d, &s->worker, "host:1:1", credit);
-}
-
-static void close_scene(struct scene *s)
-{
-    peer_leave(&s->client);
-    peer_leave(&s->worker);
-    desk_close(&s->d);
-}
-
 /* Seed 5 under request 1, brought to that state. */
-static struct job_seen lease_one(struct scene *s, enum render_state to)
+static struct job_seen lease_one(struct stage *s, enum render_state to)
 {
     struct job_seen job;
 
@@ -66,7 +38,7 @@ static struct job_seen lease_one(struct scene *s, enum render_state to)
 enum going { LEAVES, IS_KILLED, FALLS_SILENT, HANGS, GOINGS };
 
 /* Until its lease has ended. */
-static void go(struct scene *s, enum going how)
+static void go(struct stage *s, enum going how)
 {
     int64_t give_up_ms = clock_ms() + PATIENCE_MS;
 
@@ -102,13 +74,13 @@ static void a_worker_that_goes_costs_an_attempt_only_what_it_was_rendering(void 
         for (int how = LEAVES; how < GOINGS; how++) {
             struct broker_options options = BROKER_OPTIONS_DEFAULT;
             struct peer second;
-            struct scene s;
+            struct stage s;
 
             if (at == RENDER_COMMITTING && how == HANGS)
                 continue;            /* needs a ledger that works: flow_broker_ledger */
             options.stall_ms = how == HANGS ? 2000 : LONG_MS;
             options.silence_ms = how == FALLS_SILENT ? 3000 : LONG_MS;
-            open_scene(&s, options, 4);
+            stage_open(&s, options, 4);
             lease_one(&s, (enum render_state)at);
             go(&s, (enum going)how);
             assert_int_equal(s.d.b->renders.count[RENDER_QUEUED], 1);
@@ -123,21 +95,21 @@ static void a_worker_that_goes_costs_an_attempt_only_what_it_was_rendering(void 
             client_gets_image(&s.client, 1, 5);
             peer_hears_nothing(&s.client);
             peer_leave(&second);
-            close_scene(&s);
+            stage_close(&s);
         }
 }
 
 /* Hung, its lease given to another, and then it answers after all. */
 static void a_result_after_the_lease_ended_answers_nobody_and_frees_nothing(void **state)
 {
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct job_seen late, job, jobs[DESK_JOBS_MAX];
     struct peer second;
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.stall_ms = 2000;
-    open_scene(&s, options, 2);
+    stage_open(&s, options, 2);
     late = lease_one(&s, RENDER_RENDERING);
     go(&s, HANGS);
     worker_joins(&s.d, &second, "host:2:2", 2);
@@ -164,7 +136,7 @@ static void a_result_after_the_lease_ended_answers_nobody_and_frees_nothing(void
     assert_int_equal(worker_gets(&s.worker, jobs), 2);       /* no more than it has said */
     assert_int_equal(worker_gets(&second, jobs), 2);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- poison ---- */
@@ -173,7 +145,7 @@ enum { DEADLY = 3, MATES = 8 };
 
 /* Takes jobs as a worker does: what may share a batch first, what is to run alone after it, each by
  * itself. Says bye when the deadly one is on the device, true then. */
-static bool work_until_death(struct scene *s, struct peer *worker, bool *was_alone)
+static bool work_until_death(struct stage *s, struct peer *worker, bool *was_alone)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
     size_t count = worker_gets(worker, jobs);
@@ -204,14 +176,14 @@ static bool work_until_death(struct scene *s, struct peer *worker, bool *was_alo
 
 static void what_kills_its_worker_is_poison_and_its_mates_are_answered(void **state)
 {
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     bool answered[MATES] = { false }, alone = true;
     int deaths = 0, alone_deaths = 0;
     struct heard h;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, options, 0);
+    stage_open(&s, options, 0);
     for (int64_t seed = 0; seed < MATES; seed++)
         client_wishes(&s.client, seed + 1, seed);
     desk_turn(&s.d, 0);
@@ -245,7 +217,7 @@ static void what_kills_its_worker_is_poison_and_its_mates_are_answered(void **st
         assert_true(answered[i]);
     assert_int_equal(deaths, options.attempts_max);
     assert_int_equal(alone_deaths, options.attempts_max - 1);    /* the first was in a batch */
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* ---- workers that lie ---- */
@@ -256,10 +228,10 @@ static void a_file_with_another_hash_is_passed_on_with_the_hash_that_tells(void 
 {
     struct message m;
     struct heard h;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, patient(), 4);
+    stage_open(&s, desk_patient(), 4);
     struct job_seen job = lease_one(&s, RENDER_HELD);
     struct message_result result = {
         .lease = job.lease, .recipe_key = recipe_key(&job.recipe), .numerics_class = text_of("x"),
@@ -278,7 +250,7 @@ static void a_file_with_another_hash_is_passed_on_with_the_hash_that_tells(void 
     assert_true(digest_equal(&h.m.image.sha256, &result.sha256));
     assert_false(digest_equal(&h.m.image.sha256, &real));
     heard_release(&h);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* Two results in a frame that is a byte too long: nobody knows whose bytes are whose. */
@@ -288,10 +260,10 @@ static void of_results_whose_lengths_do_not_add_up_none_is_believed(void **state
     struct message_result results[2];
     struct peer second;
     struct message m;
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, patient(), 4);
+    stage_open(&s, desk_patient(), 4);
     client_wishes(&s.client, 1, 1);
     client_wishes(&s.client, 2, 2);
     desk_turn(&s.d, 0);
@@ -319,16 +291,16 @@ static void of_results_whose_lengths_do_not_add_up_none_is_believed(void **state
     client_gets_image(&s.client, jobs[0].recipe.seed, jobs[0].recipe.seed);
     client_gets_image(&s.client, jobs[1].recipe.seed, jobs[1].recipe.seed);
     peer_leave(&second);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 static void leases_that_were_never_given_are_nobodys(void **state)
 {
     static const int64_t LEASES[] = { 1, 77, INT64_C(1) << 52 };
-    struct scene s;
+    struct stage s;
 
     (void)state;
-    open_scene(&s, patient(), 4);
+    stage_open(&s, desk_patient(), 4);
     struct job_seen job = lease_one(&s, RENDER_HELD);
 
     for (int i = 0; i < 3; i++) {
@@ -350,11 +322,11 @@ static void leases_that_were_never_given_are_nobodys(void **state)
     worker_says_result(&s.worker, &job);
     desk_turn(&s.d, 0);
     client_gets_image(&s.client, 1, 5);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* Says that it has room for everything, and gives everything back, as fast as it can. */
-static void hand_back_for_ever(struct scene *s, const char *fail, size_t *dispatched)
+static void hand_back_for_ever(struct stage *s, const char *fail, size_t *dispatched)
 {
     struct job_seen jobs[DESK_JOBS_MAX];
 
@@ -382,9 +354,9 @@ static void a_worker_that_hands_back_for_ever_makes_no_storm(void **state)
         struct job_seen jobs[DESK_JOBS_MAX];
         size_t dispatched = 0;
         struct peer second;
-        struct scene s;
+        struct stage s;
 
-        open_scene(&s, patient(), 4096);
+        stage_open(&s, desk_patient(), 4096);
         for (int64_t seed = 1; seed <= WISHES; seed++)
             client_wishes(&s.client, seed, seed);
         desk_turn(&s.d, 0);
@@ -401,7 +373,7 @@ static void a_worker_that_hands_back_for_ever_makes_no_storm(void **state)
         for (int i = 0; i < WISHES; i++)
             client_gets_image(&s.client, jobs[i].recipe.seed, jobs[i].recipe.seed);
         peer_leave(&second);
-        close_scene(&s);
+        stage_close(&s);
     }
 }
 
@@ -410,7 +382,7 @@ static void a_worker_that_hands_back_for_ever_makes_no_storm(void **state)
 enum { FROZEN = 3, BIG = 100000 };
 
 /* One render for all of them: every outbox shares the same bytes, and counts them. */
-static void say_big_result(struct scene *s, const struct job_seen *job)
+static void say_big_result(struct stage *s, const struct job_seen *job)
 {
     char *jpeg = malloc(BIG + 1);
     struct message m;
@@ -430,7 +402,7 @@ static void say_big_result(struct scene *s, const struct job_seen *job)
     free(jpeg);
 }
 
-static void wish_and_make(struct scene *s, struct peer *clients, int count, int64_t id)
+static void wish_and_make(struct stage *s, struct peer *clients, int count, int64_t id)
 {
     struct job_seen job;
 
@@ -444,13 +416,13 @@ static void wish_and_make(struct scene *s, struct peer *clients, int count, int6
 
 static void shared_pictures_count_for_every_client_that_does_not_read(void **state)
 {
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct peer frozen[FROZEN];
-    struct scene s;
+    struct stage s;
 
     (void)state;
     options.outbox_max = 10 * BIG;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     for (int i = 0; i < FROZEN; i++)
         client_join_slow(&s.d, &frozen[i]);
     for (int64_t id = 1; id <= 60 && s.d.b->clients.dropped < FROZEN; id++)
@@ -466,11 +438,11 @@ static void shared_pictures_count_for_every_client_that_does_not_read(void **sta
     heard_release(&h);
     for (int i = 0; i < FROZEN; i++)
         peer_leave(&frozen[i]);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 /* Reads all that comes, and how many pictures that is. */
-static int read_all(struct scene *s, struct peer *client)
+static int read_all(struct stage *s, struct peer *client)
 {
     int count = 0;
     struct heard h;
@@ -489,14 +461,14 @@ static int read_all(struct scene *s, struct peer *client)
 static void when_all_outboxes_are_full_the_fullest_goes_first(void **state)
 {
     enum { MODEST = 25 };            /* answers to the two that have few */
-    struct broker_options options = patient();
+    struct broker_options options = desk_patient();
     struct peer frozen[FROZEN];
-    struct scene s;
+    struct stage s;
     int64_t id = 0;
 
     (void)state;
     options.outbox_total_max = 60 * BIG;
-    open_scene(&s, options, 4);
+    stage_open(&s, options, 4);
     for (int i = 0; i < FROZEN; i++)
         client_join_slow(&s.d, &frozen[i]);
     while (id < MODEST)
@@ -511,7 +483,7 @@ static void when_all_outboxes_are_full_the_fullest_goes_first(void **state)
     assert_int_equal(s.d.b->clients.letters, 0);
     for (int i = 0; i < FROZEN; i++)
         peer_leave(&frozen[i]);
-    close_scene(&s);
+    stage_close(&s);
 }
 
 int main(void)

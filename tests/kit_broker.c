@@ -658,3 +658,28 @@ void worker_says_bye(struct peer *self)
     message_init(&m, MESSAGE_BYE, 0);
     peer_say(self, &m, NULL);
 }
+
+/* ---- what most tests begin with ---- */
+
+void stage_open(struct stage *self, struct broker_options options, int64_t credit)
+{
+    desk_open(&self->d, NULL, &options);
+    client_join(&self->d, &self->client, LINK_DEALER);
+    worker_joins(&self->d, &self->worker, "host:1:1", credit);
+}
+
+void stage_close(struct stage *self)
+{
+    peer_leave(&self->client);
+    peer_leave(&self->worker);
+    desk_close(&self->d);
+}
+
+struct broker_options desk_patient(void)
+{
+    const int64_t long_ms = 1000000000;
+    struct broker_options o = BROKER_OPTIONS_DEFAULT;
+
+    o.silence_ms = o.stall_ms = long_ms;
+    return o;
+}

@@ -58,6 +58,16 @@ bool peer_hears(struct peer *self, struct heard *out);
 void heard_release(struct heard *self);
 void peer_hears_nothing(struct peer *self);
 
+/* What most tests begin with: a desk with one DEALER and one worker of that credit. */
+struct stage {
+    struct desk d;
+    struct peer client, worker;
+};
+void stage_open(struct stage *self, struct broker_options options, int64_t credit);
+void stage_close(struct stage *self);
+/* Options that forgive workers that say nothing, for tests that turn the clock far. */
+struct broker_options desk_patient(void);
+
 /* ---- clients ---- */
 
 /* What stands for the picture of a seed everywhere here. */

@@ -1,6 +1,7 @@
 #include "tests/kit_http.h"
 
 #include "base/clock.h"
+#include "proto/number.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -21,6 +22,14 @@ enum { PATIENCE_S = 60, ANSWER_MAX = 1 << 20, NAME_MAX_LEN = 120 };
 
 /* ---- HTTP ---- */
 
+static int64_t number_in(const char *text)
+{
+    int64_t number = 0;
+
+    assert_true(number_parse(text, strspn(text, "0123456789"), &number));
+    return number;
+}
+
 int http_connect(const char *endpoint)
 {
     struct sockaddr_in address = { .sin_family = AF_INET };
@@ -30,7 +39,7 @@ int http_connect(const char *endpoint)
 
     assert_non_null(colon);
     assert_true(fd >= 0);
-    address.sin_port = htons((uint16_t)atoi(colon + 1));
+    address.sin_port = htons((uint16_t)number_in(colon + 1));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -64,7 +73,7 @@ struct http_answer http_read(int fd)
     answer.body = strstr(answer.text, "\r\n\r\n");
     answer.body = answer.body ? answer.body + 4 : answer.text + len;
     if (strncmp(answer.text, "HTTP/1.", 7) == 0)
-        answer.status = atoi(answer.text + 9);
+        answer.status = (int)number_in(answer.text + 9);
     return answer;
 }
 

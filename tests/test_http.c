@@ -233,7 +233,7 @@ static void an_offset_moves_the_port(void **state)
 
     (void)state;
     /* The next port may be somebody's: then the one after. */
-    for (int port = atoi(strchr(at, ':') + 1); !other; port++) {
+    for (int port = (int)strtol(strchr(at, ':') + 1, NULL, 10); !other; port++) {
         snprintf(listen, sizeof listen, "127.0.0.1:%d", port);
         snprintf(expect, sizeof expect, "127.0.0.1:%d", port + 1);
         options.listen = listen;
