@@ -1,5 +1,5 @@
-/* hashed -- for tables whose keys are spread by themselves, as digests and running numbers are: their
- * first bytes are hash enough. Include it after what includes uthash.h. */
+/* hashed -- for tables whose keys are spread by themselves, as digests and running numbers are:
+ * their first bytes are hash enough. Include it after what includes uthash.h. */
 #ifndef BROKER_HASHED_H
 #define BROKER_HASHED_H
 
