@@ -44,7 +44,9 @@ extern "C" {
 enum {
     SEEDPRESS_SEEDS_MAX = 1000,     /* pictures of one submit; ask for more in several */
     SEEDPRESS_HEX = 65,             /* a SHA-256 as lower-case hex digits, with its NUL */
-    SEEDPRESS_ROWS_MAX = 100        /* rows of one look-up */
+    SEEDPRESS_ROWS_MAX = 100,       /* rows of one look-up */
+    SEEDPRESS_LIKE_MAX = 64,        /* perceptual hashes of one look-up */
+    SEEDPRESS_PARTS_MAX = 1000      /* parts of one bulk job */
 };
 
 /* ---- errors ---- */
@@ -139,6 +141,10 @@ enum seedpress_want { SEEDPRESS_WANT_IMAGE = 0, SEEDPRESS_WANT_RECEIPT = 1 };
 enum seedpress_cache { SEEDPRESS_CACHE_USE = 0, SEEDPRESS_CACHE_ONLY = 1,
                        SEEDPRESS_CACHE_BYPASS = 2 };
 
+enum seedpress_keep { SEEDPRESS_KEEP_IMAGE = 0,
+                      SEEDPRESS_KEEP_PROVENANCE = 1,    /* a new picture's file is not stored */
+                      SEEDPRESS_KEEP_REFILL = 2 };      /* a file that its row has lost is put back */
+
 /* Fill with seedpress_request_init, then set what should differ. Before version 1.0 a new minor
  * version may add fields: build with the header of the library that is linked. */
 struct seedpress_request {
@@ -167,6 +173,8 @@ struct seedpress_request {
                                        rendered even when stored (the stored picture still wins) */
     const char *require_class;      /* NULL: any; numerics class that must have made the picture */
     const char *trace;              /* NULL: none; goes into the broker's log */
+    int keep;                       /* SEEDPRESS_KEEP_IMAGE */
+    int64_t job;                    /* 0; bulk job that it belongs to */
 };
 void seedpress_request_init(struct seedpress_request *request);
 
@@ -238,7 +246,8 @@ int seedpress_fd(struct seedpress *self);
 
 /* ---- what is known of pictures ---- */
 
-/* Exactly one of the three digests (64 hex digits) and seed; all zero is no question. */
+/* Exactly one of the three digests (64 hex digits), seed, job, since and like; all zero is no
+ * question. */
 struct seedpress_query {
     const char *recipe_key, *sha256, *core_sha256;
     bool has_seed;
@@ -247,6 +256,12 @@ struct seedpress_query {
     bool has_psi;
     double psi;                     /* with seed and has_psi; else any */
     int limit;                      /* rows, newest first; 0: 10; at most SEEDPRESS_ROWS_MAX */
+    int64_t job, first;             /* pictures of a bulk job, in its order, from that item on */
+    bool has_since;
+    int64_t since;                  /* pictures stored from then on (seconds since 1970), of model */
+    const uint64_t *like;           /* [like_count] perceptual hashes: pictures that look alike,
+                                       nearest first */
+    size_t like_count;              /* at most SEEDPRESS_LIKE_MAX */
 };
 
 struct seedpress_row {
@@ -264,6 +279,8 @@ struct seedpress_row {
     char created[41];               /* ISO 8601, UTC */
     char worker[128], version[64], backend[32], device[128], driver[64], libraries[160];
     char numerics_class[64], encoder[64];
+    int64_t job;                    /* bulk job that had it made; 0: none */
+    int distance;                   /* of a look-up by like: bits that differ; else -1 */
 };
 
 /* *rows is lent, [*count]; 0 rows is no error. */
@@ -275,6 +292,96 @@ enum seedpress_code seedpress_lookup(struct seedpress *self, const struct seedpr
 enum seedpress_code seedpress_fetch(struct seedpress *self, const char *recipe_key,
                                     const char *sha256, struct seedpress_image *image,
                                     struct seedpress_error *error);
+
+/* Takes the subject of that recipe key or file hash (one is NULL) back for ever: no picture of it,
+ * whatever its psi and encoding, is stored or answered with bytes again. Needs the role admin. */
+struct seedpress_withdrawal {
+    char subject[SEEDPRESS_HEX];
+    int64_t pictures, files;        /* rows of the subject; files that were there till now */
+    const struct seedpress_row *rows;           /* lent, [row_count]: the newest of them */
+    size_t row_count;
+};
+enum seedpress_code seedpress_withdraw(struct seedpress *self, const char *recipe_key,
+                                       const char *sha256, const char *reason,
+                                       struct seedpress_withdrawal *out,
+                                       struct seedpress_error *error);
+
+/* ---- bulk jobs ---- */
+
+/* Seeds first..last, all with the options of request: model, psi, cutoff, class_index, noise,
+ * transform, quality, mark and rev count. */
+struct seedpress_part {
+    struct seedpress_request request;
+    uint32_t first, last;
+    int class_mod;                  /* class is seed % class_mod; 0: request.class_index says it */
+};
+struct seedpress_submission {
+    const char *name;               /* one's own; the same again with the same content is the same
+                                       job, with other content SEEDPRESS_CONFLICT */
+    int keep;                       /* SEEDPRESS_KEEP_IMAGE, or PROVENANCE: files go to an exporter
+                                       only */
+    int priority;                   /* SEEDPRESS_LOW is usual */
+    int chunk;                      /* items that a broker leases at once; 0: 1000 */
+    bool dry;                       /* only say what it would be: job is 0 in the answer */
+    const struct seedpress_part *parts;         /* [part_count], at most SEEDPRESS_PARTS_MAX */
+    size_t part_count;
+};
+enum seedpress_bulk_state { SEEDPRESS_BULK_RUNNING = 0, SEEDPRESS_BULK_PAUSED = 1,
+                            SEEDPRESS_BULK_CANCELLED = 2, SEEDPRESS_BULK_DONE = 3 };
+enum seedpress_bulk_action { SEEDPRESS_BULK_PAUSE = 0, SEEDPRESS_BULK_RESUME = 1,
+                             SEEDPRESS_BULK_CANCEL = 2 };
+struct seedpress_job {
+    int64_t job;                    /* its number; 0: it was only tried */
+    char name[65];
+    int state;                      /* enum seedpress_bulk_state */
+    int keep, priority, chunk;
+    int64_t total, done, failed;    /* items; with a row; ended in an error */
+    int64_t rendering;              /* items under lease and not yet counted */
+    int64_t exporter_ms;            /* since an exporter was heard; -1: never */
+    int64_t picture_us;             /* what one more takes; 0: unknown */
+    int64_t picture_bytes;          /* mean of recent files of its first model; 0: unknown */
+    char created[41], finished[41]; /* ISO 8601, UTC; "": not yet */
+};
+enum seedpress_code seedpress_bulk_submit(struct seedpress *self,
+                                          const struct seedpress_submission *submission,
+                                          struct seedpress_job *job, bool *is_new,
+                                          struct seedpress_error *error);
+/* Newest first; job 0 and name NULL: any; limit 1..100. *jobs is lent. */
+enum seedpress_code seedpress_bulk_list(struct seedpress *self, int64_t job, const char *name,
+                                        int limit, const struct seedpress_job **jobs,
+                                        size_t *count, struct seedpress_error *error);
+enum seedpress_code seedpress_bulk_control(struct seedpress *self, int64_t job, int action,
+                                           struct seedpress_job *out,
+                                           struct seedpress_error *error);
+
+/* What a job is made of. Item n is seed first + n - item of the last range whose item is not above
+ * n; its recipe is the range's with that seed and, with class_mod, that class. */
+struct seedpress_range {
+    int64_t item;                   /* number of its first one */
+    uint32_t first, last;
+    int class_mod;
+    char recipe[640];               /* of seed first */
+};
+struct seedpress_failure {
+    int64_t item;
+    uint32_t seed;
+    char code[33], message[257];
+};
+struct seedpress_plan {             /* lists are lent */
+    struct seedpress_job job;
+    const struct seedpress_range *ranges;
+    size_t range_count;
+    const struct seedpress_failure *failures;   /* of items after the one asked for, by item */
+    size_t failure_count;
+};
+/* failures_after: -1: from the first. */
+enum seedpress_code seedpress_bulk_show(struct seedpress *self, int64_t job,
+                                        int64_t failures_after, struct seedpress_plan *plan,
+                                        struct seedpress_error *error);
+/* For exporters of a job without files: items first .. first + count - 1 are safe; count 0: only a
+ * sign of life, every 5 s. */
+enum seedpress_code seedpress_bulk_exported(struct seedpress *self, int64_t job, int64_t first,
+                                            int count, struct seedpress_error *error);
 
 /* ---- models and brokers ---- */
 

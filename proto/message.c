@@ -582,13 +582,27 @@ static enum err_code check_whole(const struct message *m, struct err *e)
     } else if (m->type == MESSAGE_LOOKUP) {
         const struct message_lookup *l = &m->lookup;
         int given = !digest_equal(&l->recipe_key, &none) + !digest_equal(&l->sha256, &none) +
-                    !digest_equal(&l->core_sha256, &none) + (l->seed >= 0);
+                    !digest_equal(&l->core_sha256, &none) + (l->seed >= 0) + (l->job > 0) +
+                    (l->since >= 0) + (l->like.len > 0);
 
         if (given != 1)
             return err_set(e, ERR_INVALID, "give one of \"recipe_key\", \"sha256\", "
-                                           "\"core_sha256\", \"seed\"");
-        if (l->seed < 0 && (l->model.len > 0 || l->psi != INT64_MIN))
-            return err_set(e, ERR_INVALID, "\"model\" and \"psi\" go with \"seed\" only");
+                                           "\"core_sha256\", \"seed\", \"job\", \"since\", \"like\"");
+        if (l->seed < 0 && l->psi != INT64_MIN)
+            return err_set(e, ERR_INVALID, "\"psi\" goes with \"seed\" only");
+        if (l->seed < 0 && l->since < 0 && l->model.len > 0)
+            return err_set(e, ERR_INVALID, "\"model\" goes with \"seed\" and \"since\" only");
+        if (l->job == 0 && l->first > 0)
+            return err_set(e, ERR_INVALID, "\"first\" goes with \"job\" only");
+        if (l->like.len % 16 != 0)
+            return err_set(e, ERR_INVALID, "\"like\" is hashes of 16 hex digits each");
+    } else if (m->type == MESSAGE_BULK_SUBMIT) {
+        if (m->bulk_submit.parts.count == 0)
+            return err_set(e, ERR_INVALID, "a bulk job needs at least one of \"parts\"");
+    } else if (m->type == MESSAGE_WITHDRAW) {
+        if (digest_equal(&m->withdraw.recipe_key, &none) ==
+            digest_equal(&m->withdraw.sha256, &none))
+            return err_set(e, ERR_INVALID, "give either \"recipe_key\" or \"sha256\"");
     } else if (m->type == MESSAGE_FETCH) {
         if (digest_equal(&m->fetch.recipe_key, &none) == digest_equal(&m->fetch.sha256, &none))
             return err_set(e, ERR_INVALID, "give either \"recipe_key\" or \"sha256\"");

@@ -24,6 +24,9 @@ enum {
     MESSAGE_MODELS_MAX = 256,
     MESSAGE_DECIMALS_MAX = 2,       /* items of a list of decimals: translate */
     MESSAGE_FLOATS_MAX = 9,         /* items of a list of floats: transform */
+    MESSAGE_PARTS_MAX = 1000,       /* parts of one bulk job */
+    MESSAGE_FAILURES_MAX = 500,     /* failures of one bulk_plan */
+    MESSAGE_LIKE_MAX = 64,          /* perceptual hashes of one lookup */
     MESSAGE_FIELDS_MAX = 64,        /* rows of one table; a test holds them to it */
 };
 
@@ -31,9 +34,12 @@ enum message_type {
     /* client to broker */
     MESSAGE_GENERATE, MESSAGE_CANCEL, MESSAGE_LOOKUP, MESSAGE_FETCH, MESSAGE_MODELS,
     MESSAGE_MODEL_USE, MESSAGE_STATUS, MESSAGE_PING,
+    MESSAGE_BULK_SUBMIT, MESSAGE_BULK_LIST, MESSAGE_BULK_SHOW, MESSAGE_BULK_CONTROL,
+    MESSAGE_BULK_EXPORTED, MESSAGE_WITHDRAW,
     /* broker to client */
     MESSAGE_IMAGE, MESSAGE_RECEIPT, MESSAGE_ERROR, MESSAGE_DONE, MESSAGE_PROVENANCE,
     MESSAGE_MODEL_LIST, MESSAGE_STATUS_REPORT, MESSAGE_PONG,
+    MESSAGE_BULK_REPORT, MESSAGE_BULK_PLAN, MESSAGE_WITHDRAWAL,
     /* worker to broker */
     MESSAGE_READY, MESSAGE_CREDIT, MESSAGE_HEARTBEAT, MESSAGE_STARTED, MESSAGE_RENDERED,
     MESSAGE_RESULTS, MESSAGE_FAIL, MESSAGE_HANDBACK, MESSAGE_BYE,
@@ -48,6 +54,12 @@ enum message_sender { MESSAGE_FROM_CLIENT = 1, MESSAGE_FROM_BROKER = 2, MESSAGE_
 enum message_priority { MESSAGE_HIGH, MESSAGE_NORMAL, MESSAGE_LOW, MESSAGE_PRIORITY_COUNT };
 enum message_want { MESSAGE_WANT_IMAGE, MESSAGE_WANT_RECEIPT };
 enum message_cache { MESSAGE_CACHE_USE, MESSAGE_CACHE_ONLY, MESSAGE_CACHE_BYPASS };
+/* IMAGE: file and provenance; PROVENANCE: the file is not stored; REFILL: as IMAGE, and where the
+ * picture's row has lost its file the same file is put back. */
+enum message_keep { MESSAGE_KEEP_IMAGE, MESSAGE_KEEP_PROVENANCE, MESSAGE_KEEP_REFILL };
+enum message_bulk_state { MESSAGE_BULK_RUNNING, MESSAGE_BULK_PAUSED, MESSAGE_BULK_CANCELLED,
+                          MESSAGE_BULK_DONE };
+enum message_bulk_action { MESSAGE_BULK_PAUSE, MESSAGE_BULK_RESUME, MESSAGE_BULK_CANCEL };
 enum message_source { MESSAGE_SOURCE_RENDER, MESSAGE_SOURCE_LEDGER, MESSAGE_SOURCE_MEMORY };
 
 /* Borrowed from the decoded bytes (or, before encoding, from the caller). data may be NULL when len
@@ -96,6 +108,8 @@ struct message_generate {
     struct text require_class;      /* "": any */
     struct text trace;              /* echoed into the log */
     struct text on_behalf;          /* "for": whom a proxy speaks for; "": itself */
+    int64_t keep;                   /* enum message_keep */
+    int64_t job;                    /* bulk job that it belongs to; 0: none */
 };
 struct message_cancel {
     int64_t request;                /* id of the generate */
@@ -105,6 +119,10 @@ struct message_lookup {
     struct text model;              /* with seed; "": any model */
     int64_t seed;                   /* -1: not given */
     int64_t psi;                    /* millionths; INT64_MIN: any */
+    int64_t job;                    /* pictures of a bulk job, from item first on; 0: not given */
+    int64_t first;                  /* with job */
+    int64_t since;                  /* seconds since 1970; -1: not given */
+    struct text like;               /* perceptual hashes, 16 hex digits each; "": not given */
     int64_t limit;
 };
 struct message_fetch {
@@ -113,6 +131,51 @@ struct message_fetch {
 struct message_model_use {
     struct text name;
     struct text digest;             /* 4..64 hex digits */
+};
+/* Seeds first..last, all with these options. */
+struct message_bulk_part {
+    struct text model;
+    int64_t first, last;            /* seeds */
+    int64_t psi;                    /* millionths */
+    int64_t cutoff, class_index;    /* -1: not given */
+    int64_t class_mod;              /* class is seed % class_mod; 0: class_index says it */
+    int64_t noise_mode, noise_seed; /* -1: not given */
+    struct decimals translate;      /* x, y */
+    int64_t rotate;                 /* millionths of a degree; INT64_MIN: not given */
+    struct floats transform;        /* row by row */
+    int64_t quality;
+    int64_t mark;                   /* -1: not given */
+    int64_t rev;
+};
+struct message_bulk_submit {
+    struct text name;               /* the submitter's own */
+    int64_t keep;                   /* enum message_keep: IMAGE or PROVENANCE */
+    int64_t priority;               /* enum message_priority */
+    int64_t chunk;                  /* items under one lease */
+    bool dry;                       /* only says what it would be: job is 0 in the answer */
+    struct records parts;           /* struct message_bulk_part; items are counted through them */
+};
+struct message_bulk_list {
+    int64_t job;                    /* 0: any */
+    struct text name;               /* "": any */
+    int64_t limit;
+};
+struct message_bulk_show {
+    int64_t job;
+    int64_t after;                  /* failures of items after this one; -1: from the first */
+};
+struct message_bulk_control {
+    int64_t job;
+    int64_t action;                 /* enum message_bulk_action */
+};
+struct message_bulk_exported {
+    int64_t job;
+    int64_t first, count;           /* items that are safe on the exporter's disk; count 0: only a
+                                       sign of life */
+};
+struct message_withdraw {
+    struct digest recipe_key, sha256;
+    struct text reason;
 };
 struct message_empty {
     char unused;                    /* C has no empty struct */
@@ -150,6 +213,8 @@ struct message_row {
     bool kept, withdrawn;
     struct text created;
     struct text worker, version, backend, device, driver, libraries;
+    int64_t job;                    /* bulk job that had it made; 0: none */
+    int64_t distance;               /* bits that differ, of a lookup by `like`; -1: no such */
 };
 struct message_provenance {
     struct records rows;            /* struct message_row */
@@ -186,6 +251,44 @@ struct message_status_report {
     struct records workers;         /* struct message_worker */
 };
 
+struct message_bulk_job {
+    int64_t job;
+    struct text name;
+    int64_t state;                  /* enum message_bulk_state */
+    int64_t keep, priority, chunk;
+    int64_t total;                  /* items */
+    int64_t done, failed;           /* items with a row, with a failure; counted, not summed up */
+    int64_t rendering;              /* items under lease now */
+    int64_t exporter_ms;            /* since an exporter was last heard; -1: never */
+    int64_t picture_us;             /* what one takes, by the cost of those who serve it; 0: unknown */
+    int64_t picture_bytes;          /* mean of recent files of its first model; 0: unknown */
+    struct text created, finished;  /* ISO 8601, UTC; "": not yet */
+};
+struct message_bulk_report {
+    struct records jobs;            /* struct message_bulk_job, newest first */
+    bool is_new;                    /* to bulk_submit: it was not there before */
+};
+struct message_bulk_range {
+    int64_t item;                   /* number of its first one */
+    int64_t first, last;            /* seeds */
+    int64_t class_mod;              /* 0: the recipe's class */
+    struct text recipe;             /* of seed first */
+};
+struct message_bulk_failure {
+    int64_t item, seed;
+    struct text code, message;
+};
+struct message_bulk_plan {
+    struct records jobs;            /* one struct message_bulk_job */
+    struct records parts;           /* struct message_bulk_range, by item */
+    struct records failures;        /* struct message_bulk_failure, by item */
+};
+struct message_withdrawal {
+    struct digest subject;
+    int64_t pictures, files;        /* rows that the subject has; files that were there till now */
+    struct records rows;            /* struct message_row: the first of them */
+};
+
 struct message_ready {
     struct text worker;             /* "host:pid:start" */
     int64_t run;
@@ -215,6 +318,7 @@ struct message_result {
     int64_t render_us, encode_us, store_us;
     int64_t batch;
     int64_t bytes;                  /* of the winner's file */
+    int64_t want;                   /* enum message_want: a receipt's file is not in the frame */
 };
 struct message_results {            /* a frame with the files follows, one after the other */
     struct records results;         /* struct message_result */
@@ -229,6 +333,9 @@ struct message_job {
     int64_t priority;
     int64_t deadline_ms;            /* from arrival at the worker */
     bool alone;                     /* not to be batched with others: it may have killed a worker */
+    int64_t want;                   /* enum message_want: nobody waits for a receipt's file */
+    int64_t keep;                   /* enum message_keep */
+    int64_t bulk;                   /* bulk job for its row; 0: none */
 };
 struct message_jobs {
     struct records jobs;            /* struct message_job */
@@ -243,6 +350,12 @@ struct message {
         struct message_lookup lookup;
         struct message_fetch fetch;
         struct message_model_use model_use;
+        struct message_bulk_submit bulk_submit;
+        struct message_bulk_list bulk_list;
+        struct message_bulk_show bulk_show;
+        struct message_bulk_control bulk_control;
+        struct message_bulk_exported bulk_exported;
+        struct message_withdraw withdraw;
         struct message_empty empty;
         struct message_image image;
         struct message_error error;
@@ -250,6 +363,9 @@ struct message {
         struct message_provenance provenance;
         struct message_model_list model_list;
         struct message_status_report status_report;
+        struct message_bulk_report bulk_report;
+        struct message_bulk_plan bulk_plan;
+        struct message_withdrawal withdrawal;
         struct message_ready ready;
         struct message_credit credit;
         struct message_heartbeat heartbeat;

@@ -17,6 +17,9 @@ static const char *const MARK_WORDS[] = { "none", "xmp", "c2pa" };
 static const char *const PRIORITY_WORDS[] = { "high", "normal", "low" };
 static const char *const WANT_WORDS[] = { "image", "receipt" };
 static const char *const CACHE_WORDS[] = { "use", "only", "bypass" };
+static const char *const KEEP_WORDS[] = { "image", "provenance", "refill" };
+static const char *const STATE_WORDS[] = { "running", "paused", "cancelled", "done" };
+static const char *const ACTION_WORDS[] = { "pause", "resume", "cancel" };
 static const char *const SOURCE_WORDS[] = { "render", "ledger", "memory" };
 
 /* ---- client to broker ---- */
@@ -72,6 +75,12 @@ static const struct field GENERATE[] = {
       .help = "goes into the log" },
     { NAME("for"), FIELD_TEXT, .max = 64, AT(message_generate, on_behalf),
       .help = "from a proxy: whom it speaks for, who then takes turns and has bounds of his own" },
+    { NAME("keep"), FIELD_WORD, .max = 2, .def = MESSAGE_KEEP_IMAGE, .words = KEEP_WORDS,
+      AT(message_generate, keep),
+      .help = "`provenance`: a new picture's file is not stored; `refill`: a file that its row has "
+              "lost is put back" },
+    { NAME("job"), FIELD_INT, .min = 0, .max = BIG, AT(message_generate, job),
+      .help = "bulk job that it belongs to" },
 };
 static const struct field_table GENERATE_TABLE = TABLE(message_generate, GENERATE);
 
@@ -89,11 +98,19 @@ static const struct field LOOKUP[] = {
     { NAME("core_sha256"), FIELD_DIGEST, AT(message_lookup, core_sha256),
       .help = "of the JPEG without APPn and COM segments" },
     { NAME("model"), FIELD_TEXT, .max = 160, AT(message_lookup, model),
-      .help = "with `seed`; any when absent" },
+      .help = "with `seed` and `since`; any when absent" },
     { NAME("seed"), FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT, AT(message_lookup, seed),
-      .help = "exactly one of the three digests and `seed` is given" },
+      .help = "exactly one of the three digests, `seed`, `job`, `since` and `like` is given" },
     { NAME("psi"), FIELD_DECIMAL, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = INT64_MIN,
       AT(message_lookup, psi), .help = "with `seed`; any when absent" },
+    { NAME("job"), FIELD_INT, .min = 0, .max = BIG, AT(message_lookup, job),
+      .help = "pictures of a bulk job, in its order" },
+    { NAME("first"), FIELD_INT, .min = 0, .max = BIG, AT(message_lookup, first),
+      .help = "with `job`: the first item" },
+    { NAME("since"), FIELD_INT, .min = 0, .max = BIG, .def = ABSENT, AT(message_lookup, since),
+      .help = "pictures stored from then on, seconds since 1970, of `model`" },
+    { NAME("like"), FIELD_TEXT, .max = 16 * MESSAGE_LIKE_MAX, AT(message_lookup, like),
+      .help = "perceptual hashes of 16 hex digits each: pictures that look alike, nearest first" },
     { NAME("limit"), FIELD_INT, .min = 1, .max = 100, .def = 10, AT(message_lookup, limit),
       .help = "rows of the answer, newest first" },
 };
@@ -112,6 +129,103 @@ static const struct field MODEL_USE[] = {
       AT(message_model_use, digest), .help = "first hex digits of a known model's digest" },
 };
 static const struct field_table MODEL_USE_TABLE = TABLE(message_model_use, MODEL_USE);
+
+static const struct field BULK_PART[] = {
+    { NAME("model"), FIELD_TEXT, .required = true, .min = 1, .max = 160,
+      AT(message_bulk_part, model), .help = "as in `generate`, as are those below" },
+    { NAME("first"), FIELD_INT, .required = true, .min = 0, .max = U32_MAX,
+      AT(message_bulk_part, first), .help = "seed" },
+    { NAME("last"), FIELD_INT, .required = true, .min = 0, .max = U32_MAX,
+      AT(message_bulk_part, last), .help = "seed, not below `first`" },
+    { NAME("psi"), FIELD_DECIMAL, .min = -RECIPE_PSI_MAX, .max = RECIPE_PSI_MAX, .def = 1000000,
+      AT(message_bulk_part, psi), .help = "truncation strength" },
+    { NAME("cutoff"), FIELD_INT, .min = 0, .max = RECIPE_WS_MAX, .def = ABSENT,
+      AT(message_bulk_part, cutoff), .help = "rows of w that truncation reaches" },
+    { NAME("class"), FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX, .def = ABSENT,
+      AT(message_bulk_part, class_index), .help = "one for all seeds" },
+    { NAME("class_mod"), FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX + 1,
+      AT(message_bulk_part, class_mod), .help = "or the class is seed modulo this" },
+    { NAME("noise_mode"), FIELD_WORD, .max = 3, .def = ABSENT, .words = NOISE_WORDS,
+      AT(message_bulk_part, noise_mode), .help = "`const` when absent and the model has noise" },
+    { NAME("noise_seed"), FIELD_INT, .min = 0, .max = U32_MAX, .def = ABSENT,
+      AT(message_bulk_part, noise_seed), .help = "with `noise_mode` `random`" },
+    { NAME("translate"), FIELD_DECIMALS, .min = -RECIPE_SHIFT_MAX, .max = RECIPE_SHIFT_MAX,
+      .most = 2, AT(message_bulk_part, translate), .help = "StyleGAN 3" },
+    { NAME("rotate"), FIELD_DECIMAL, .min = -RECIPE_SHIFT_MAX, .max = RECIPE_SHIFT_MAX,
+      .def = INT64_MIN, AT(message_bulk_part, rotate), .help = "StyleGAN 3" },
+    { NAME("transform"), FIELD_FLOATS, .most = 9, AT(message_bulk_part, transform),
+      .help = "StyleGAN 3" },
+    { NAME("quality"), FIELD_INT, .min = 1, .max = 100, .def = 90, AT(message_bulk_part, quality),
+      .help = "of the JPEG" },
+    { NAME("mark"), FIELD_WORD, .max = 2, .def = ABSENT, .words = MARK_WORDS,
+      AT(message_bulk_part, mark), .help = "`xmp` when absent" },
+    { NAME("rev"), FIELD_INT, .min = 0, .max = U32_MAX, .def = 0, AT(message_bulk_part, rev),
+      .help = "raised by an operator who must make pictures anew" },
+};
+static const struct field_table BULK_PART_TABLE = TABLE(message_bulk_part, BULK_PART);
+
+static const struct field BULK_SUBMIT[] = {
+    { NAME("name"), FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_NAME_MAX,
+      AT(message_bulk_submit, name), .help = "letters, digits, `.`, `_`, `-`; one job of a client" },
+    { NAME("keep"), FIELD_WORD, .max = 1, .def = MESSAGE_KEEP_IMAGE, .words = KEEP_WORDS,
+      AT(message_bulk_submit, keep),
+      .help = "`provenance`: files go to an exporter only, rows stay" },
+    { NAME("priority"), FIELD_WORD, .max = 2, .def = MESSAGE_LOW, .words = PRIORITY_WORDS,
+      AT(message_bulk_submit, priority), .help = "of its pictures" },
+    { NAME("chunk"), FIELD_INT, .min = 1, .max = 10000, .def = 1000,
+      AT(message_bulk_submit, chunk), .help = "items that a broker leases at once" },
+    { NAME("dry"), FIELD_FLAG, AT(message_bulk_submit, dry),
+      .help = "only say what it would be; the answer's `job` is 0" },
+    { NAME("parts"), FIELD_RECORDS, .required = true, .most = MESSAGE_PARTS_MAX,
+      .sub = &BULK_PART_TABLE, AT(message_bulk_submit, parts),
+      .help = "its items, counted through them in this order" },
+};
+static const struct field_table BULK_SUBMIT_TABLE = TABLE(message_bulk_submit, BULK_SUBMIT);
+
+static const struct field BULK_LIST[] = {
+    { NAME("job"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_list, job),
+      .help = "this one only" },
+    { NAME("name"), FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_bulk_list, name),
+      .help = "those of this name only" },
+    { NAME("limit"), FIELD_INT, .min = 1, .max = 100, .def = 20, AT(message_bulk_list, limit),
+      .help = "jobs of the answer, newest first" },
+};
+static const struct field_table BULK_LIST_TABLE = TABLE(message_bulk_list, BULK_LIST);
+
+static const struct field BULK_SHOW[] = {
+    { NAME("job"), FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_bulk_show, job),
+      .help = "which" },
+    { NAME("after"), FIELD_INT, .min = 0, .max = BIG, .def = ABSENT, AT(message_bulk_show, after),
+      .help = "failures of later items than this one" },
+};
+static const struct field_table BULK_SHOW_TABLE = TABLE(message_bulk_show, BULK_SHOW);
+
+static const struct field BULK_CONTROL[] = {
+    { NAME("job"), FIELD_INT, .required = true, .min = 1, .max = BIG, AT(message_bulk_control, job),
+      .help = "which; the submitter's own, or with the role admin anybody's" },
+    { NAME("action"), FIELD_WORD, .required = true, .max = 2, .words = ACTION_WORDS,
+      AT(message_bulk_control, action),
+      .help = "`resume` also tries failed items of a job that is done again" },
+};
+static const struct field_table BULK_CONTROL_TABLE = TABLE(message_bulk_control, BULK_CONTROL);
+
+static const struct field BULK_EXPORTED[] = {
+    { NAME("job"), FIELD_INT, .required = true, .min = 1, .max = BIG,
+      AT(message_bulk_exported, job), .help = "which, with `keep` `provenance`" },
+    { NAME("first"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_exported, first),
+      .help = "item" },
+    { NAME("count"), FIELD_INT, .min = 0, .max = 100000, AT(message_bulk_exported, count),
+      .help = "items that are safe on the exporter's disk; 0: only a sign of life" },
+};
+static const struct field_table BULK_EXPORTED_TABLE = TABLE(message_bulk_exported, BULK_EXPORTED);
+
+static const struct field WITHDRAW[] = {
+    { NAME("recipe_key"), FIELD_DIGEST, AT(message_withdraw, recipe_key), .help = "either this" },
+    { NAME("sha256"), FIELD_DIGEST, AT(message_withdraw, sha256), .help = "or a file's hash" },
+    { NAME("reason"), FIELD_TEXT, .required = true, .min = 1, .max = 200,
+      AT(message_withdraw, reason), .help = "stays in the ledger" },
+};
+static const struct field_table WITHDRAW_TABLE = TABLE(message_withdraw, WITHDRAW);
 
 static const struct field_table EMPTY_TABLE = { .fields = NULL, .count = 0,
                                                 .size = sizeof(struct message_empty) };
@@ -214,6 +328,10 @@ static const struct field ROW[] = {
     { NAME("driver"), FIELD_TEXT, .max = 63, AT(message_row, driver), .help = "of the device" },
     { NAME("libraries"), FIELD_TEXT, .max = 159, AT(message_row, libraries),
       .help = "and their versions" },
+    { NAME("job"), FIELD_INT, .min = 0, .max = BIG, AT(message_row, job),
+      .help = "bulk job that had it made" },
+    { NAME("distance"), FIELD_INT, .min = 0, .max = 64, .def = ABSENT, AT(message_row, distance),
+      .help = "to a `lookup` by `like`: bits that differ" },
 };
 static const struct field_table ROW_TABLE = TABLE(message_row, ROW);
 
@@ -357,6 +475,96 @@ static const struct field STATUS_REPORT[] = {
 };
 static const struct field_table STATUS_REPORT_TABLE = TABLE(message_status_report, STATUS_REPORT);
 
+static const struct field BULK_JOB[] = {
+    { NAME("job"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, job),
+      .help = "its number; 0: it was only tried" },
+    { NAME("name"), FIELD_TEXT, .max = RECIPE_NAME_MAX, AT(message_bulk_job, name),
+      .help = "the submitter's" },
+    { NAME("state"), FIELD_WORD, .required = true, .max = 3, .words = STATE_WORDS,
+      AT(message_bulk_job, state), .help = "`done`: every item has its row or its failure" },
+    { NAME("keep"), FIELD_WORD, .max = 1, .def = MESSAGE_KEEP_IMAGE, .words = KEEP_WORDS,
+      AT(message_bulk_job, keep), .help = "as submitted" },
+    { NAME("priority"), FIELD_WORD, .max = 2, .def = MESSAGE_LOW, .words = PRIORITY_WORDS,
+      AT(message_bulk_job, priority), .help = "as submitted" },
+    { NAME("chunk"), FIELD_INT, .min = 0, .max = 10000, AT(message_bulk_job, chunk),
+      .help = "as submitted" },
+    { NAME("total"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, total),
+      .help = "items" },
+    { NAME("done"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, done),
+      .help = "items that have their row" },
+    { NAME("failed"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, failed),
+      .help = "items that ended in an error" },
+    { NAME("rendering"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, rendering),
+      .help = "items under lease and not yet counted" },
+    { NAME("exporter_ms"), FIELD_INT, .min = 0, .max = BIG, .def = ABSENT,
+      AT(message_bulk_job, exporter_ms), .help = "since an exporter was heard" },
+    { NAME("picture_us"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, picture_us),
+      .help = "what one more takes, by what those who serve it took lately; 0: unknown" },
+    { NAME("picture_bytes"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_job, picture_bytes),
+      .help = "mean of recent files of its first model; 0: unknown" },
+    { NAME("created"), FIELD_TEXT, .max = 40, AT(message_bulk_job, created),
+      .help = "ISO 8601, UTC" },
+    { NAME("finished"), FIELD_TEXT, .max = 40, AT(message_bulk_job, finished),
+      .help = "as above" },
+};
+static const struct field_table BULK_JOB_TABLE = TABLE(message_bulk_job, BULK_JOB);
+
+static const struct field BULK_REPORT[] = {
+    { NAME("jobs"), FIELD_RECORDS, .most = 100, .sub = &BULK_JOB_TABLE,
+      AT(message_bulk_report, jobs), .help = "newest first" },
+    { NAME("is_new"), FIELD_FLAG, AT(message_bulk_report, is_new),
+      .help = "to `bulk_submit`: it was not there before" },
+};
+static const struct field_table BULK_REPORT_TABLE = TABLE(message_bulk_report, BULK_REPORT);
+
+static const struct field BULK_RANGE[] = {
+    { NAME("item"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_range, item),
+      .help = "number of its first one" },
+    { NAME("first"), FIELD_INT, .min = 0, .max = U32_MAX, AT(message_bulk_range, first),
+      .help = "seed" },
+    { NAME("last"), FIELD_INT, .min = 0, .max = U32_MAX, AT(message_bulk_range, last),
+      .help = "seed" },
+    { NAME("class_mod"), FIELD_INT, .min = 0, .max = RECIPE_CLASS_MAX + 1,
+      AT(message_bulk_range, class_mod), .help = "the class is seed modulo this; 0: the recipe's" },
+    { NAME("recipe"), FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_TEXT_MAX - 1,
+      AT(message_bulk_range, recipe), .help = "of the first seed" },
+};
+static const struct field_table BULK_RANGE_TABLE = TABLE(message_bulk_range, BULK_RANGE);
+
+static const struct field BULK_FAILURE[] = {
+    { NAME("item"), FIELD_INT, .min = 0, .max = BIG, AT(message_bulk_failure, item),
+      .help = "which" },
+    { NAME("seed"), FIELD_INT, .min = 0, .max = U32_MAX, AT(message_bulk_failure, seed),
+      .help = "its seed" },
+    { NAME("code"), FIELD_TEXT, .max = 32, AT(message_bulk_failure, code),
+      .help = "a word of the table of errors" },
+    { NAME("message"), FIELD_TEXT, .max = 256, AT(message_bulk_failure, message),
+      .help = "for a person" },
+};
+static const struct field_table BULK_FAILURE_TABLE = TABLE(message_bulk_failure, BULK_FAILURE);
+
+static const struct field BULK_PLAN[] = {
+    { NAME("jobs"), FIELD_RECORDS, .required = true, .most = 1, .sub = &BULK_JOB_TABLE,
+      AT(message_bulk_plan, jobs), .help = "the job" },
+    { NAME("parts"), FIELD_RECORDS, .required = true, .most = MESSAGE_PARTS_MAX,
+      .sub = &BULK_RANGE_TABLE, AT(message_bulk_plan, parts), .help = "its items, in order" },
+    { NAME("failures"), FIELD_RECORDS, .most = MESSAGE_FAILURES_MAX, .sub = &BULK_FAILURE_TABLE,
+      AT(message_bulk_plan, failures), .help = "in order; ask for those after the last one" },
+};
+static const struct field_table BULK_PLAN_TABLE = TABLE(message_bulk_plan, BULK_PLAN);
+
+static const struct field WITHDRAWAL[] = {
+    { NAME("subject"), FIELD_DIGEST, .required = true, AT(message_withdrawal, subject),
+      .help = "SHA-256 over model, latent and class: what is withdrawn" },
+    { NAME("pictures"), FIELD_INT, .min = 0, .max = BIG, AT(message_withdrawal, pictures),
+      .help = "rows of the subject" },
+    { NAME("files"), FIELD_INT, .min = 0, .max = BIG, AT(message_withdrawal, files),
+      .help = "files that were removed" },
+    { NAME("rows"), FIELD_RECORDS, .most = 100, .sub = &ROW_TABLE, AT(message_withdrawal, rows),
+      .help = "the newest of them" },
+};
+static const struct field_table WITHDRAWAL_TABLE = TABLE(message_withdrawal, WITHDRAWAL);
+
 /* ---- worker to broker ---- */
 
 static const struct field READY[] = {
@@ -440,6 +648,8 @@ static const struct field RESULT[] = {
       .help = "pictures rendered together" },
     { NAME("bytes"), FIELD_INT, .required = true, .min = 1, .max = MESSAGE_IMAGE_MAX,
       AT(message_result, bytes), .help = "length of its file" },
+    { NAME("want"), FIELD_WORD, .max = 1, .def = MESSAGE_WANT_IMAGE, .words = WANT_WORDS,
+      AT(message_result, want), .help = "`receipt`: its file is not in the frame" },
 };
 static const struct field_table RESULT_TABLE = TABLE(message_result, RESULT);
 
@@ -472,6 +682,12 @@ static const struct field JOB[] = {
       AT(message_job, deadline_ms), .help = "from arrival at the worker" },
     { NAME("alone"), FIELD_FLAG, AT(message_job, alone),
       .help = "not to be batched: an attempt before this one died" },
+    { NAME("want"), FIELD_WORD, .max = 1, .def = MESSAGE_WANT_IMAGE, .words = WANT_WORDS,
+      AT(message_job, want), .help = "`receipt`: nobody waits for its file" },
+    { NAME("keep"), FIELD_WORD, .max = 2, .def = MESSAGE_KEEP_IMAGE, .words = KEEP_WORDS,
+      AT(message_job, keep), .help = "as in `generate`" },
+    { NAME("bulk"), FIELD_INT, .min = 0, .max = BIG, AT(message_job, bulk),
+      .help = "bulk job for its row" },
 };
 static const struct field_table JOB_TABLE = TABLE(message_job, JOB);
 
@@ -496,6 +712,18 @@ static const struct message_info INFO[MESSAGE_TYPE_COUNT] = {
                             "binds a name to a model for everybody; answered by `done`" },
     [MESSAGE_STATUS] = { "status", MESSAGE_FROM_CLIENT, &EMPTY_TABLE, NULL,
                          "answered by `status_report`" },
+    [MESSAGE_BULK_SUBMIT] = { "bulk_submit", MESSAGE_FROM_CLIENT, &BULK_SUBMIT_TABLE, NULL,
+                              "a durable job of many seeds; answered by `bulk_report`" },
+    [MESSAGE_BULK_LIST] = { "bulk_list", MESSAGE_FROM_CLIENT, &BULK_LIST_TABLE, NULL,
+                            "answered by `bulk_report`" },
+    [MESSAGE_BULK_SHOW] = { "bulk_show", MESSAGE_FROM_CLIENT, &BULK_SHOW_TABLE, NULL,
+                            "asks what a job is made of; answered by `bulk_plan`" },
+    [MESSAGE_BULK_CONTROL] = { "bulk_control", MESSAGE_FROM_CLIENT, &BULK_CONTROL_TABLE, NULL,
+                               "pauses, resumes, cancels; answered by `bulk_report`" },
+    [MESSAGE_BULK_EXPORTED] = { "bulk_exported", MESSAGE_FROM_CLIENT, &BULK_EXPORTED_TABLE, NULL,
+                                "an exporter has items safe on its disk; answered by `done`" },
+    [MESSAGE_WITHDRAW] = { "withdraw", MESSAGE_FROM_CLIENT, &WITHDRAW_TABLE, NULL,
+                           "takes a subject back for ever; answered by `withdrawal`" },
     [MESSAGE_PING] = { "ping", MESSAGE_FROM_CLIENT, &EMPTY_TABLE, NULL, "answered by `pong`" },
     [MESSAGE_IMAGE] = { "image", MESSAGE_FROM_BROKER, &IMAGE_TABLE, "the JPEG",
                         "one picture; the JPEG is the next frame" },
@@ -511,6 +739,12 @@ static const struct message_info INFO[MESSAGE_TYPE_COUNT] = {
                              "answers `models`" },
     [MESSAGE_STATUS_REPORT] = { "status_report", MESSAGE_FROM_BROKER, &STATUS_REPORT_TABLE, NULL,
                                 "answers `status`" },
+    [MESSAGE_BULK_REPORT] = { "bulk_report", MESSAGE_FROM_BROKER, &BULK_REPORT_TABLE, NULL,
+                              "how jobs stand" },
+    [MESSAGE_BULK_PLAN] = { "bulk_plan", MESSAGE_FROM_BROKER, &BULK_PLAN_TABLE, NULL,
+                            "answers `bulk_show`" },
+    [MESSAGE_WITHDRAWAL] = { "withdrawal", MESSAGE_FROM_BROKER, &WITHDRAWAL_TABLE, NULL,
+                             "answers `withdraw`" },
     [MESSAGE_PONG] = { "pong", MESSAGE_FROM_BROKER, &EMPTY_TABLE, NULL, "answers `ping`" },
     [MESSAGE_READY] = { "ready", MESSAGE_FROM_WORKER, &READY_TABLE, NULL,
                         "what a worker is and has; first message, and again after `introduce`" },

@@ -20,11 +20,13 @@
 #include <stdint.h>
 
 enum {
-    LEDGER_SCHEMA = 1,              /* the newest migration this program knows; LEDGER_SCHEMA + 1 is
+    LEDGER_SCHEMA = 2,              /* the newest migration this program knows; LEDGER_SCHEMA + 1 is
                                        accepted too (migrations expand first) */
     LEDGER_BATCH_MAX = 64,          /* images of one transaction, keys of one look-up */
     LEDGER_ROWS_MAX = 1000,         /* rows of one answer */
     LEDGER_FILE_MAX = 64 << 20,     /* bytes of one picture */
+    LEDGER_LIKENESS_MAX = 64,       /* perceptual hashes of one picture */
+    LEDGER_CHUNK_MAX = 10000,       /* items of one chunk */
 };
 
 struct ledger;
@@ -109,6 +111,12 @@ struct ledger_image {
     const uint8_t *data;            /* borrowed, [len] */
     size_t len;
     bool keep;                      /* false: provenance only, the bytes are not stored */
+    bool refill;                    /* with keep: where the row has lost its file and ours is the
+                                       same, it is put back */
+    int64_t job_id;                 /* bulk job for a new row; 0: none */
+    const uint64_t *likeness;       /* [likeness_count] perceptual hashes for a new row, borrowed;
+                                       NULL: none */
+    size_t likeness_count;          /* at most LEDGER_LIKENESS_MAX */
 };
 
 enum ledger_outcome {
@@ -152,6 +160,7 @@ struct ledger_row {
     int64_t run_id;
     int batch_size;
     int64_t bytes;                  /* length of the file */
+    int64_t job_id;                 /* bulk job that had it made; 0: none */
     bool kept;                      /* its bytes are in the ledger; when they were asked for and
                                        are not there, false whatever the row says */
     bool withdrawn;
@@ -185,5 +194,102 @@ struct ledger_query {
 /* Newest first, without data. ERR_RANGE: psi, limit. */
 enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
                           struct ledger_rows *out, struct err *e);
+
+/* ---- bulk jobs: ledger_bulk.c ---- */
+
+enum ledger_bulk_state { LEDGER_BULK_RUNNING, LEDGER_BULK_PAUSED, LEDGER_BULK_CANCELLED,
+                         LEDGER_BULK_DONE };            /* as enum message_bulk_state */
+
+/* Seeds first..last; item numbers of a job go through its parts in order. */
+struct ledger_part {
+    int64_t item;                   /* number of its first one */
+    uint32_t first, last;
+    int class_mod;                  /* class is seed % class_mod; 0: the recipe's */
+    struct recipe recipe;           /* of seed first */
+};
+/* The recipe of an item that lies in the part. */
+struct recipe ledger_part_recipe(const struct ledger_part *part, int64_t item);
+
+struct ledger_job {
+    int64_t id;
+    char owner[80], name[RECIPE_NAME_MAX + 1];
+    enum ledger_bulk_state state;
+    bool keep;                      /* false: provenance only, an exporter takes the files */
+    int priority;                   /* enum message_priority */
+    int chunk;                      /* items */
+    int64_t total, next;            /* items; those below next are in chunks */
+    int64_t done, failed, leased;   /* items: counted chunks' rows and failures; under lease */
+    int64_t exporter_ms;            /* since one was heard; -1: never */
+    int64_t picture_bytes;          /* mean of recent files of its first part's model; 0: none */
+    char created[40], finished[40]; /* ISO 8601, UTC; "": not yet */
+};
+
+/* Adds the job, or finds it: the same owner, name and content is the same job (*is_new false).
+ * job->owner, name, keep, priority, chunk and parts[0..count), whose items begin at 0 and have no
+ * gap, are read; all of *job is then filled in. ERR_CONFLICT: the name stands for other content. */
+enum err_code ledger_bulk_submit(struct ledger *self, struct ledger_job *job,
+                                 const struct ledger_part *parts, size_t count, bool *is_new,
+                                 struct err *e);
+/* Jobs, newest first; id 0 and name "": any. *count at most max. */
+enum err_code ledger_bulk_list(struct ledger *self, int64_t id, const char *name,
+                               struct ledger_job *jobs, size_t max, size_t *count, struct err *e);
+/* *parts is the caller's to free(). ERR_NOT_FOUND. */
+enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_part **parts,
+                                size_t *count, struct err *e);
+struct ledger_failure {
+    int64_t item;
+    char code[33], message[201];
+};
+/* Failures of items after the given one (-1: from the first), by item; at most max. */
+enum err_code ledger_bulk_failures(struct ledger *self, int64_t job, int64_t after,
+                                   struct ledger_failure *failures, size_t max, size_t *count,
+                                   struct err *e);
+/* Pauses (RUNNING -> PAUSED), resumes (PAUSED -> RUNNING; DONE with failures -> RUNNING, whose
+ * failed items are forgotten and leased again), cancels. The same again is fine. ERR_NOT_FOUND,
+ * ERR_CONFLICT: not from this state. owner "": anybody's, else ERR_DENIED when it is not his. */
+enum err_code ledger_bulk_control(struct ledger *self, int64_t job, const char *owner,
+                                  enum ledger_bulk_state to, struct err *e);
+
+struct ledger_chunk {
+    int64_t job, item;              /* first item */
+    int count;
+    int64_t epoch, beat;
+    char holder[128];
+};
+/* Leases a new chunk of a running job with keep (job 0: of any, in turn). *found false: there is
+ * none. */
+enum err_code ledger_bulk_lease(struct ledger *self, int64_t job, const char *holder,
+                                struct ledger_chunk *chunk, bool *found, struct err *e);
+/* Chunks of running jobs that somebody holds, for watching: at most max, by job and item after
+ * (job, item) = *after. */
+enum err_code ledger_bulk_leased(struct ledger *self, const struct ledger_chunk *after,
+                                 struct ledger_chunk *chunks, size_t max, size_t *count,
+                                 struct err *e);
+/* Takes over a chunk that was watched standing still: only if epoch and beat are still those of
+ * *chunk, which then has the new epoch. *won says so. */
+enum err_code ledger_bulk_take(struct ledger *self, const char *holder, struct ledger_chunk *chunk,
+                               bool *won, struct err *e);
+/* Says that the holder lives, for chunks[0..count). states[i]: the job's state; held[i] false: the
+ * chunk is another's now or done, drop it. */
+enum err_code ledger_bulk_renew(struct ledger *self, struct ledger_chunk *chunks, size_t count,
+                                enum ledger_bulk_state *states, bool *held, struct err *e);
+/* Gives a chunk back unfinished (its job was paused, the broker leaves), to be leased again. */
+enum err_code ledger_bulk_return(struct ledger *self, const struct ledger_chunk *chunk,
+                                 struct err *e);
+/* Which of keys[0..count) have a row: present[i]. count <= LEDGER_CHUNK_MAX. */
+enum err_code ledger_bulk_present(struct ledger *self, const struct digest *keys, size_t count,
+                                  bool *present, struct err *e);
+/* Ends a chunk, fenced by its epoch, in one transaction: its failures become rows, its done is
+ * counted over keys[0..chunk->count) (the keys of its items), and the job is done when this was its
+ * last. *held false: the chunk is another's now, nothing was changed. ERR_CONFLICT: an item has
+ * neither row nor failure. */
+enum err_code ledger_bulk_finish(struct ledger *self, const struct ledger_chunk *chunk,
+                                 const struct digest *keys, const struct ledger_failure *failures,
+                                 size_t failure_count, bool *held, struct err *e);
+/* A job without keep: items [item, item + count) are safe at its exporter. The chunk is made here,
+ * done at once, its items counted over keys. The same again is fine. count 0: only a sign of life
+ * of the exporter. */
+enum err_code ledger_bulk_exported(struct ledger *self, int64_t job, int64_t item, int count,
+                                   const struct digest *keys, struct err *e);
 
 #endif

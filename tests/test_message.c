@@ -1257,7 +1257,7 @@ static void unknown_type(struct bytes *b)
     put_text(b, "id");
     msgpack_pack_int(&b->pk, 7);
     put_text(b, "type");
-    put_text(b, "bulk_submit");
+    put_text(b, "progress");
 }
 
 static void bad_field(struct bytes *b)

@@ -287,7 +287,7 @@ bad("another version", "client", "ping", {}, "version", None, {"v": 2, "type": "
 bad("version nought", "client", "ping", {}, "version", None, {"v": 0, "type": "ping"})
 bad("a version that is text", "client", "ping", {}, "invalid", "v", {"v": "1", "type": "ping"})
 bad("no type", "client", "ping", {}, "invalid", "type", {"v": 1, "id": 7})
-bad("an unknown type", "client", "bulk_submit", {}, "unknown_type")
+bad("an unknown type", "client", "progress", {}, "unknown_type")
 bad("a type in upper case", "client", "PING", {}, "unknown_type")
 bad("a worker's type from a client", "client", "ready",
     {"worker": "w", "numerics_class": "c", "credit": 1, "models": []}, "unknown_type")

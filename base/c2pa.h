@@ -1,0 +1,48 @@
+/* c2pa -- Content Credentials: a signed manifest inside a JPEG (JUMBF in APP11 segments) that says
+ * that a trained model made it and with which recipe, bound to the file by a hash. Signed with ES256
+ * and a certificate that the operator gives. C2PA specification 2.1, claim v2. */
+#ifndef BASE_C2PA_H
+#define BASE_C2PA_H
+
+#include "proto/err.h"
+#include "proto/recipe.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct c2pa_signer;                 /* may be used by several threads at once */
+
+/* From PEM files: the certificate (with its chain after it) and its private key on P-256. ERR_FILE:
+ * unreadable, not PEM, not P-256, key and certificate are no pair, not valid now (with the dates),
+ * not allowed to sign (key usage); the words name the file and what to do. */
+enum err_code c2pa_signer_create(const char *cert_file, const char *key_file,
+                                 struct c2pa_signer **out, struct err *e);
+void c2pa_signer_destroy(struct c2pa_signer **self);
+/* Fails from the day on which the certificate has expired: ERR_FILE. */
+enum err_code c2pa_signer_check(const struct c2pa_signer *self, struct err *e);
+
+/* jpeg[0..len) with a manifest for recipe; *out is the caller's to free(). The picture's core hash
+ * stays the same. */
+enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text *recipe,
+                        const uint8_t *jpeg, size_t len, uint8_t **out, size_t *out_len,
+                        struct err *e);
+
+enum c2pa_verdict {
+    C2PA_NONE,                      /* no manifest */
+    C2PA_VALID,                     /* signature and hashes hold */
+    C2PA_BROKEN,                    /* there is one, but something does not hold: words say what */
+};
+struct c2pa_finding {
+    enum c2pa_verdict verdict;
+    bool trusted;                   /* VALID and signed below one of the given certificates */
+    char words[200];                /* BROKEN: what does not hold */
+    char signer[128];               /* common name and organisation, as the certificate says */
+    struct recipe_text recipe;      /* VALID and ours: what it says; len 0: not ours */
+};
+/* Every byte is hostile. trust_file: PEM certificates that are trusted; NULL: none is. ERR_FILE: of
+ * trust_file; ERR_NOMEM. */
+enum err_code c2pa_check(const uint8_t *jpeg, size_t len, const char *trust_file,
+                         struct c2pa_finding *out, struct err *e);
+
+#endif
