@@ -566,6 +566,26 @@ static enum err_code read_fields(msgpack_zone *zone, const msgpack_object_map *m
     return ERR_OK;
 }
 
+static enum err_code check_parts(const struct records *parts, struct err *e)
+{
+    const struct message_bulk_part *part = parts->items;
+
+    if (parts->count == 0)
+        return err_set(e, ERR_INVALID, "a bulk job needs at least one of \"parts\"");
+    for (size_t i = 0; i < parts->count; i++, part++) {
+        if (part->first > part->last)
+            return err_set(e, ERR_INVALID,
+                           "part %zu runs backwards, from seed %" PRId64 " to %" PRId64, i,
+                           part->first, part->last);
+        if (part->class_mod > 0 && part->class_index >= 0)
+            return err_set(e, ERR_INVALID, "part %zu: give either \"class\" or \"class_mod\"", i);
+        if (part->transform.count > 0 && (part->translate.count > 0 || part->rotate != INT64_MIN))
+            return err_set(e, ERR_INVALID,
+                           "part %zu: give either \"transform\" or \"translate\" and \"rotate\"", i);
+    }
+    return ERR_OK;
+}
+
 /* The rules that no single field can state. */
 static enum err_code check_whole(const struct message *m, struct err *e)
 {
@@ -587,7 +607,8 @@ static enum err_code check_whole(const struct message *m, struct err *e)
 
         if (given != 1)
             return err_set(e, ERR_INVALID, "give one of \"recipe_key\", \"sha256\", "
-                                           "\"core_sha256\", \"seed\", \"job\", \"since\", \"like\"");
+                                           "\"core_sha256\", \"seed\", \"job\", \"since\", "
+                                           "\"like\"");
         if (l->seed < 0 && l->psi != INT64_MIN)
             return err_set(e, ERR_INVALID, "\"psi\" goes with \"seed\" only");
         if (l->seed < 0 && l->since < 0 && l->model.len > 0)
@@ -597,8 +618,7 @@ static enum err_code check_whole(const struct message *m, struct err *e)
         if (l->like.len % 16 != 0)
             return err_set(e, ERR_INVALID, "\"like\" is hashes of 16 hex digits each");
     } else if (m->type == MESSAGE_BULK_SUBMIT) {
-        if (m->bulk_submit.parts.count == 0)
-            return err_set(e, ERR_INVALID, "a bulk job needs at least one of \"parts\"");
+        return check_parts(&m->bulk_submit.parts, e);
     } else if (m->type == MESSAGE_WITHDRAW) {
         if (digest_equal(&m->withdraw.recipe_key, &none) ==
             digest_equal(&m->withdraw.sha256, &none))

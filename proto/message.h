@@ -260,7 +260,7 @@ struct message_bulk_job {
     int64_t done, failed;           /* items with a row, with a failure; counted, not summed up */
     int64_t rendering;              /* items under lease now */
     int64_t exporter_ms;            /* since an exporter was last heard; -1: never */
-    int64_t picture_us;             /* what one takes, by the cost of those who serve it; 0: unknown */
+    int64_t picture_us;             /* what one more takes, by measured costs; 0: unknown */
     int64_t picture_bytes;          /* mean of recent files of its first model; 0: unknown */
     struct text created, finished;  /* ISO 8601, UTC; "": not yet */
 };

@@ -166,7 +166,8 @@ static const struct field_table BULK_PART_TABLE = TABLE(message_bulk_part, BULK_
 
 static const struct field BULK_SUBMIT[] = {
     { NAME("name"), FIELD_TEXT, .required = true, .min = 1, .max = RECIPE_NAME_MAX,
-      AT(message_bulk_submit, name), .help = "letters, digits, `.`, `_`, `-`; one job of a client" },
+      AT(message_bulk_submit, name),
+      .help = "letters, digits, `.`, `_`, `-`; one job of a client" },
     { NAME("keep"), FIELD_WORD, .max = 1, .def = MESSAGE_KEEP_IMAGE, .words = KEEP_WORDS,
       AT(message_bulk_submit, keep),
       .help = "`provenance`: files go to an exporter only, rows stay" },

@@ -173,7 +173,8 @@ static int empty_tables(void **state)
 {
     struct fixture *f = *state;
     struct err e;
-    run_sql(f, "TRUNCATE models, model_names, runs, options, images, blobs, withdrawn");
+    run_sql(f, "TRUNCATE models, model_names, runs, options, images, blobs, withdrawn, "
+               "likenesses, segments, retention");
     assert_int_equal(ledger_open(f->pg.conninfo, "test_ledger", &f->ledger, &e), ERR_OK);
     put_model(f, &f->facts, "cats");
     start_run(f, CLASS, ENCODER, &f->run_id);
@@ -204,6 +205,8 @@ static void new_database(struct fixture *f, const char *name, char conninfo[600]
     snprintf(conninfo, 600, "%s dbname=%s", f->pg.conninfo, name);
 }
 
+#define ALL_MIGRATIONS "1 initial;2 bulk_and_proof;"
+
 static void migrates_from_nothing_and_only_once(void **state)
 {
     struct fixture *f = *state;
@@ -214,17 +217,18 @@ static void migrates_from_nothing_and_only_once(void **state)
     assert_int_equal(MIGRATION_COUNT, LEDGER_SCHEMA);
     new_database(f, "fresh", conninfo);
     assert_int_equal(ledger_migrate(conninfo, true, note_migration, notes, &e), ERR_OK);
-    assert_string_equal(notes, "1 initial;");
+    assert_string_equal(notes, ALL_MIGRATIONS);
     assert_int_equal(kit_postgres_int(conninfo, "SELECT count(*) FROM pg_class WHERE relname IN "
                                                 "('images', 'schema_version')"), 0);
     notes[0] = '\0';
     assert_int_equal(ledger_migrate(conninfo, false, note_migration, notes, &e), ERR_OK);
-    assert_string_equal(notes, "1 initial;");
+    assert_string_equal(notes, ALL_MIGRATIONS);
     notes[0] = '\0';
     assert_int_equal(ledger_migrate(conninfo, false, note_migration, notes, &e), ERR_OK);
     assert_int_equal(ledger_migrate(conninfo, true, note_migration, notes, &e), ERR_OK);
     assert_string_equal(notes, "");
-    assert_int_equal(kit_postgres_int(conninfo, "SELECT count(*) FROM schema_version"), 1);
+    assert_int_equal(kit_postgres_int(conninfo, "SELECT count(*) FROM schema_version"),
+                     MIGRATION_COUNT);
     assert_int_equal(ledger_open(conninfo, "test", &ledger, &e), ERR_OK);
     ledger_close(&ledger);
 }
@@ -248,7 +252,8 @@ static void two_migrators_at_once_wait_for_each_other(void **state)
         assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
         assert_int_equal(status, 0);
     }
-    assert_int_equal(kit_postgres_int(conninfo, "SELECT count(*) FROM schema_version"), 1);
+    assert_int_equal(kit_postgres_int(conninfo, "SELECT count(*) FROM schema_version"),
+                     MIGRATION_COUNT);
 }
 
 static void a_schema_too_old_or_too_new_is_refused_with_words(void **state)

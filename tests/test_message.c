@@ -34,6 +34,16 @@ static void *take(size_t len)
     return at;
 }
 
+static const struct field_table *parts_table(void)
+{
+    const struct field_table *table = message_info(MESSAGE_BULK_SUBMIT)->table;
+
+    for (size_t i = 0; i < table->count; i++)
+        if (strcmp(table->fields[i].name, "parts") == 0)
+            return table->fields[i].sub;
+    return NULL;
+}
+
 /* Fields that exclude each other: these are left out. */
 static bool is_left_out(const struct field_table *table, const char *name)
 {
@@ -44,12 +54,15 @@ static bool is_left_out(const struct field_table *table, const char *name)
         { MESSAGE_GENERATE, "seed" }, { MESSAGE_LOOKUP, "recipe_key" },
         { MESSAGE_LOOKUP, "sha256" }, { MESSAGE_LOOKUP, "core_sha256" },
         { MESSAGE_FETCH, "sha256" }, { MESSAGE_GENERATE, "transform" },
+        { MESSAGE_LOOKUP, "job" }, { MESSAGE_LOOKUP, "first" }, { MESSAGE_LOOKUP, "since" },
+        { MESSAGE_LOOKUP, "like" }, { MESSAGE_WITHDRAW, "sha256" },
     };
 
     for (size_t i = 0; i < COUNT(OUT); i++)
         if (message_info(OUT[i].type)->table == table && strcmp(OUT[i].name, name) == 0)
             return true;
-    return false;
+    return table == parts_table() &&
+           (strcmp(name, "class_mod") == 0 || strcmp(name, "transform") == 0);
 }
 
 static struct text some_text(size_t len, int salt)
@@ -93,7 +106,9 @@ static void fill(const struct field_table *table, void *record, enum size size);
 
 static struct records some_records(const struct field *f, enum size size)
 {
-    size_t count = size == LARGEST ? f->most : size == MIDDLING ? 2 : 0;
+    size_t least = f->sub == parts_table();
+    size_t some = f->most < 2 ? f->most : 2;
+    size_t count = size == LARGEST ? f->most : size == MIDDLING ? some : least;
     char *items = take(count * f->sub->size + 1);
 
     for (size_t i = 0; i < count; i++)
@@ -374,6 +389,8 @@ static void what_is_at_its_default_is_left_out_and_comes_back(void **state)
             if (table->fields[i].required)
                 fill_field(&table->fields[i], (char *)&m.generate + table->fields[i].offset,
                            MIDDLING);
+        if (type == MESSAGE_WITHDRAW)
+            m.withdraw.sha256.bytes[0] = 1;
         if (type == MESSAGE_GENERATE || type == MESSAGE_LOOKUP)
             *(type == MESSAGE_GENERATE ? &m.generate.seed : &m.lookup.seed) = 5;
         if (type == MESSAGE_FETCH)
@@ -641,7 +658,8 @@ static void nil_is_as_good_as_absent(void **state)
             struct err e;
 
             if (f->required || is_left_out(table, f->name) ||
-                strcmp(f->name, "seeds") == 0 || (type == MESSAGE_FETCH) ||
+                strcmp(f->name, "seeds") == 0 || type == MESSAGE_FETCH ||
+                (type == MESSAGE_WITHDRAW && strcmp(f->name, "recipe_key") == 0) ||
                 (type == MESSAGE_LOOKUP && strcmp(f->name, "seed") == 0))
                 continue;
             message_init(&plain, (enum message_type)type, 0);
@@ -1106,8 +1124,10 @@ static void fields_that_exclude_each_other_are_refused_together_and_alone(void *
         { "fetch", NULL, NULL, "either \"recipe_key\" or \"sha256\"" },
         { "lookup", "seed", "sha256", "give one of" }, { "lookup", NULL, NULL, "give one of" },
         { "lookup", "core_sha256", "sha256", "give one of" },
-        { "lookup", "sha256", "psi", "go with \"seed\" only" },
-        { "lookup", "sha256", "model", "go with \"seed\" only" },
+        { "lookup", "job", "since", "give one of" }, { "lookup", "like", "seed", "give one of" },
+        { "lookup", "sha256", "first", "goes with \"job\" only" },
+        { "lookup", "sha256", "psi", "goes with \"seed\" only" },
+        { "lookup", "sha256", "model", "goes with \"seed\" and \"since\" only" },
     };
 
     (void)state;
@@ -1126,7 +1146,8 @@ static void fields_that_exclude_each_other_are_refused_together_and_alone(void *
             if (strcmp(names[k], "seeds") == 0) {
                 msgpack_pack_array(&b.pk, 1);
                 msgpack_pack_int(&b.pk, 1);
-            } else if (strstr(names[k], "sha256") || strcmp(names[k], "recipe_key") == 0)
+            } else if (strstr(names[k], "sha256") || strcmp(names[k], "recipe_key") == 0 ||
+                       strcmp(names[k], "like") == 0)
                 put_text(&b, KEY);
             else if (strcmp(names[k], "model") == 0)
                 put_text(&b, "cats");

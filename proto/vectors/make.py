@@ -112,11 +112,31 @@ good("look up by core", "client", "lookup", {"core_sha256": CORE, "limit": 1})
 good("look up by recipe", "client", "lookup", {"recipe_key": sha(TEXT), "limit": 100})
 good("look up by seed", "client", "lookup", {"model": "cats", "seed": 42, "psi": 0.7})
 good("look up a seed in all models at psi nought", "client", "lookup", {"seed": 42, "psi": 0.0})
+good("look up pictures of a bulk job", "client", "lookup", {"job": 12, "first": 1000, "limit": 100})
+good("look up what is new of a model", "client", "lookup", {"model": "cats", "since": 1795305600})
+good("look up what looks alike", "client", "lookup", {"like": "00ff12ab34cd56ef" * 2})
 good("fetch by recipe", "client", "fetch", {"recipe_key": sha(TEXT)})
 good("fetch by file", "client", "fetch", {"sha256": HASH})
 good("models", "client", "models", {})
 good("bind a name", "client", "model_use", {"name": "cats", "digest": "1a2b3c4d"})
 good("status", "client", "status", {})
+good("a picture of a bulk job that is not to be kept", "client", "generate", {
+    "model": "cats", "seed": 1, "priority": "low", "keep": "provenance", "job": 12})
+good("a bulk job", "client", "bulk_submit", {"name": "cats-1m", "keep": "provenance", "priority": "normal",
+     "chunk": 500, "parts": [
+         {"model": "cats", "first": 0, "last": 999999, "psi": 0.7, "class_mod": 10},
+         {"model": "cats", "first": U32, "last": U32, "cutoff": 8, "class": 3, "noise_mode": "random",
+          "noise_seed": 5, "translate": [0.25, 0.0], "rotate": 15.0, "quality": 95, "mark": "none",
+          "rev": 2}]})
+good("a bulk job tried only", "client", "bulk_submit",
+     {"name": "a", "dry": True, "parts": [{"model": "cats", "first": 7, "last": 7, "transform": [1.0] * 9}]})
+good("bulk jobs by name", "client", "bulk_list", {"name": "cats-1m", "limit": 1})
+good("bulk jobs", "client", "bulk_list", {})
+good("a bulk job's parts", "client", "bulk_show", {"job": 12, "after": 0})
+good("pause a bulk job", "client", "bulk_control", {"job": 12, "action": "pause"})
+good("an exporter's shard", "client", "bulk_exported", {"job": 12, "first": 10000, "count": 10000})
+good("an exporter's sign of life", "client", "bulk_exported", {"job": 12})
+good("withdraw", "client", "withdraw", {"recipe_key": sha(TEXT), "reason": "somebody asked"})
 
 # ---- the broker to clients ----
 image = {"seed": 42, "psi": 0.7, "model": MODEL, "recipe_key": sha(TEXT), "sha256": HASH,
@@ -158,6 +178,21 @@ good("status of a busy broker", "broker", "status_report", {
                 {"worker": "host:18:1", "draining": True}]})
 good("status of an idle broker", "broker", "status_report", {"draining": True})
 good("pong", "broker", "pong", {})
+good("a bulk job's report", "broker", "bulk_report", {"jobs": [
+    {"job": 12, "name": "cats-1m", "state": "paused", "keep": "provenance", "priority": "normal",
+     "chunk": 500, "total": 1000001, "done": 5000, "failed": 1, "rendering": 500, "exporter_ms": 0,
+     "picture_us": 2500, "picture_bytes": 30000, "created": "2026-11-22T05:06:07.089Z",
+     "finished": "2026-11-23T05:06:07.089Z"}], "is_new": True})
+good("no bulk jobs", "broker", "bulk_report", {})
+good("a bulk job's plan", "broker", "bulk_plan", {
+    "jobs": [{"job": 12, "state": "done"}],
+    "parts": [{"first": 5, "last": 9, "recipe": TEXT},
+              {"item": 5, "last": 9, "class_mod": 10, "recipe": TEXT}],
+    "failures": [{"item": 6, "seed": 1, "code": "poison", "message": "the render failed 3 times"}]})
+good("a withdrawal", "broker", "withdrawal", {"subject": HASH, "pictures": 2, "files": 1, "rows": [
+    {"recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE, "recipe": TEXT, "withdrawn": True,
+     "job": 12},
+    {"recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE, "recipe": TEXT, "distance": 3}]})
 
 # ---- workers ----
 good("ready", "worker", "ready", {
@@ -180,7 +215,7 @@ good("results; the JPEGs are the next frame, one after the other", "worker", "re
          "numerics_class": CLASS, "encoder": ENCODER, "run": 3, "render_us": 30123,
          "encode_us": 1999, "store_us": 4100, "batch": 16, "bytes": 5120},
         {"lease": 102, "recipe_key": sha(TEXT), "sha256": HASH, "core_sha256": CORE,
-         "numerics_class": CLASS, "encoder": ENCODER, "bytes": 1}]}, message_id=0)
+         "numerics_class": CLASS, "encoder": ENCODER, "bytes": 1, "want": "receipt"}]}, message_id=0)
 good("fail", "worker", "fail",
      {"lease": 102, "code": "device", "message": "the picture holds NaN"}, message_id=0)
 good("handback", "worker", "handback", {"leases": [BIG]}, message_id=0)
@@ -191,7 +226,7 @@ good("introduce", "broker", "introduce", {}, message_id=0)
 good("jobs", "broker", "jobs", {"jobs": [
     {"lease": 101, "recipe": TEXT, "priority": "high", "deadline_ms": 9990},
     {"lease": 102, "recipe": TEXT, "priority": "low", "deadline_ms": 0, "alone": True},
-    {"lease": 103, "recipe": TEXT}]}, message_id=0)
+    {"lease": 103, "recipe": TEXT, "want": "receipt", "keep": "refill", "bulk": 12}]}, message_id=0)
 good("recall", "broker", "recall", {"leases": [103]}, message_id=0)
 good("drain", "broker", "drain", {}, message_id=0)
 
@@ -261,6 +296,35 @@ bad("a lookup of nothing", "client", "lookup", {}, "invalid")
 bad("a lookup of two things", "client", "lookup", {"seed": 1, "sha256": HASH}, "invalid")
 bad("a lookup of a file in a model", "client", "lookup", {"sha256": HASH, "model": "cats"}, "invalid")
 bad("a lookup without an end", "client", "lookup", {"seed": 1, "limit": 101}, "range", "limit")
+bad("a lookup of two new things", "client", "lookup", {"job": 1, "since": 1}, "invalid")
+bad("a lookup that begins nowhere", "client", "lookup", {"seed": 1, "first": 1}, "invalid")
+bad("a lookup by half a hash", "client", "lookup", {"like": "00ff12ab"}, "invalid")
+bad("a lookup by 65 hashes", "client", "lookup", {"like": "0" * 16 * 65}, "range", "like")
+bad("a bulk job without a name", "client", "bulk_submit", {"parts": [{"model": "c", "first": 0, "last": 1}]},
+    "invalid", "name")
+bad("a bulk job without parts", "client", "bulk_submit", {"name": "a", "parts": []}, "invalid")
+bad("a bulk job without an end", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 0}]}, "invalid", "last")
+bad("a bulk job of a seed beyond 32 bits", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 0, "last": U32 + 1}]}, "range", "last")
+bad("a bulk job that refills", "client", "bulk_submit",
+    {"name": "a", "keep": "refill", "parts": [{"model": "c", "first": 0, "last": 1}]}, "invalid", "keep")
+bad("a bulk job of 1001 parts", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 0, "last": 1}] * 1001}, "range", "parts")
+bad("a bulk job that runs backwards", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 2, "last": 1}]}, "invalid")
+bad("a bulk job with two classes", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 0, "last": 1, "class": 1, "class_mod": 2}]}, "invalid")
+bad("a bulk job with a matrix and a turn", "client", "bulk_submit",
+    {"name": "a", "parts": [{"model": "c", "first": 0, "last": 1, "transform": [1.0] * 9, "rotate": 1.0}]},
+    "invalid")
+bad("a withdrawal of two things", "client", "withdraw",
+    {"recipe_key": HASH, "sha256": HASH, "reason": "r"}, "invalid")
+bad("an action on bulk jobs that is not known", "client", "bulk_control", {"job": 1, "action": "stop"},
+    "invalid", "action")
+bad("a bulk job of number nought", "client", "bulk_show", {"job": 0}, "range", "job")
+bad("a withdrawal without a reason", "client", "withdraw", {"recipe_key": HASH}, "invalid", "reason")
+bad("a withdrawal of nothing", "client", "withdraw", {"reason": "r"}, "invalid")
 bad("a digest in upper case", "client", "fetch", {"sha256": HASH.upper()}, "invalid", "sha256")
 bad("a digest that is short", "client", "fetch", {"sha256": HASH[:63]}, "invalid", "sha256")
 bad("a fetch of two things", "client", "fetch", {"sha256": HASH, "recipe_key": HASH}, "invalid")
