@@ -194,6 +194,11 @@ struct ledger_query {
 /* Newest first, without data. ERR_RANGE: psi, limit. */
 enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
                           struct ledger_rows *out, struct err *e);
+/* A picture that numerics_class and encoder made, not withdrawn, without data: among the next 64
+ * from key from on, else among the first 64; no row when there is none either. With a random key
+ * every picture is as likely as the gap before it is wide. */
+enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
+                            const struct digest *from, struct ledger_rows *out, struct err *e);
 
 /* ---- bulk jobs: ledger_bulk.c ---- */
 

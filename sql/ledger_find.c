@@ -15,8 +15,8 @@
     " r.encoder, i.run_id, i.batch_size, i.bytes, i.kept, w.subject IS NOT NULL,"                  \
     " to_char(i.created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"                 \
     " r.worker, r.version, r.backend, r.device, r.driver, r.libraries"
-#define ROW_TABLES                                                                                 \
-    " FROM images i"                                                                               \
+#define ROW_TABLES " FROM images i" ROW_JOINS
+#define ROW_JOINS                                                                                  \
     " JOIN models m ON m.id = i.model_id"                                                          \
     " JOIN options o ON o.id = i.options_id"                                                       \
     " JOIN runs r ON r.id = i.run_id"                                                              \
@@ -52,6 +52,15 @@ static const struct statement FIND_SEED = {
     ROW_COLUMNS ROW_TABLES " WHERE i.seed = $1::bigint"
     " AND ($2::bytea IS NULL OR m.digest = $2::bytea) AND ($3::int IS NULL OR i.psi = $3::int)"
     NEWEST_FIRST "$4::bigint"
+};
+
+/* Bounded: it looks at 64 keys, whoever made them. */
+static const struct statement SAMPLE = {
+    "sample", READ,
+    ROW_COLUMNS " FROM (SELECT * FROM images WHERE key >= $1::bytea ORDER BY key LIMIT 64) i"
+    ROW_JOINS
+    " WHERE r.numerics_class = $2::text AND r.encoder = $3::text AND w.subject IS NULL"
+    " ORDER BY i.key LIMIT 1"
 };
 
 void ledger_rows_release(struct ledger_rows *self)
@@ -211,18 +220,13 @@ static enum err_code set_query(const struct ledger_query *query, const struct st
     return ERR_OK;
 }
 
-enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
-                          struct ledger_rows *out, struct err *e)
+/* find's rows, however many it gives. */
+static enum err_code find_rows(struct ledger *self, const struct statement *find,
+                               const struct params *p, struct ledger_rows *out, struct err *e)
 {
-    const struct statement *find = NULL;
-    struct params p = { 0 };
     PGresult *result = NULL;
-    enum err_code rc;
+    enum err_code rc = session_call(self->session, find, p, &result, e);
 
-    *out = (struct ledger_rows){ 0 };
-    rc = set_query(query, &find, &p, e);
-    if (!rc)
-        rc = session_call(self->session, find, &p, &result, e);
     if (!rc)
         rc = make_room(out, (size_t)PQntuples(result), e);
     if (!rc)
@@ -230,5 +234,37 @@ enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
     PQclear(result);
     if (rc)
         ledger_rows_release(out);
+    return rc;
+}
+
+enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
+                          struct ledger_rows *out, struct err *e)
+{
+    const struct statement *find = NULL;
+    struct params p = { 0 };
+    enum err_code rc;
+
+    *out = (struct ledger_rows){ 0 };
+    rc = set_query(query, &find, &p, e);
+    return rc ? rc : find_rows(self, find, &p, out, e);
+}
+
+enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
+                            const struct digest *from, struct ledger_rows *out, struct err *e)
+{
+    static const struct digest FIRST;
+    const struct digest *const starts[] = { from, &FIRST };
+    enum err_code rc = ERR_OK;
+
+    *out = (struct ledger_rows){ 0 };
+    for (size_t i = 0; !rc && out->count == 0 && i < sizeof starts / sizeof starts[0]; i++) {
+        struct params p = { 0 };
+
+        ledger_rows_release(out);
+        params_digest(&p, starts[i]);
+        params_text(&p, numerics_class);
+        params_text(&p, encoder);
+        rc = find_rows(self, &SAMPLE, &p, out, e);
+    }
     return rc;
 }

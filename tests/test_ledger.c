@@ -409,6 +409,52 @@ static void look_ups_beyond_their_limits_are_refused(void **state)
     assert_int_equal(rows.count, 0);
 }
 
+/* What a sample from that first byte on gives; count 0: nothing. */
+static void assert_sampled(struct fixture *f, const char *numerics_class, const char *encoder,
+                           int first_byte, const struct digest *key)
+{
+    struct digest from = { { (uint8_t)first_byte } };
+    struct ledger_rows rows;
+    struct err e;
+
+    assert_int_equal(ledger_sample(f->ledger, numerics_class, encoder, &from, &rows, &e), ERR_OK);
+    assert_int_equal(rows.count, key != NULL);
+    if (key) {
+        assert_true(digest_equal(&rows.row[0].key, key));
+        assert_null(rows.row[0].data);
+    }
+    ledger_rows_release(&rows);
+}
+
+static void a_sample_is_of_one_s_own_class_and_goes_round(void **state)
+{
+    struct fixture *f = *state;
+    struct digest low, high;
+    struct picture picture;
+    char sql[200];
+
+    assert_sampled(f, CLASS, ENCODER, 0, NULL);
+    paint(&picture, f, 1, "bytes 1", "core 1");
+    assert_stored(f, &picture, LEDGER_STORED);
+    low = high = key_of(&picture);
+    paint(&picture, f, 2, "bytes 2", "core 2");
+    assert_stored(f, &picture, LEDGER_STORED);
+    if (memcmp(key_of(&picture).bytes, low.bytes, DIGEST_LEN) < 0)
+        low = key_of(&picture);
+    else
+        high = key_of(&picture);
+    assert_int_not_equal(low.bytes[0], high.bytes[0]);
+    assert_sampled(f, CLASS, ENCODER, 0, &low);
+    assert_sampled(f, CLASS, ENCODER, low.bytes[0] + 1, &high);
+    assert_sampled(f, CLASS, ENCODER, high.bytes[0] + 1, &low);  /* round */
+    assert_sampled(f, "cpu-other-1", ENCODER, 0, NULL);
+    assert_sampled(f, CLASS, "other-1", 0, NULL);
+    snprintf(sql, sizeof sql, "INSERT INTO withdrawn SELECT subject, 'test' FROM images "
+             "WHERE key = '\\x%s'", digest_hex(&low).text);
+    run_sql(f, sql);
+    assert_sampled(f, CLASS, ENCODER, 0, &high);
+}
+
 static void a_full_batch_is_stored_and_found_by_its_keys(void **state)
 {
     struct fixture *f = *state;
@@ -901,6 +947,7 @@ int main(void)
         TEST(migrations_are_embedded_byte_for_byte),
         TEST(a_stored_picture_is_found_in_every_way),
         TEST(look_ups_beyond_their_limits_are_refused),
+        TEST(a_sample_is_of_one_s_own_class_and_goes_round),
         TEST(a_full_batch_is_stored_and_found_by_its_keys),
         TEST(every_recipe_comes_back_as_the_same_text),
         TEST(more_options_than_are_remembered_are_stored_all_the_same),

@@ -102,6 +102,11 @@ void dials_stored(struct dials *self, const struct ledger_stored *stored,
     metrics_add(metrics_of(self), DIALS_REPLAY, outcome, 1);
 }
 
+void dials_replayed(struct dials *self, bool is_same)
+{
+    metrics_add(metrics_of(self), DIALS_REPLAY, is_same ? REPLAY_EQUAL : REPLAY_DIFFERS, 1);
+}
+
 void dials_model(struct dials *self, size_t index, const char *name, int64_t bytes)
 {
     metrics_name(self->metrics, DIALS_MODEL_BYTES, index, name, NULL);

@@ -48,6 +48,8 @@ void dials_took(struct dials *self, enum dials_stage stage, int64_t us);
 /* What the ledger said of a picture by a worker of that class and encoder. */
 void dials_stored(struct dials *self, const struct ledger_stored *stored,
                   const char *numerics_class, const char *encoder);
+/* A picture of this class and encoder was rendered again. */
+void dials_replayed(struct dials *self, bool is_same);
 
 /* At start: index < MESSAGE_MODELS_MAX. */
 void dials_model(struct dials *self, size_t index, const char *name, int64_t bytes);

@@ -34,7 +34,9 @@ static void *run(void *arg)
         rendered_release(job);
         job->encode_us = clock_us() - from_us;
         job->encoded_ms = clock_ms();
-        if (rc)
+        if (job->own)
+            channel_put(job->own, &job->ended, CHANNEL_FOREVER);
+        else if (rc)
             channel_put(self->all->events, &job->ended, CHANNEL_FOREVER);
         else
             channel_put(self->all->archive, job, CHANNEL_FOREVER);

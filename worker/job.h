@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct channel;
 struct loaded_model;
 struct rendered;
 struct job;
@@ -30,9 +31,13 @@ struct event {
     } leases[];
 };
 
+/* In place of a broker: the worker's own, for nobody. */
+enum { JOB_OWN = 1 << 16 };
+
 struct job {
     /* from the broker */
-    size_t broker;                  /* index in the uplink's list */
+    size_t broker;                  /* index in the uplink's list, or JOB_OWN */
+    struct channel *own;            /* JOB_OWN: where it goes when it is encoded or has failed */
     int64_t lease;
     struct recipe recipe;
     struct digest key;

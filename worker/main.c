@@ -20,6 +20,7 @@
 #include "worker/fleet.h"
 #include "worker/library.h"
 #include "worker/renderer.h"
+#include "worker/sampler.h"
 #include "worker/uplink.h"
 
 #include <gnu/libc-version.h>
@@ -30,7 +31,7 @@
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY, KEY_FILE, BROKER_KEY, ALLOW_PLAIN,
-                   METRICS };
+                   METRICS, REPLAY };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -68,6 +69,8 @@ static const struct setting SETTINGS[] = {
                       "1: use TCP beyond loopback without encryption" },
     [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "",
                   "address and port of /metrics, /livez and /readyz; empty: none" },
+    [REPLAY] = { "replay_one_in", SETTING_INT, 0, 1000000000, 1000, "",
+                 "when idle, one stored picture in so many is rendered again and compared; 0: none" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -82,6 +85,7 @@ struct worker_parts {
     struct renderer *renderer;
     struct encoders *encoders;
     struct archive *archive;
+    struct sampler *sampler;        /* NULL: nothing is rendered again */
     struct link_context *context;
     struct uplink *uplink;
     struct dials dials;
@@ -208,6 +212,32 @@ static struct stages_report report_stages(void *arg, int64_t now_ms)
     };
 }
 
+static int64_t count_stored(void *arg)
+{
+    return archive_stored(((const struct worker_parts *)arg)->archive);
+}
+
+static bool is_idle(void *arg)
+{
+    const struct worker_parts *w = arg;
+
+    return batcher_count(w->batcher) == 0 && renderer_left_us(w->renderer, clock_us()) == 0 &&
+           channel_count(w->encode) == 0 && channel_count(w->files) == 0;
+}
+
+static enum err_code start_sampler(const struct settings *s, struct worker_parts *w,
+                                   struct err *e)
+{
+    struct sampler_parts parts = {
+        .conninfo = settings_text(s, LEDGER), .one_in = settings_int(s, REPLAY),
+        .numerics_class = w->backend->numerics_class(w->engine), .encoder = jpeg_encoder_name(),
+        .library = &w->library, .batcher = w->batcher, .dials = &w->dials,
+        .stored = count_stored, .is_idle = is_idle, .arg = w,
+    };
+
+    return parts.one_in == 0 ? ERR_OK : sampler_create(&parts, &w->sampler, e);
+}
+
 static struct batcher_options batches_of(const struct settings *s, struct dials *dials)
 {
     return (struct batcher_options){ (size_t)settings_int(s, BATCH), settings_int(s, BATCH_MS),
@@ -267,6 +297,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         (rc = encoders_create((int)settings_int(s, ENCODERS), w->encode, w->files, w->events,
                               &w->encoders, e)) ||
         (rc = archive_create(w->ledger, &run, w->files, w->events, &w->archive, e)) ||
+        (rc = start_sampler(s, w, e)) ||
         (rc = link_context_create(&w->context, e)))
         return rc;
 
@@ -296,6 +327,8 @@ static void loop(struct worker_parts *w, int64_t drain_ms)
         if ((lost || asked) && give_up_ms == INT64_MAX) {
             log_event(LOG_INFO, "worker_drain", "reason=%s", lost ? "device_lost" : "signal");
             notify_stopping(&w->notify);
+            if (w->sampler)
+                sampler_stop(w->sampler);
             uplink_drain(w->uplink, now_ms);
             give_up_ms = now_ms + drain_ms;
         } else if (asked)
@@ -313,6 +346,8 @@ static void end_stages(struct worker_parts *w)
 {
     struct event *event;
 
+    if (w->sampler)
+        sampler_stop(w->sampler);
     if (w->batcher)
         batcher_close(w->batcher);
     if (w->renderer)
@@ -320,6 +355,7 @@ static void end_stages(struct worker_parts *w)
     if (w->encode)
         channel_close(w->encode);
     encoders_destroy(&w->encoders);
+    sampler_destroy(&w->sampler);    /* what it had in the stages has come out */
     renderer_destroy(&w->renderer);  /* they have read from its buffers until now */
     if (w->archive)
         archive_hurry(w->archive);

@@ -69,7 +69,7 @@ static void fail_batch(struct renderer *self, size_t count, const struct err *e)
         struct job *job = self->batch[i];
 
         job->why = *e;
-        channel_put(self->events, &job->ended, CHANNEL_FOREVER);
+        channel_put(job->own ? job->own : self->events, &job->ended, CHANNEL_FOREVER);
     }
 }
 

@@ -645,10 +645,11 @@ void uplink_drain(struct uplink *self, int64_t now_ms)
     struct job *job;
 
     self->draining = true;
-    while ((job = batcher_recall_any(self->parts.batcher))) {
-        send_leases(&self->sides[job->broker], MESSAGE_HANDBACK, &job->lease, 1, now_ms);
-        end_job(self, job);
-    }
+    for (size_t i = 0; i < self->count; i++)
+        while ((job = batcher_recall_broker(self->parts.batcher, i))) {
+            send_leases(&self->sides[i], MESSAGE_HANDBACK, &job->lease, 1, now_ms);
+            end_job(self, job);
+        }
     for (size_t i = 0; i < self->count; i++)
         if (self->sides[i].introduced)
             send_heartbeat(self, &self->sides[i], now_ms);   /* credit is 0 now */
