@@ -7,11 +7,11 @@
 #include "sql/ledger.h"
 #include "worker/job.h"
 
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum {
     LOOK_MS = 200,                  /* how often it looks whether the worker is idle */
@@ -44,7 +44,7 @@ static struct job *draw(struct sampler *self, struct ledger *ledger, struct dige
     struct digest from;
     struct job *job = NULL;
 
-    if (RAND_bytes(from.bytes, sizeof from.bytes) != 1 ||
+    if (getrandom(from.bytes, sizeof from.bytes, 0) != (ssize_t)sizeof from.bytes ||
         ledger_sample(ledger, self->parts.numerics_class, self->parts.encoder, &from, &rows, e))
         return NULL;
     if (rows.count > 0)
