@@ -45,6 +45,8 @@ enum err_code access_check_message(const struct access *self, const struct messa
         return err_set(e, ERR_DENIED, "\"for\" needs a key with the role proxy or admin");
     if (message->type == MESSAGE_MODEL_USE && !access_may_administer(self))
         return err_set(e, ERR_DENIED, "\"model_use\" needs a key with the role admin");
+    if (message->type == MESSAGE_WITHDRAW && !access_may_administer(self))
+        return err_set(e, ERR_DENIED, "\"withdraw\" needs a key with the role admin");
     return ERR_OK;
 }
 

@@ -50,6 +50,7 @@ struct broker {
     struct blame blame;
     struct cache cache;
     int64_t withdrawals;            /* as the ledger last said */
+    int64_t withdrawn_lease;        /* leases up to this one are older than the last of them */
     int64_t ledger_seen_ms;         /* when it last answered anything */
     struct heap deadlines;          /* of waiters */
     size_t waiters;
@@ -105,6 +106,9 @@ void render_finish_only(struct broker *b, struct render *render, const struct pi
 /* END with an error for all waiters. */
 void render_fail(struct broker *b, struct render *render, enum err_code code,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Ends whoever waits for a picture of recipe's subject; what a worker makes of it the ledger will
+ * refuse. */
+void render_withdraw(struct broker *b, const struct recipe *recipe);
 /* END because this broker leaves. */
 void render_refer(struct broker *b, struct render *render);
 void worker_lost(struct broker *b, struct worker *worker, int64_t now_ms, const char *why);
@@ -132,6 +136,8 @@ void reply_fetch(struct broker *b, struct client *client, const struct address *
                  const struct picture *picture);
 void reply_provenance(struct broker *b, struct client *client, const struct address *to,
                       int64_t id, const struct ledger_rows *rows);
+void reply_withdrawal(struct broker *b, struct client *client, const struct address *to,
+                      int64_t id, const struct ledger_withdrawal *withdrawal);
 void reply_models(struct broker *b, struct client *client, const struct address *to, int64_t id);
 void reply_status(struct broker *b, struct client *client, const struct address *to, int64_t id,
                   int64_t now_ms);

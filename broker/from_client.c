@@ -360,6 +360,21 @@ static void on_model_use(struct broker *b, const struct call *c)
     ask(b, c, errand);
 }
 
+static void on_withdraw(struct broker *b, const struct call *c)
+{
+    static const struct digest none;
+    const struct message_withdraw *w = &c->message->withdraw;
+    bool by_key = !digest_equal(&w->recipe_key, &none);
+    struct errand *errand = errand_create(ERRAND_WITHDRAW);
+
+    if (errand) {
+        errand->query.by = by_key ? LEDGER_BY_KEY : LEDGER_BY_FILE_SHA;
+        errand->query.digest = by_key ? w->recipe_key : w->sha256;
+        text_copy(w->reason, errand->reason, sizeof errand->reason);
+    }
+    ask(b, c, errand);
+}
+
 /* ---- the others ---- */
 
 /* Returns how many pictures were waited for. */
@@ -419,7 +434,7 @@ static void on_ping(struct broker *b, const struct call *c)
 static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, const struct call *c) = {
     [MESSAGE_GENERATE] = on_generate, [MESSAGE_CANCEL] = on_cancel, [MESSAGE_LOOKUP] = on_lookup,
     [MESSAGE_FETCH] = on_fetch, [MESSAGE_MODELS] = on_models, [MESSAGE_MODEL_USE] = on_model_use,
-    [MESSAGE_STATUS] = on_status, [MESSAGE_PING] = on_ping,
+    [MESSAGE_STATUS] = on_status, [MESSAGE_PING] = on_ping, [MESSAGE_WITHDRAW] = on_withdraw,
 };
 
 static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,
@@ -535,6 +550,8 @@ static void take_client_errand(struct broker *b, struct errand *errand, int64_t 
         reply_provenance(b, client, &errand->to, errand->id, &errand->rows);
     } else if (errand->kind == ERRAND_FETCH) {
         take_fetch(b, client, errand);
+    } else if (errand->kind == ERRAND_WITHDRAW) {
+        reply_withdrawal(b, client, &errand->to, errand->id, &errand->withdrawal);
     } else {
         b->names_asked_ms = 0;       /* read the bindings again at once */
         message_init(&done, MESSAGE_DONE, errand->id);
@@ -547,12 +564,21 @@ static void take_client_errand(struct broker *b, struct errand *errand, int64_t 
  * recipes, so a new one empties it. */
 static void forget_withdrawn(struct broker *b, const struct errand *errand)
 {
+    const struct ledger_rows *own = &errand->withdrawal.rows;
+
     for (size_t i = 0; i < errand->rows.count; i++)
         if (errand->rows.row[i].withdrawn)
             cache_remove(&b->cache, &errand->rows.row[i].key);
     if (errand->kind == ERRAND_NAMES && !errand->rc && errand->withdrawals != b->withdrawals) {
         cache_empty(&b->cache);
         b->withdrawals = errand->withdrawals;
+        b->withdrawn_lease = b->last_lease;
+    }
+    if (errand->kind == ERRAND_WITHDRAW && !errand->rc) {
+        cache_empty(&b->cache);
+        b->withdrawn_lease = b->last_lease;
+        if (own->count > 0)
+            render_withdraw(b, &own->row[0].recipe);
     }
 }
 

@@ -327,12 +327,22 @@ static enum cache_interest interest_in(const struct render *render)
     return !first || (!first->next && first->level == MESSAGE_LOW) ? CACHE_BULK : CACHE_ASKED;
 }
 
+/* A result may have been on its way while its subject was withdrawn. Who was given the work after
+ * that was heard of has committed after it: the ledger would have refused. */
+static bool may_be_withdrawn(const struct broker *b, const struct render *render,
+                             const struct picture *picture)
+{
+    int64_t lease = render->lease ? render->lease->number : render->last_lease;
+
+    return picture->source == MESSAGE_SOURCE_RENDER && lease <= b->withdrawn_lease;
+}
+
 void render_finish(struct broker *b, struct render *render, const struct picture *picture)
 {
     struct waiter *w, *next;
 
     queue_remove_render(&b->queue, render);
-    if (ledger_is_fine(b))
+    if (ledger_is_fine(b) && !may_be_withdrawn(b, render, picture))
         cache_put(&b->cache, picture, interest_in(render));
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_picture(b, w, picture);
@@ -363,6 +373,20 @@ void render_fail(struct broker *b, struct render *render, enum err_code code,
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_error(b, w, code, words);
     renders_end(&b->renders, render);
+}
+
+void render_withdraw(struct broker *b, const struct recipe *recipe)
+{
+    struct render *r, *next_render;
+    struct waiter *w, *next;
+
+    HASH_ITER(hh, b->renders.by_key, r, next_render) {
+        if (r->seed != recipe->seed || r->class_index != recipe->class_index ||
+            !digest_equal(&r->model->digest, &recipe->model))
+            continue;
+        DL_FOREACH_SAFE(r->waiters, w, next)     /* the last one may end the render */
+            waiter_fail(b, w, ERR_WITHDRAWN, "this picture has been withdrawn");
+    }
 }
 
 /* ---- those who leave ---- */

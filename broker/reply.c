@@ -163,14 +163,13 @@ void reply_fetch(struct broker *b, struct client *client, const struct address *
     reply_message(b, client, to, &m, picture->jpeg);
 }
 
-void reply_provenance(struct broker *b, struct client *client, const struct address *to,
-                      int64_t id, const struct ledger_rows *rows)
+/* Sends m with rows as its list, which is a part of m. */
+static void reply_rows(struct broker *b, struct client *client, const struct address *to,
+                       const struct ledger_rows *rows, struct message *m, struct records *list)
 {
     struct message_row *out = calloc(rows->count + 1, sizeof *out);
     struct recipe_text *texts = calloc(rows->count + 1, sizeof *texts);
-    struct message m;
 
-    message_init(&m, MESSAGE_PROVENANCE, id);
     for (size_t i = 0; out && texts && i < rows->count; i++) {
         const struct ledger_row *r = &rows->row[i];
 
@@ -187,10 +186,31 @@ void reply_provenance(struct broker *b, struct client *client, const struct addr
             .driver = text_of(r->driver), .libraries = text_of(r->libraries),
         };
     }
-    m.provenance.rows = (struct records){ out, out && texts ? rows->count : 0 };
-    reply_message(b, client, to, &m, NULL);
+    *list = (struct records){ out, out && texts ? rows->count : 0 };
+    reply_message(b, client, to, m, NULL);
     free(texts);
     free(out);
+}
+
+void reply_provenance(struct broker *b, struct client *client, const struct address *to,
+                      int64_t id, const struct ledger_rows *rows)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_PROVENANCE, id);
+    reply_rows(b, client, to, rows, &m, &m.provenance.rows);
+}
+
+void reply_withdrawal(struct broker *b, struct client *client, const struct address *to,
+                      int64_t id, const struct ledger_withdrawal *withdrawal)
+{
+    struct message m;
+
+    message_init(&m, MESSAGE_WITHDRAWAL, id);
+    m.withdrawal.subject = withdrawal->subject;
+    m.withdrawal.pictures = withdrawal->pictures;
+    m.withdrawal.files = withdrawal->files;
+    reply_rows(b, client, to, &withdrawal->rows, &m, &m.withdrawal.rows);
 }
 
 static int64_t count_workers(const struct roster *roster, const struct model_entry *model)

@@ -39,6 +39,7 @@ void errand_destroy(struct errand **self)
     if (!*self)
         return;
     ledger_rows_release(&(*self)->rows);
+    ledger_rows_release(&(*self)->withdrawal.rows);
     free((*self)->names);
     free(*self);
     *self = NULL;
@@ -138,6 +139,16 @@ static void read_names(struct scribe *self, struct errand *errand)
         errand->rc = ledger_withdrawals(self->ledger, &errand->withdrawals, &errand->err);
 }
 
+/* False: files are left, and the errand waits for its next turn behind those of others. */
+static bool withdraw(struct scribe *self, struct errand *errand)
+{
+    do
+        errand->rc = ledger_withdraw(self->ledger, errand->query.by, &errand->query.digest,
+                                     errand->reason, &errand->withdrawal, &errand->err);
+    while (!errand->rc && errand->withdrawal.more && !channel_put(self->asked, errand, 0));
+    return errand->rc || !errand->withdrawal.more;
+}
+
 static void run_errand(struct scribe *self, struct errand *errand)
 {
     switch (errand->kind) {
@@ -152,6 +163,10 @@ static void run_errand(struct scribe *self, struct errand *errand)
         break;
     case ERRAND_BIND:
         errand->rc = ledger_bind_name(self->ledger, errand->name, &errand->digest, &errand->err);
+        break;
+    case ERRAND_WITHDRAW:
+        if (!withdraw(self, errand))
+            return;
         break;
     case ERRAND_FIND:
         break;                      /* find_together's */

@@ -7,6 +7,7 @@
 #include "base/link.h"
 #include "proto/message.h"
 #include "sql/ledger.h"
+#include "sql/ledger_withdraw.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ enum errand_kind {
     ERRAND_FETCH,                   /* a client's: query; rows has at most one, with data */
     ERRAND_NAMES,                   /* all bindings of names; how many withdrawals there are */
     ERRAND_BIND,                    /* name to digest, for a client */
+    ERRAND_WITHDRAW,                /* what query names, by key or file hash; reason */
 };
 
 /* Owned by whoever holds it; errand_destroy ends it with what the answer brought. */
@@ -26,6 +28,7 @@ struct errand {
     struct ledger_query query;
     char name[RECIPE_NAME_MAX + 1];
     struct digest digest;
+    char reason[LEDGER_REASON_MAX + 1];
     struct address to;              /* of the client that waits */
     int64_t id;
 
@@ -35,6 +38,7 @@ struct errand {
     struct ledger_name *names;      /* [name_count], NAMES */
     size_t name_count;
     int64_t withdrawals;            /* NAMES: subjects withdrawn so far */
+    struct ledger_withdrawal withdrawal;
 };
 struct errand *errand_create(enum errand_kind kind);   /* NULL: no memory */
 void errand_destroy(struct errand **self);

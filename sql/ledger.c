@@ -10,6 +10,9 @@
 static const struct statement PING = {
     "ping", "read the ledger", "SELECT 1"
 };
+static const struct statement END_FAILED = {
+    "end_failed", "end a transaction of the ledger", "ROLLBACK"
+};
 static const struct statement START_RUN = {
     "start_run", "write to the ledger",
     "INSERT INTO runs (worker, version, backend, device, driver, numerics_class, encoder,"
@@ -100,6 +103,20 @@ enum err_code ledger_ping(struct ledger *self, struct err *e)
     enum err_code rc = session_call(self->session, &PING, NULL, &result, e);
     PQclear(result);
     return rc;
+}
+
+void ledger_rollback(struct ledger *self)
+{
+    PGresult *result;
+    struct err ignored;             /* a connection that is gone has rolled back by itself */
+
+    session_ask(self->session, &END_FAILED, NULL, &result, &ignored);
+    PQclear(result);
+}
+
+int64_t ledger_rows_changed(PGresult *result)
+{
+    return strtoll(PQcmdTuples(result), NULL, 10);
 }
 
 /* ---- migrations ---- */

@@ -46,6 +46,10 @@ static const struct statement FIND_CORE_SHA = {
     "find_core_sha", READ,
     ROW_COLUMNS ROW_TABLES " WHERE i.core_sha = $1::bytea" NEWEST_FIRST "$2::bigint"
 };
+static const struct statement FIND_SUBJECT = {
+    "find_subject", READ,
+    ROW_COLUMNS ROW_TABLES " WHERE i.subject = $1::bytea" NEWEST_FIRST "$2::bigint"
+};
 /* Model and psi may be NULL, for any. There are few models: one look into the index for each. */
 static const struct statement FIND_SEED = {
     "find_seed", READ,
@@ -266,5 +270,26 @@ enum err_code ledger_sample(struct ledger *self, const char *numerics_class, con
         params_text(&p, encoder);
         rc = find_rows(self, &SAMPLE, &p, out, e);
     }
+    return rc;
+}
+
+enum err_code ledger_find_subject(struct ledger *self, const struct digest *subject, size_t max,
+                                  struct ledger_rows *out, struct err *e)
+{
+    struct params p = { 0 };
+    PGresult *result;
+    enum err_code rc;
+
+    *out = (struct ledger_rows){ 0 };
+    params_digest(&p, subject);
+    params_int8(&p, (int64_t)max);
+    rc = session_ask(self->session, &FIND_SUBJECT, &p, &result, e);
+    if (!rc)
+        rc = make_room(out, (size_t)PQntuples(result), e);
+    if (!rc)
+        rc = add_rows(result, out, e);
+    PQclear(result);
+    if (rc)
+        ledger_rows_release(out);
     return rc;
 }

@@ -1,8 +1,9 @@
-/* ledger_self -- what is inside a ledger, for ledger.c, ledger_store.c and ledger_find.c only. */
+/* ledger_self -- what is inside a ledger, for the files ledger*.c only. */
 #ifndef SQL_LEDGER_SELF_H
 #define SQL_LEDGER_SELF_H
 
 #include "proto/recipe.h"
+#include "sql/ledger.h"
 #include "sql/session.h"
 
 enum { LEDGER_OPTIONS_MAX = 32 };   /* texts whose ids are remembered */
@@ -18,5 +19,14 @@ struct ledger {
     size_t option_count;            /* ever learnt; the newest LEDGER_OPTIONS_MAX are held */
     unsigned option_session;
 };
+
+/* Ends a transaction whose statement failed, so that the next call begins outside of one. */
+void ledger_rollback(struct ledger *self);
+/* How many rows a statement without RETURNING changed. */
+int64_t ledger_rows_changed(PGresult *result);
+/* The newest pictures of a subject, without data; max <= LEDGER_ROWS_MAX. Not ready: the caller
+ * has called session_ready. */
+enum err_code ledger_find_subject(struct ledger *self, const struct digest *subject, size_t max,
+                                  struct ledger_rows *out, struct err *e);
 
 #endif
