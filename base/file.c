@@ -14,8 +14,8 @@
 
 enum { FIRST_READ_BYTES = 64 * 1024 };
 
-/* What went wrong in words a person can act on; errno's own text is the last resort. */
-static const char *reason(int errnum)
+/* errno's own text is the last resort. */
+const char *file_reason(int errnum)
 {
     switch (errnum) {
     case ENOSPC:
@@ -54,7 +54,7 @@ enum err_code file_read(const char *path, size_t max_bytes, uint8_t **out, size_
     *out = NULL;
     *len = 0;
     if (fd < 0) {
-        rc = err_set(e, ERR_FILE, "could not open \"%s\": %s", path, reason(errno));
+        rc = err_set(e, ERR_FILE, "could not open \"%s\": %s", path, file_reason(errno));
         goto done;
     }
     /* The size is a hint for the first buffer only: files grow and shrink while they are read. One
@@ -79,7 +79,7 @@ enum err_code file_read(const char *path, size_t max_bytes, uint8_t **out, size_
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0) {
-            rc = err_set(e, ERR_FILE, "could not read \"%s\": %s", path, reason(errno));
+            rc = err_set(e, ERR_FILE, "could not read \"%s\": %s", path, file_reason(errno));
             goto done;
         }
         if (got == 0)
@@ -215,6 +215,6 @@ enum err_code file_write_atomic(const char *path, const void *data, size_t len, 
     }
     if (errnum == ENOENT)
         return err_set(e, ERR_FILE, "could not write \"%s\": its folder does not exist", path);
-    return errnum ? err_set(e, ERR_FILE, "could not write \"%s\": %s", path, reason(errnum))
+    return errnum ? err_set(e, ERR_FILE, "could not write \"%s\": %s", path, file_reason(errnum))
                   : ERR_OK;
 }

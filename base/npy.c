@@ -68,24 +68,36 @@ static size_t print_header(const struct npy *array, char out[HEADER_MAX])
     return at;
 }
 
-enum err_code npy_write(const char *path, const struct npy *array, struct err *e)
+enum err_code npy_encode(const struct npy *array, uint8_t **out, size_t *len, struct err *e)
 {
     char header[HEADER_MAX];
     size_t count, header_len, data_len;
-    enum err_code rc;
 
+    *out = NULL;
+    *len = 0;
     if (array->rank < 0 || array->rank > NPY_RANK_MAX || !count_items(array, &count))
-        return err_set(e, ERR_RANGE, "could not write \"%s\": an array of such a shape", path);
+        return err_set(e, ERR_RANGE, "an array file cannot have such a shape");
     header_len = print_header(array, header);
     data_len = count * npy_item_bytes(array->dtype);
-
-    uint8_t *file = malloc(header_len + data_len);
-
-    if (!file)
+    *out = malloc(header_len + data_len);
+    if (!*out)
         return err_set(e, ERR_NOMEM, "no memory for an array of %zu bytes", data_len);
-    memcpy(file, header, header_len);
-    memcpy(file + header_len, array->data, data_len);
-    rc = file_write_atomic(path, file, header_len + data_len, e);
+    memcpy(*out, header, header_len);
+    memcpy(*out + header_len, array->data, data_len);
+    *len = header_len + data_len;
+    return ERR_OK;
+}
+
+enum err_code npy_write(const char *path, const struct npy *array, struct err *e)
+{
+    uint8_t *file;
+    size_t len;
+    enum err_code rc = npy_encode(array, &file, &len, e);
+
+    if (rc == ERR_RANGE)
+        return err_set(e, rc, "could not write \"%s\": an array of such a shape", path);
+    if (!rc)
+        rc = file_write_atomic(path, file, len, e);
     free(file);
     return rc;
 }

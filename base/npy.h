@@ -6,6 +6,7 @@
 #include "proto/err.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum npy_dtype { NPY_FLOAT64, NPY_FLOAT32, NPY_UINT8, NPY_DTYPE_COUNT };
 
@@ -22,8 +23,12 @@ struct npy {
 /* Bytes of one element. */
 size_t npy_item_bytes(enum npy_dtype dtype);
 
-/* Writes shape and data (count is not read) as path, whole or not at all. ERR_RANGE for a rank or a
- * length that cannot be; else as file_write_atomic. */
+/* The bytes of a file with shape and data (count is not read). On success *out is the caller's to
+ * free(); on failure it is NULL. ERR_RANGE for a rank or a length that cannot be, ERR_NOMEM. */
+enum err_code npy_encode(const struct npy *array, uint8_t **out, size_t *len, struct err *e);
+
+/* Writes shape and data (count is not read) as path, whole or not at all. As npy_encode, and as
+ * file_write_atomic. */
 enum err_code npy_write(const char *path, const struct npy *array, struct err *e);
 
 /* Reads path; every byte of it is hostile. On success *out is the caller's to release; on failure
