@@ -1,13 +1,9 @@
 #include "base/mark.h"
 
+#include "base/segment.h"
+
 #include <stdio.h>
 #include <string.h>
-
-enum {
-    MARKER_TEM = 0x01, MARKER_RST0 = 0xd0, MARKER_RST7 = 0xd7, MARKER_SOI = 0xd8,
-    MARKER_EOI = 0xd9, MARKER_SOS = 0xda, MARKER_APP0 = 0xe0, MARKER_APP1 = 0xe1,
-    MARKER_APP14 = 0xee, MARKER_APP15 = 0xef, MARKER_COM = 0xfe,
-};
 
 /* ---- the packet ---- */
 
@@ -141,59 +137,7 @@ static bool find_in_packet(const uint8_t *packet, size_t len, struct recipe_text
     return false;
 }
 
-/* ---- the walk over a JPEG's segments (ITU T.81, annex B) ---- */
-
-struct segment {
-    uint8_t marker;
-    const uint8_t *start;           /* of its FF; fill bytes before it are not of it */
-    const uint8_t *body;            /* behind marker and length */
-    size_t body_len;
-    size_t len;                     /* from start */
-};
-
-static bool has_length(uint8_t marker)
-{
-    return marker != MARKER_SOI && marker != MARKER_EOI;
-}
-
-/* The segment that begins at *at, after any fill bytes; steps *at behind it. False at the end, on
- * anything that is no marker, and on a length that is too small or goes past the end. */
-static bool next_segment(const uint8_t *file, size_t len, size_t *at, struct segment *out)
-{
-    size_t i = *at;
-
-    if (i >= len || file[i] != 0xff)
-        return false;
-    while (i < len && file[i] == 0xff)
-        i++;
-    if (i == len)
-        return false;
-    *out = (struct segment){ .marker = file[i], .start = file + i - 1, .len = 2 };
-    /* Neither stuffing nor RSTn nor TEM has a place between segments. */
-    if (out->marker <= MARKER_TEM || (out->marker >= MARKER_RST0 && out->marker <= MARKER_RST7))
-        return false;
-    i++;
-    if (has_length(out->marker)) {
-        size_t segment_len;
-
-        if (len - i < 2)
-            return false;
-        segment_len = (size_t)file[i] << 8 | file[i + 1];
-        if (segment_len < 2 || segment_len > len - i)
-            return false;
-        out->body = file + i + 2;
-        out->body_len = segment_len - 2;
-        out->len += segment_len;
-        i += segment_len;
-    }
-    *at = i;
-    return true;
-}
-
-static bool starts_with(const struct segment *s, const void *prefix, size_t prefix_len)
-{
-    return s->body_len >= prefix_len && memcmp(s->body, prefix, prefix_len) == 0;
-}
+/* ---- JPEG ---- */
 
 static bool find_in_jpeg(const uint8_t *file, size_t len, struct recipe_text *out)
 {
@@ -201,11 +145,11 @@ static bool find_in_jpeg(const uint8_t *file, size_t len, struct recipe_text *ou
     struct segment s;
     size_t at = 0;
 
-    if (!next_segment(file, len, &at, &s) || s.marker != MARKER_SOI)
+    if (!segment_next(file, len, &at, &s) || s.marker != SEGMENT_SOI)
         return false;
     /* Metadata lies before the first scan; what a later scan hides is not looked for. */
-    while (next_segment(file, len, &at, &s) && s.marker != MARKER_SOS && s.marker != MARKER_EOI)
-        if (s.marker == MARKER_APP1 && starts_with(&s, MARK_JPEG_PREFIX, prefix_len) &&
+    while (segment_next(file, len, &at, &s) && s.marker != SEGMENT_SOS && s.marker != SEGMENT_EOI)
+        if (s.marker == SEGMENT_APP1 && segment_starts_with(&s, MARK_JPEG_PREFIX, prefix_len) &&
             find_in_packet(s.body + prefix_len, s.body_len - prefix_len, out))
             return true;
     return false;
@@ -223,7 +167,7 @@ static size_t scan_len(const uint8_t *data, size_t len)
             return len;
         uint8_t next = ff[1];
 
-        if (next != 0 && !(next >= MARKER_RST0 && next <= MARKER_RST7))
+        if (next != 0 && !(next >= SEGMENT_RST0 && next <= SEGMENT_RST7))
             return (size_t)(ff - data);
         i = (size_t)(ff - data) + 2;
     }
@@ -232,9 +176,9 @@ static size_t scan_len(const uint8_t *data, size_t len)
 
 static bool is_core(const struct segment *s)
 {
-    if (s->marker == MARKER_APP14)
-        return starts_with(s, "Adobe", 5);
-    return !(s->marker >= MARKER_APP0 && s->marker <= MARKER_APP15) && s->marker != MARKER_COM;
+    if (s->marker == SEGMENT_APP14)
+        return segment_starts_with(s, "Adobe", 5);
+    return !(s->marker >= SEGMENT_APP0 && s->marker <= SEGMENT_APP15) && s->marker != SEGMENT_COM;
 }
 
 bool mark_core_sha256(const uint8_t *jpeg, size_t len, struct digest *out)
@@ -244,21 +188,21 @@ bool mark_core_sha256(const uint8_t *jpeg, size_t len, struct digest *out)
     struct segment s;
     size_t at = 0;
     bool has_scan = false;
-    bool ok = hash && next_segment(jpeg, len, &at, &s) && s.marker == MARKER_SOI;
+    bool ok = hash && segment_next(jpeg, len, &at, &s) && s.marker == SEGMENT_SOI;
 
     while (ok) {
         if (is_core(&s))
             digest_add(hash, s.start, s.len);
-        if (s.marker == MARKER_EOI)
+        if (s.marker == SEGMENT_EOI)
             break;
-        if (s.marker == MARKER_SOS) {
+        if (s.marker == SEGMENT_SOS) {
             size_t data_len = scan_len(jpeg + at, len - at);
 
             digest_add(hash, jpeg + at, data_len);
             at += data_len;
             has_scan = true;
         }
-        ok = next_segment(jpeg, len, &at, &s) && s.marker != MARKER_SOI;
+        ok = segment_next(jpeg, len, &at, &s) && s.marker != SEGMENT_SOI;
     }
     sum = digest_finish(&hash);
     if (!ok || !has_scan)
