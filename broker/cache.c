@@ -176,7 +176,8 @@ struct picture cache_picture(struct cache_entry *entry)
         .recipe = &entry->recipe, .key = entry->key, .file_sha = entry->file_sha,
         .core_sha = entry->core_sha, .numerics_class = entry->texts,
         .encoder = entry->texts + strlen(entry->texts) + 1, .run = entry->run,
-        .batch = entry->batch, .source = MESSAGE_SOURCE_MEMORY, .jpeg = &entry->file,
+        .batch = entry->batch, .source = MESSAGE_SOURCE_MEMORY,
+        .bytes = (int64_t)frame_len(&entry->file), .jpeg = &entry->file,
     };
 }
 

@@ -26,6 +26,8 @@ struct request *request_open(struct client *client, struct accounts *accounts,
     self->account = account;
     self->id = id;
     self->want = (uint8_t)g->want;
+    self->keep = (uint8_t)g->keep;
+    self->job = g->job;
     self->many = g->seeds.count > 0;
     self->delimited = to->delimited;
     self->envelope_len = (uint16_t)envelope_len;

@@ -24,9 +24,10 @@ struct request {
     struct waiter *waiters;         /* those still waiting */
     struct request *prev, *next;    /* of the client */
     int64_t id;
+    int64_t job;                    /* bulk job that it belongs to; 0: none */
     int32_t count, failed, left;    /* pictures: answered, of them errors, still waiting */
     uint16_t envelope_len;
-    uint8_t want;                   /* enum message_want */
+    uint8_t want, keep;             /* enum message_want, message_keep */
     bool many;                      /* "seeds": `done` follows the last answer */
     bool delimited;                 /* as in its address */
     char text[];                    /* the class that is required ("": any) and its NUL; then the

@@ -99,6 +99,10 @@ void render_return(struct broker *b, struct render *render, int64_t now_ms);
 void render_retry(struct broker *b, struct render *render, int64_t now_ms, const char *why);
 /* Its worker is dead or hung: an attempt is only lost where it was rendering. */
 void render_lost(struct broker *b, struct render *render, int64_t now_ms, const char *why);
+/* What its worker made: END with it for all waiters whom it serves; for the others, who joined late
+ * and want more than the worker was told, the render is in LOOKUP again. */
+void render_take_result(struct broker *b, struct render *render, const struct picture *picture,
+                        int64_t now_ms);
 /* END with a picture for all waiters. jpeg is shared, not consumed. */
 void render_finish(struct broker *b, struct render *render, const struct picture *picture);
 /* The same for the waiters that want a stored picture only; the others may stay, and the render. */

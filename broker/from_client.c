@@ -97,8 +97,9 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
     if (rc)
         return rc;
     struct digest key = recipe_key(&recipe);
-    struct cache_entry *entry = g->cache == MESSAGE_CACHE_BYPASS
-                                          ? NULL : cache_find(&b->cache, &key, c->now_ms);
+    /* What is in memory does not say whether the ledger still has the file. */
+    bool may_be_cached = g->cache != MESSAGE_CACHE_BYPASS && g->keep != MESSAGE_KEEP_REFILL;
+    struct cache_entry *entry = may_be_cached ? cache_find(&b->cache, &key, c->now_ms) : NULL;
 
     if (entry)                       /* costs next to nothing: no bound, no rate */
         return answer_cached(b, request, entry, warning, e);

@@ -139,6 +139,7 @@ static struct render *given_up(struct broker *b, const struct message_result *m)
     return r && r->state == RENDER_QUEUED && r->last_lease == m->lease ? r : NULL;
 }
 
+/* file NULL: a receipt. */
 static void take_result(struct broker *b, struct news *n, const struct message_result *m,
                         struct frame *file)
 {
@@ -158,16 +159,28 @@ static void take_result(struct broker *b, struct news *n, const struct message_r
         render_retry(b, r, n->now_ms, "its worker answered with another recipe's picture");
         return;
     }
+    if (!file && r->lease && r->lease->want == MESSAGE_WANT_IMAGE) {
+        log_event(LOG_ERROR, "result_wrong", "worker=%s lease=%lld", n->worker->name,
+                  (long long)m->lease);
+        render_retry(b, r, n->now_ms, "its worker sent a receipt where a file was asked for");
+        return;
+    }
     struct recipe recipe = render_recipe(r);
     struct picture picture = {
         .recipe = &recipe, .key = r->key, .file_sha = m->sha256, .core_sha = m->core_sha256,
         .numerics_class = text_copy(m->numerics_class, numerics_class, sizeof numerics_class),
         .encoder = text_copy(m->encoder, encoder, sizeof encoder), .run = m->run,
         .render_us = m->render_us, .encode_us = m->encode_us, .store_us = m->store_us,
-        .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .jpeg = file,
+        .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .bytes = m->bytes, .jpeg = file,
     };
 
-    render_finish(b, r, &picture);
+    render_take_result(b, r, &picture, n->now_ms);
+}
+
+/* Bytes that the frame has of it. */
+static size_t len_in_frame(const struct message_result *m)
+{
+    return m->want == MESSAGE_WANT_RECEIPT ? 0 : (size_t)m->bytes;
 }
 
 /* Their lengths must make up the frame to a byte: else nobody knows whose bytes are whose. */
@@ -178,9 +191,9 @@ static bool lengths_agree(const struct news *n)
     size_t left = n->parcel->count == 2 ? frame_len(&n->parcel->body[1]) : 0;
 
     for (size_t i = 0; i < list->count; i++) {
-        if ((size_t)results[i].bytes > left)
+        if (len_in_frame(&results[i]) > left)
             return false;
-        left -= (size_t)results[i].bytes;
+        left -= len_in_frame(&results[i]);
     }
     return left == 0;
 }
@@ -194,7 +207,7 @@ static void on_results(struct broker *b, struct news *n)
 
     moved(n);
     for (size_t i = 0; i < list->count; i++) {
-        size_t len = (size_t)results[i].bytes;
+        size_t len = len_in_frame(&results[i]);
         struct render *r = held(b, n, results[i].lease);
         struct frame file;
 
@@ -203,6 +216,10 @@ static void on_results(struct broker *b, struct news *n)
                       (long long)results[i].lease);
             if (r)
                 render_retry(b, r, n->now_ms, "its worker's files are not as long as it says");
+            continue;
+        }
+        if (results[i].want == MESSAGE_WANT_RECEIPT) {
+            take_result(b, n, &results[i], NULL);
             continue;
         }
         if (!cut_file(&n->parcel->body[1], at, len, &file)) {

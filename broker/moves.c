@@ -337,12 +337,50 @@ static bool may_be_withdrawn(const struct broker *b, const struct render *render
     return picture->source == MESSAGE_SOURCE_RENDER && lease <= b->withdrawn_lease;
 }
 
+/* Whether the worker did for it what it asks for: who joined a render under way may want a file that
+ * nobody wanted before, or one put back into the ledger. */
+static bool is_served(const struct waiter *w, const struct picture *picture)
+{
+    const struct lease *lease = w->render->lease;
+    uint8_t keep = lease ? lease->keep : MESSAGE_KEEP_IMAGE;
+
+    if (!picture->jpeg && w->request->want == MESSAGE_WANT_IMAGE)
+        return false;
+    return w->request->keep != MESSAGE_KEEP_REFILL || keep == MESSAGE_KEEP_REFILL;
+}
+
+void render_take_result(struct broker *b, struct render *render, const struct picture *picture,
+                        int64_t now_ms)
+{
+    bool all_served = true;
+    struct waiter *w, *next;
+
+    DL_FOREACH(render->waiters, w)
+        all_served = all_served && is_served(w, picture);
+    if (all_served) {
+        render_finish(b, render, picture);
+        return;
+    }
+    DL_FOREACH_SAFE(render->waiters, w, next)
+        if (is_served(w, picture))
+            answer_picture(b, w, picture);
+    if (b->draining) {
+        render_refer(b, render);
+        return;
+    }
+    queue_remove_render(&b->queue, render);
+    if (render->lease)
+        renders_clear_lease(&b->renders, render);
+    renders_set_state(&b->renders, render, RENDER_LOOKUP, now_ms);
+    render_start(b, render, now_ms);
+}
+
 void render_finish(struct broker *b, struct render *render, const struct picture *picture)
 {
     struct waiter *w, *next;
 
     queue_remove_render(&b->queue, render);
-    if (ledger_is_fine(b) && !may_be_withdrawn(b, render, picture))
+    if (picture->jpeg && ledger_is_fine(b) && !may_be_withdrawn(b, render, picture))
         cache_put(&b->cache, picture, interest_in(render));
     DL_FOREACH_SAFE(render->waiters, w, next)
         answer_picture(b, w, picture);
@@ -417,6 +455,14 @@ void client_gone(struct broker *b, struct client *client)
 
 /* ---- to the workers ---- */
 
+/* The strongest wish of those who wait: a file put back is a file kept. */
+static enum message_keep stronger(enum message_keep a, enum message_keep b)
+{
+    if (a == MESSAGE_KEEP_REFILL || b == MESSAGE_KEEP_REFILL)
+        return MESSAGE_KEEP_REFILL;
+    return a == MESSAGE_KEEP_IMAGE ? a : b;
+}
+
 static void fill_job(struct message_job *job, struct recipe_text *text, const struct render *render,
                      int64_t now_ms)
 {
@@ -424,15 +470,25 @@ static void fill_job(struct message_job *job, struct recipe_text *text, const st
     int64_t deadline_ms = INT64_MAX;
     const struct waiter *w;
 
-    DL_FOREACH(render->waiters, w)
-        deadline_ms = w->deadline_ms < deadline_ms ? w->deadline_ms : deadline_ms;
     *text = recipe_text(&recipe);
     *job = (struct message_job){
         .lease = render->lease->number, .recipe = { text->text, text->len },
-        .priority = render_level(render),
-        .deadline_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0,
-        .alone = render->attempts > 0,
+        .priority = render_level(render), .alone = render->attempts > 0,
+        .want = MESSAGE_WANT_RECEIPT, .keep = MESSAGE_KEEP_PROVENANCE,
     };
+    DL_FOREACH(render->waiters, w) {
+        const struct request *request = w->request;
+
+        deadline_ms = w->deadline_ms < deadline_ms ? w->deadline_ms : deadline_ms;
+        if (request->want == MESSAGE_WANT_IMAGE)
+            job->want = MESSAGE_WANT_IMAGE;
+        job->keep = stronger((enum message_keep)job->keep, (enum message_keep)request->keep);
+        if (job->bulk == 0)
+            job->bulk = request->job;
+    }
+    job->deadline_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+    render->lease->want = (uint8_t)job->want;
+    render->lease->keep = (uint8_t)job->keep;
 }
 
 /* Ends a waiter whose turn has come too late for its deadline. */

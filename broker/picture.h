@@ -1,4 +1,5 @@
-/* picture -- on its way to those who asked for it. Texts, recipe and file are borrowed. */
+/* picture -- on its way to those who asked for it. Texts, recipe and file are borrowed. Of one that
+ * nobody waited for the file may be missing: then it can only answer who wants a receipt. */
 #ifndef BROKER_PICTURE_H
 #define BROKER_PICTURE_H
 
@@ -12,7 +13,8 @@ struct picture {
     const char *numerics_class, *encoder;
     int64_t run, render_us, encode_us, store_us, batch;
     enum message_source source;
-    struct frame *jpeg;
+    int64_t bytes;                  /* of the file */
+    struct frame *jpeg;             /* NULL: not here */
 };
 
 #endif

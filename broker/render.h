@@ -51,6 +51,7 @@ struct lease {
     int64_t dispatched_ms;
     int64_t cost_us;                /* what it was expected to take */
     bool recalled;                  /* the worker was asked to hand it back */
+    uint8_t want, keep;             /* as the worker was told; enum message_want, message_keep */
     struct lease *prev, *next;      /* of the worker */
     UT_hash_handle hh;
 };

@@ -68,7 +68,7 @@ struct picture picture_of_row(const struct ledger_row *row, struct frame *jpeg)
         .recipe = &row->recipe, .key = row->key, .file_sha = row->file_sha,
         .core_sha = row->core_sha, .numerics_class = row->numerics_class, .encoder = row->encoder,
         .run = row->run_id, .batch = row->batch_size, .source = MESSAGE_SOURCE_LEDGER,
-        .jpeg = jpeg,
+        .bytes = (int64_t)frame_len(jpeg), .jpeg = jpeg,
     };
 }
 
@@ -85,7 +85,7 @@ static void fill_image(struct message_image *image, const struct picture *p,
     image->numerics_class = text_of(p->numerics_class);
     image->encoder = text_of(p->encoder);
     image->run = p->run;
-    image->bytes = (int64_t)frame_len(p->jpeg);
+    image->bytes = p->bytes;
     image->source = p->source;
     image->render_ms = p->render_us / 1000;
     image->encode_ms = p->encode_us / 1000;
@@ -101,7 +101,7 @@ void reply_picture(struct broker *b, const struct request *request, const struct
     struct address to = request_address(request);
     struct message m;
 
-    meter_answered(&b->meter, frame_len(picture->jpeg));
+    meter_answered(&b->meter, (size_t)picture->bytes);
     message_init(&m, receipt ? MESSAGE_RECEIPT : MESSAGE_IMAGE, request->id);
     fill_image(&m.image, picture, &text);
     m.image.queue_ms = queue_ms;
@@ -184,6 +184,7 @@ static void reply_rows(struct broker *b, struct client *client, const struct add
             .worker = text_of(r->worker), .version = text_of(r->version),
             .backend = text_of(r->backend), .device = text_of(r->device),
             .driver = text_of(r->driver), .libraries = text_of(r->libraries),
+            .job = r->job_id, .distance = -1,
         };
     }
     *list = (struct records){ out, out && texts ? rows->count : 0 };

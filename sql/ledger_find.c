@@ -14,7 +14,7 @@
     "SELECT i.key, m.digest, i.seed, i.psi, o.text, i.file_sha, i.core_sha, r.numerics_class,"     \
     " r.encoder, i.run_id, i.batch_size, i.bytes, i.kept, w.subject IS NOT NULL,"                  \
     " to_char(i.created AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"                 \
-    " r.worker, r.version, r.backend, r.device, r.driver, r.libraries"
+    " r.worker, r.version, r.backend, r.device, r.driver, r.libraries, coalesce(i.job_id, 0)"
 #define ROW_TABLES " FROM images i" ROW_JOINS
 #define ROW_JOINS                                                                                  \
     " JOIN models m ON m.id = i.model_id"                                                          \
@@ -26,7 +26,7 @@
 enum row_column { ROW_KEY, ROW_MODEL, ROW_SEED, ROW_PSI, ROW_OPTIONS, ROW_FILE_SHA, ROW_CORE_SHA,
                   ROW_CLASS, ROW_ENCODER, ROW_RUN, ROW_BATCH_SIZE, ROW_BYTES, ROW_KEPT,
                   ROW_WITHDRAWN, ROW_CREATED, ROW_WORKER, ROW_VERSION, ROW_BACKEND, ROW_DEVICE,
-                  ROW_DRIVER, ROW_LIBRARIES, ROW_DATA };
+                  ROW_DRIVER, ROW_LIBRARIES, ROW_JOB, ROW_DATA };
 
 static const struct statement FIND_KEY = {
     "find_key", READ, ROW_COLUMNS ROW_TABLES " WHERE i.key = $1::bytea" NEWEST_FIRST "$2::bigint"
@@ -121,6 +121,7 @@ static enum err_code read_row(const PGresult *result, int line, struct ledger_ro
     result_text(result, line, ROW_DEVICE, row->device, sizeof row->device);
     result_text(result, line, ROW_DRIVER, row->driver, sizeof row->driver);
     result_text(result, line, ROW_LIBRARIES, row->libraries, sizeof row->libraries);
+    row->job_id = result_int8(result, line, ROW_JOB);
     if (PQnfields(result) <= ROW_DATA)
         return ERR_OK;
     if (result_is_null(result, line, ROW_DATA)) {

@@ -33,19 +33,34 @@ static const struct statement STORE_IMAGE = {
     "store_image", WRITE,
     "WITH won AS ("
     " INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id,"
-    "                     run_id, batch_size, render_us, bytes, kept)"
+    "                     run_id, batch_size, render_us, bytes, kept, job_id)"
     " SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea,"
     "        (SELECT id FROM models WHERE digest = $5::bytea),"
     "        $6::bigint, $7::int,"
     "        (SELECT id FROM options WHERE id = $8::int),"
     "        (SELECT id FROM runs WHERE id = $9::bigint AND numerics_class = $10::text"
     "                               AND encoder = $11::text),"
-    "        $12::int, $13::bigint, $14::int, $15::boolean"
+    "        $12::int, $13::bigint, $14::int, $15::boolean,"
+    "        (SELECT id FROM bulk_jobs WHERE id = $17::bigint)"
     " WHERE NOT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea)"
     " ON CONFLICT (key) DO NOTHING RETURNING key"
     "), file AS ("
     " INSERT INTO blobs (key, data) SELECT key, $16::bytea FROM won WHERE $15::boolean"
     ") SELECT 1 FROM won"
+};
+/* Puts back what the row has lost: pruned, or never kept, or not in the backup that this is. Behind
+ * the insertion, so that it sees the row of a writer that was waited for. */
+static const struct statement REFILL_IMAGE = {
+    "refill_image", WRITE,
+    "WITH lost AS ("
+    " UPDATE images i SET kept = true, segment = NULL, place = NULL"
+    " WHERE key = $1::bytea AND file_sha = $2::bytea"
+    " AND (NOT kept OR (segment IS NULL"
+    "                   AND NOT EXISTS (SELECT 1 FROM blobs WHERE key = $1::bytea)))"
+    " AND NOT EXISTS (SELECT 1 FROM withdrawn w WHERE w.subject = i.subject)"
+    " RETURNING key"
+    ") INSERT INTO blobs (key, data) SELECT key, $3::bytea FROM lost"
+    "  ON CONFLICT (key) DO UPDATE SET data = excluded.data"
 };
 static const struct statement COMMIT_STORE = { "commit_store", WRITE, "COMMIT" };
 /* Always one row; NULLs when nothing is stored under key $1. $2 is the subject. */
@@ -174,7 +189,26 @@ static enum err_code send_image(struct ledger *self, const struct item *item, st
         params_bytes(&p, image->data, image->len);
     else
         params_null(&p);
+    if (image->job_id)
+        params_int8(&p, image->job_id);
+    else
+        params_null(&p);
     return session_send(self->session, &STORE_IMAGE, &p, e);
+}
+
+static bool is_refill(const struct item *item)
+{
+    return item->image->keep && item->image->refill;
+}
+
+static enum err_code send_refill(struct ledger *self, const struct item *item, struct err *e)
+{
+    struct params p = { 0 };
+
+    params_digest(&p, &item->key);
+    params_digest(&p, &item->image->file_sha);
+    params_bytes(&p, item->image->data, item->image->len);
+    return session_send(self->session, &REFILL_IMAGE, &p, e);
 }
 
 static enum err_code send_read(struct ledger *self, const struct statement *statement,
@@ -244,6 +278,9 @@ static enum err_code send_series(struct ledger *self, const struct item *items, 
         rc = session_send(self->session, &LOCK_STORE, NULL, e);
     for (size_t i = 0; !rc && i < count; i++)
         rc = send_image(self, &items[i], e);
+    for (size_t i = 0; !rc && i < count; i++)
+        if (is_refill(&items[i]))
+            rc = send_refill(self, &items[i], e);
     if (!rc)
         rc = session_send(self->session, &COMMIT_STORE, NULL, e);
     for (size_t i = 0; !rc && i < count; i++)
@@ -276,6 +313,9 @@ static enum err_code read_series(struct ledger *self, struct item *items, size_t
         items[i].won = PQntuples(result) == 1;
         PQclear(result);
     }
+    for (size_t i = 0; i < count; i++)
+        if (is_refill(&items[i]))
+            PQclear(next_answer(self, &rc, e));
     result = next_answer(self, &rc, e);                 /* COMMIT, or what became of it */
     if (!rc && strcmp(PQcmdStatus(result), "COMMIT") != 0)
         rc = err_set(e, ERR_LEDGER_DOWN, "could not " WRITE ": the transaction was rolled back");
@@ -318,6 +358,9 @@ static enum err_code store_together(struct ledger *self, struct item *items, siz
         rc = options_id(self, &items[i].image->recipe, &items[i].options_id, e);
     for (size_t i = 0; !rc && i < sizeof SERIES / sizeof SERIES[0]; i++)
         rc = session_prepare(self->session, SERIES[i], e);
+    for (size_t i = 0; !rc && i < count; i++)
+        if (is_refill(&items[i]))
+            rc = session_prepare(self->session, &REFILL_IMAGE, e);
     if (!rc)
         rc = send_series(self, items, count, e);
     if (!rc)

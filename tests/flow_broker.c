@@ -1660,6 +1660,163 @@ static void a_receipt_is_an_image_without_its_frame(void **state)
     stage_close(&s);
 }
 
+/* ---- what is kept and sent ---- */
+
+struct wanted {
+    int64_t want, keep, job;
+};
+
+static void wish_wanted(struct stage *s, int64_t id, struct wanted wanted)
+{
+    struct message wish = wish_of(id, 5);
+
+    wish.generate.want = wanted.want;
+    wish.generate.keep = wanted.keep;
+    wish.generate.job = wanted.job;
+    peer_say(&s->client, &wish, NULL);
+}
+
+static void client_gets_receipt(struct peer *client, int64_t id)
+{
+    struct heard h;
+
+    assert_true(peer_hears(client, &h));
+    assert_int_equal(h.m.type, MESSAGE_RECEIPT);
+    assert_int_equal(h.m.id, id);
+    assert_int_equal(h.m.image.seed, 5);
+    assert_int_equal(h.parcel.count, 1);
+    assert_true(h.m.image.bytes > 0);
+    heard_release(&h);
+}
+
+static void a_worker_is_told_the_most_that_anybody_who_waits_wants(void **state)
+{
+    enum { I = MESSAGE_WANT_IMAGE, R = MESSAGE_WANT_RECEIPT, KI = MESSAGE_KEEP_IMAGE,
+           KP = MESSAGE_KEEP_PROVENANCE, KR = MESSAGE_KEEP_REFILL };
+    static const struct {
+        struct wanted of[2], told;
+    } CASES[] = {
+        { { { I, KI, 0 }, { I, KI, 0 } }, { I, KI, 0 } },
+        { { { R, KP, 7 }, { R, KP, 8 } }, { R, KP, 7 } },
+        { { { R, KP, 0 }, { R, KP, 8 } }, { R, KP, 8 } },
+        { { { R, KP, 7 }, { I, KP, 0 } }, { I, KP, 7 } },
+        { { { I, KP, 0 }, { R, KI, 0 } }, { I, KI, 0 } },
+        { { { R, KI, 0 }, { R, KP, 0 } }, { R, KI, 0 } },
+        { { { R, KP, 0 }, { R, KR, 0 } }, { R, KR, 0 } },
+        { { { R, KR, 0 }, { R, KI, 0 } }, { R, KR, 0 } },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct stage s;
+
+        stage_open(&s, usual(), 4);
+        wish_wanted(&s, 1, CASES[i].of[0]);
+        wish_wanted(&s, 2, CASES[i].of[1]);
+        desk_turn(&s.d, 0);
+        struct job_seen job = worker_gets_one(&s.worker);
+
+        assert_int_equal(job.want, CASES[i].told.want);
+        assert_int_equal(job.keep, CASES[i].told.keep);
+        assert_int_equal(job.bulk, CASES[i].told.job);
+        worker_says_result(&s.worker, &job);
+        desk_turn(&s.d, 0);
+        for (int64_t id = 1; id <= 2; id++)
+            if (CASES[i].of[id - 1].want == R)
+                client_gets_receipt(&s.client, id);
+            else
+                client_gets_image(&s.client, id, 5);
+        assert_null(s.d.b->renders.by_key);
+        stage_close(&s);
+    }
+}
+
+/* Here the ledger cannot be asked for the file that did not come: it is made again. */
+static void who_joins_late_and_wants_more_than_the_worker_was_told_waits_on(void **state)
+{
+    static const struct wanted FIRST = { MESSAGE_WANT_RECEIPT, MESSAGE_KEEP_IMAGE, 7 };
+    static const struct wanted LATE[] = { { MESSAGE_WANT_IMAGE, MESSAGE_KEEP_IMAGE, 0 },
+                                          { MESSAGE_WANT_RECEIPT, MESSAGE_KEEP_REFILL, 0 } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof LATE / sizeof LATE[0]; i++) {
+        struct stage s;
+
+        stage_open(&s, usual(), 4);
+        wish_wanted(&s, 1, FIRST);
+        desk_turn(&s.d, 0);
+        struct job_seen job = worker_gets_one(&s.worker);
+
+        wish_wanted(&s, 2, LATE[i]);
+        desk_turn(&s.d, 0);
+        peer_hears_nothing(&s.worker);           /* it joins */
+        worker_says_result(&s.worker, &job);
+        desk_turn(&s.d, 0);
+        client_gets_receipt(&s.client, 1);
+        peer_hears_nothing(&s.client);
+        struct job_seen again = worker_gets_one(&s.worker);
+
+        assert_int_not_equal(again.lease, job.lease);
+        assert_int_equal(again.want, LATE[i].want);
+        assert_int_equal(again.keep, LATE[i].keep);
+        assert_false(again.alone);               /* it was nobody's fault */
+        worker_says_result(&s.worker, &again);
+        desk_turn(&s.d, 0);
+        if (LATE[i].want == MESSAGE_WANT_IMAGE)
+            client_gets_image(&s.client, 2, 5);
+        else
+            client_gets_receipt(&s.client, 2);
+        peer_hears_nothing(&s.client);
+        assert_null(s.d.b->renders.by_key);
+        desk_audit(&s.d);
+        stage_close(&s);
+    }
+}
+
+static void who_would_wait_on_at_a_broker_that_leaves_is_referred(void **state)
+{
+    static const struct wanted FIRST = { MESSAGE_WANT_RECEIPT, MESSAGE_KEEP_IMAGE, 0 };
+    struct stage s;
+
+    (void)state;
+    stage_open(&s, usual(), 4);
+    wish_wanted(&s, 1, FIRST);
+    desk_turn(&s.d, 0);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    say_started(&s, job.lease);
+    client_wishes(&s.client, 2, 5);
+    desk_turn(&s.d, 0);
+    broker_drain(s.d.b, s.d.now_ms);
+    desk_turn(&s.d, 0);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_receipt(&s.client, 1);
+    client_gets_error(&s.client, 2, ERR_RETRY);
+    stage_close(&s);
+}
+
+static void a_receipt_where_a_file_was_asked_for_is_no_result(void **state)
+{
+    struct stage s;
+
+    (void)state;
+    stage_open(&s, usual(), 4);
+    struct job_seen job = lease_one(&s);
+
+    job.want = MESSAGE_WANT_RECEIPT;
+    worker_says(&s.worker, MESSAGE_STARTED, job.lease);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    peer_hears_nothing(&s.client);
+    job = worker_gets_one(&s.worker);
+    assert_true(job.alone);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, 5);
+    stage_close(&s);
+}
+
 /* ---- clients that are a burden ---- */
 
 static void a_client_that_vanished_costs_nothing_after_a_second(void **state)
@@ -2186,6 +2343,10 @@ int main(void)
         cmocka_unit_test(who_wants_only_stored_ones_may_share_a_render_but_not_keep_it),
         cmocka_unit_test(a_picture_of_another_class_than_required_is_a_conflict),
         cmocka_unit_test(a_receipt_is_an_image_without_its_frame),
+        cmocka_unit_test(a_worker_is_told_the_most_that_anybody_who_waits_wants),
+        cmocka_unit_test(who_joins_late_and_wants_more_than_the_worker_was_told_waits_on),
+        cmocka_unit_test(who_would_wait_on_at_a_broker_that_leaves_is_referred),
+        cmocka_unit_test(a_receipt_where_a_file_was_asked_for_is_no_result),
         cmocka_unit_test(a_client_that_vanished_costs_nothing_after_a_second),
         cmocka_unit_test(a_client_that_does_not_read_is_dropped_and_the_others_are_served),
         cmocka_unit_test(a_client_that_reads_slowly_gets_everything_in_order),

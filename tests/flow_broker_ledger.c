@@ -606,6 +606,68 @@ static void what_was_found_is_answered_from_memory(void **state)
     close_scene(&s);
 }
 
+/* The worker was told to send no file; by now it is stored. */
+static void who_joins_late_and_wants_the_file_gets_it_from_the_ledger(void **state)
+{
+    enum { SEED = 80 };
+    struct message wish = wish_of(1, SEED);
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish.generate.want = MESSAGE_WANT_RECEIPT;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    assert_int_equal(job.want, MESSAGE_WANT_RECEIPT);
+    client_wishes(&s.client, 2, SEED);
+    desk_turn(&s.d, 0);
+    store(SEED, SEED);
+    worker_says_result(&s.worker, &job);
+    look_up(&s);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.type, MESSAGE_RECEIPT);
+    heard_release(&h);
+    gets_image_from(&s, 2, SEED, MESSAGE_SOURCE_LEDGER);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
+/* The memory may have what the ledger has lost. */
+static void who_wants_a_file_put_back_is_not_answered_from_memory(void **state)
+{
+    enum { SEED = 81 };
+    struct message wish = wish_of(2, SEED);
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    client_wishes(&s.client, 1, SEED);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result(&s.worker, &job);         /* it says so, but nothing is stored */
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 1, SEED, MESSAGE_SOURCE_RENDER);
+    wish.generate.keep = MESSAGE_KEEP_REFILL;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    job = worker_gets_one(&s.worker);
+    assert_int_equal(job.keep, MESSAGE_KEEP_REFILL);
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    gets_image_from(&s, 2, SEED, MESSAGE_SOURCE_RENDER);
+    store(SEED, SEED);
+    wish.id = 3;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);                                 /* it is there: nothing to put back */
+    gets_image_from(&s, 3, SEED, MESSAGE_SOURCE_LEDGER);
+    peer_hears_nothing(&s.worker);
+    close_scene(&s);
+}
+
 /* Word for word, beside where it comes from and what the making took. */
 static void an_answer_from_memory_says_what_the_first_one_said(void **state)
 {
@@ -1147,6 +1209,8 @@ int main(void)
         cmocka_unit_test(a_stored_picture_of_another_class_than_required_is_a_conflict),
         cmocka_unit_test(what_was_made_is_answered_from_memory),
         cmocka_unit_test(what_was_found_is_answered_from_memory),
+        cmocka_unit_test(who_joins_late_and_wants_the_file_gets_it_from_the_ledger),
+        cmocka_unit_test(who_wants_a_file_put_back_is_not_answered_from_memory),
         cmocka_unit_test(an_answer_from_memory_says_what_the_first_one_said),
         cmocka_unit_test(a_page_is_answered_from_where_each_picture_is),
         cmocka_unit_test(another_class_in_memory_is_a_conflict),

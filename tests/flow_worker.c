@@ -24,6 +24,7 @@ struct fate {
     int started, rendered, results, fails, handbacks;
     int at_started, at_result;      /* how many messages came before */
     int64_t batch;
+    int64_t sent;                   /* bytes of its file that came */
     char code[33];
     struct digest sha256;
 };
@@ -264,19 +265,28 @@ static void note_leases(struct scene *s, const struct message *m)
 static void note_results(struct scene *s, const struct heard *h)
 {
     const struct message_result *results = h->m.results.results.items;
-    const char *at = frame_data(&h->parcel.body[1]), *end = at + frame_len(&h->parcel.body[1]);
+    bool has_files = h->parcel.count == 2;
+    const char *at = has_files ? frame_data(&h->parcel.body[1]) : NULL;
+    const char *end = has_files ? at + frame_len(&h->parcel.body[1]) : NULL;
 
-    assert_int_equal(h->parcel.count, 2);
     for (size_t i = 0; i < h->m.results.results.count; i++) {
-        assert_true(results[i].lease < LEASES_MAX && results[i].bytes <= end - at);
+        int64_t sent = results[i].want == MESSAGE_WANT_RECEIPT ? 0 : results[i].bytes;
+
+        assert_true(results[i].lease < LEASES_MAX && results[i].bytes > 0);
+        assert_true(sent == 0 || sent <= end - at);
         struct fate *f = &s->fate[results[i].lease];
 
-        f->sha256 = digest_of(at, (size_t)results[i].bytes);
-        assert_true(digest_equal(&f->sha256, &results[i].sha256));
+        f->sha256 = results[i].sha256;
+        if (sent > 0) {
+            struct digest of_file = digest_of(at, (size_t)sent);
+
+            assert_true(digest_equal(&of_file, &f->sha256));
+            at += sent;
+        }
+        f->sent = sent;
         f->results++;
         f->batch = results[i].batch;
         f->at_result = s->heard;
-        at += results[i].bytes;
     }
     assert_true(at == end);
 }
@@ -383,6 +393,82 @@ static void a_result_is_sent_after_its_row_is_committed(void **state)
     assert_int_equal(s.fate[1].rendered, 1);
     assert_int_equal(s.fate[1].results, 1);
     assert_int_equal(s.fate[1].batch, 1);
+    close_scene(&s);
+}
+
+/* The file of a receipt stays where it is stored; those of the others come in their order. */
+static void a_file_that_nobody_waits_for_is_stored_and_not_sent(void **state)
+{
+    struct batch b = { .count = 0 };
+    struct recipe recipes[4];
+    struct scene s;
+
+    (void)state;
+    OPEN_SCENE(&s, "--batch-max", "4");
+    for (size_t i = 0; i < 4; i++) {
+        recipes[i] = recipe_of(&s, next_seed++);
+        add_job(&b, &recipes[i])->want = i % 2 ? MESSAGE_WANT_IMAGE : MESSAGE_WANT_RECEIPT;
+    }
+    say_jobs(&s, &b);
+    await_ends(&s, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(s.fate[i + 1].results, 1);
+        assert_int_equal(s.fate[i + 1].sent > 0, i % 2);
+        assert_int_equal(count_rows(&recipes[i]), 1);
+    }
+    close_scene(&s);
+}
+
+static int64_t ask_row(const struct recipe *recipe, const char *columns)
+{
+    struct digest key = recipe_key(recipe);
+    char sql[256];
+
+    snprintf(sql, sizeof sql, "SELECT %s FROM images WHERE key = '\\x%s'", columns,
+             digest_hex(&key).text);
+    return kit_postgres_int(pg.conninfo, sql);
+}
+
+/* One job at a time, of the same picture: as it is told, then kept or not, and put back. */
+static void what_is_kept_and_for_which_bulk_job_is_as_the_broker_says(void **state)
+{
+    static const struct {
+        enum message_keep keep;
+        int64_t files;              /* afterwards */
+    } STEPS[] = {
+        { MESSAGE_KEEP_PROVENANCE, 0 }, { MESSAGE_KEEP_PROVENANCE, 0 }, { MESSAGE_KEEP_IMAGE, 0 },
+        { MESSAGE_KEEP_REFILL, 1 }, { MESSAGE_KEEP_IMAGE, 1 },
+    };
+    struct digest sha256 = { .bytes = { 0 } };
+    struct scene s;
+    int64_t bulk;
+
+    (void)state;
+    kit_postgres_exec(pg.conninfo,
+                      "INSERT INTO bulk_jobs (owner, name, digest, state, keep, priority, chunk, "
+                      "total) VALUES ('me', 'a', sha256('a'), 'running', 'provenance', 2, 9, 9)");
+    bulk = kit_postgres_int(pg.conninfo, "SELECT id FROM bulk_jobs");
+    OPEN_SCENE(&s, "--batch-max", "4");
+    struct recipe recipe = recipe_of(&s, next_seed++);
+
+    for (size_t i = 0; i < sizeof STEPS / sizeof STEPS[0]; i++) {
+        struct batch b = { .count = 0 };
+        struct message_job *job = add_job(&b, &recipe);
+
+        job->keep = STEPS[i].keep;
+        job->bulk = i == 0 ? bulk : 0;
+        say_jobs(&s, &b);
+        await_ends(&s, 1);
+        assert_int_equal(s.fate[1].results, 1);
+        assert_true(s.fate[1].sent > 0);
+        if (i > 0)
+            assert_true(digest_equal(&sha256, &s.fate[1].sha256));
+        sha256 = s.fate[1].sha256;
+        assert_int_equal(count_rows(&recipe), STEPS[i].files);
+        assert_int_equal(ask_row(&recipe, "kept::int::bigint"), STEPS[i].files);
+        assert_int_equal(ask_row(&recipe, "job_id"), bulk);
+        forget(&s);
+    }
     close_scene(&s);
 }
 
@@ -754,6 +840,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_says_what_it_has_and_how_much_it_takes),
         cmocka_unit_test(a_result_is_sent_after_its_row_is_committed),
+        cmocka_unit_test(a_file_that_nobody_waits_for_is_stored_and_not_sent),
+        cmocka_unit_test(what_is_kept_and_for_which_bulk_job_is_as_the_broker_says),
         cmocka_unit_test(more_jobs_than_it_takes_are_handed_back),
         cmocka_unit_test(an_urgent_job_has_a_place_beyond_the_credit),
         cmocka_unit_test(what_is_recalled_in_time_is_handed_back),

@@ -561,7 +561,9 @@ static size_t take_jobs(const struct message *m, struct job_seen *jobs, size_t r
     for (size_t i = 0; i < m->jobs.jobs.count; i++) {
         assert_true(i < room);
         jobs[i] = (struct job_seen){ .lease = in[i].lease, .priority = in[i].priority,
-                                     .deadline_ms = in[i].deadline_ms, .alone = in[i].alone };
+                                     .deadline_ms = in[i].deadline_ms, .want = in[i].want,
+                                     .keep = in[i].keep, .bulk = in[i].bulk,
+                                     .alone = in[i].alone };
         must(recipe_parse(in[i].recipe.data, in[i].recipe.len, &jobs[i].recipe, &e), &e);
     }
     return m->jobs.jobs.count;
@@ -625,11 +627,11 @@ void worker_says_result_after(struct peer *self, const struct job_seen *job, int
         .lease = job->lease, .recipe_key = recipe_key(&job->recipe),
         .sha256 = digest_of(jpeg, strlen(jpeg)), .core_sha256 = digest_of(jpeg, strlen(jpeg)),
         .numerics_class = text_of("cpu-test-1"), .encoder = text_of("test-1"), .run = 1,
-        .render_us = render_us, .batch = 1, .bytes = (int64_t)strlen(jpeg),
+        .render_us = render_us, .batch = 1, .bytes = (int64_t)strlen(jpeg), .want = job->want,
     };
     message_init(&m, MESSAGE_RESULTS, 0);
     m.results.results = (struct records){ &result, 1 };
-    peer_say(self, &m, jpeg);
+    peer_say(self, &m, job->want == MESSAGE_WANT_RECEIPT ? NULL : jpeg);
 }
 
 void worker_says_fail(struct peer *self, int64_t lease, const char *code)

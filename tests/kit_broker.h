@@ -87,6 +87,7 @@ struct model_facts desk_cats(void);
 
 struct job_seen {
     int64_t lease, priority, deadline_ms;
+    int64_t want, keep, bulk;
     bool alone;
     struct recipe recipe;
 };
@@ -105,6 +106,7 @@ struct job_seen worker_gets_one(struct peer *self);
 int64_t worker_hears(struct peer *self, enum message_type type);
 /* STARTED, RENDERED, HANDBACK. */
 void worker_says(struct peer *self, enum message_type type, int64_t lease);
+/* Without its file where the job wants a receipt only. */
 void worker_says_result(struct peer *self, const struct job_seen *job);
 void worker_says_result_after(struct peer *self, const struct job_seen *job, int64_t render_us);
 void worker_says_fail(struct peer *self, int64_t lease, const char *code);

@@ -173,8 +173,8 @@ static int empty_tables(void **state)
 {
     struct fixture *f = *state;
     struct err e;
-    run_sql(f, "TRUNCATE models, model_names, runs, options, images, blobs, withdrawn, "
-               "likenesses, segments, retention");
+    run_sql(f, "TRUNCATE models, model_names, runs, options, images, blobs, withdrawn, bulk_jobs, "
+               "bulk_parts, chunks, bulk_failures, likenesses, segments, retention");
     assert_int_equal(ledger_open(f->pg.conninfo, "test_ledger", &f->ledger, &e), ERR_OK);
     put_model(f, &f->facts, "cats");
     start_run(f, CLASS, ENCODER, &f->run_id);
@@ -707,6 +707,143 @@ static void what_was_pruned_must_come_out_the_same(void **state)
     assert_int_equal(count_of(f, "SELECT count(*) FROM blobs"), 0);
 }
 
+static int64_t blobs_of(struct fixture *f, const struct picture *picture)
+{
+    struct digest key = key_of(picture);
+    char sql[200];
+
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM images JOIN blobs USING (key) "
+                              "WHERE kept AND key = '\\x%s'", digest_hex(&key).text);
+    return count_of(f, sql);
+}
+
+static void a_file_that_its_row_has_lost_is_put_back_by_who_asks_for_it(void **state)
+{
+    struct fixture *f = *state;
+    struct digest key;
+    struct picture p, other;
+    uint8_t data[BYTES_MAX];
+
+    paint(&p, f, 6, "bytes", "core");
+    paint(&other, f, 6, "other", "core");
+    p.image.keep = false;
+    p.image.refill = true;                       /* of what is not kept: means nothing */
+    assert_stored(f, &p, LEDGER_STORED);
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_int_equal(blobs_of(f, &p), 0);
+    p.image.keep = true;
+    p.image.refill = false;
+    assert_stored(f, &p, LEDGER_SAME);           /* nobody asked for it */
+    assert_int_equal(blobs_of(f, &p), 0);
+    other.image.refill = p.image.refill = true;
+    assert_stored(f, &other, LEDGER_SAME);       /* the same pixels, but not the row's file */
+    assert_int_equal(blobs_of(f, &p), 0);
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_int_equal(blobs_of(f, &p), 1);
+    key = key_of(&p);
+    assert_memory_equal(fetch(f, &key, data).data, p.data, p.image.len);
+    assert_stored(f, &p, LEDGER_SAME);
+
+    run_sql(f, "DELETE FROM blobs");             /* as after a backup without them */
+    p.image.refill = false;
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_int_equal(blobs_of(f, &p), 0);
+    p.image.refill = true;
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_int_equal(blobs_of(f, &p), 1);
+
+    run_sql(f, "DELETE FROM blobs");             /* pruned, from a file of many */
+    run_sql(f, "UPDATE images SET kept = false, segment = 1, place = 10");
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_int_equal(blobs_of(f, &p), 1);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM images WHERE segment IS NOT NULL"), 0);
+
+    paint(&p, f, 7, "seven", "core of seven");
+    p.image.refill = true;
+    assert_stored(f, &p, LEDGER_STORED);         /* there was no row at all */
+    assert_int_equal(blobs_of(f, &p), 1);
+}
+
+static void a_batch_is_refilled_where_it_is_asked_for(void **state)
+{
+    enum { COUNT_OF = 6 };
+    struct fixture *f = *state;
+    static struct picture picture[COUNT_OF];
+    struct ledger_image images[COUNT_OF];
+    struct ledger_stored stored[COUNT_OF];
+    struct err e;
+
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < COUNT_OF; i++) {
+            char bytes[32];
+
+            snprintf(bytes, sizeof bytes, "picture %u", i);
+            paint(&picture[i], f, i, bytes, bytes);
+            picture[i].image.keep = round == 1;
+            picture[i].image.refill = i % 2 == 1;
+            images[i] = picture[i].image;
+        }
+        assert_int_equal(ledger_store(f->ledger, images, COUNT_OF, stored, &e), ERR_OK);
+        for (size_t i = 0; i < COUNT_OF; i++)
+            assert_int_equal(stored[i].outcome, round ? LEDGER_SAME : LEDGER_STORED);
+    }
+    for (size_t i = 0; i < COUNT_OF; i++)
+        assert_int_equal(blobs_of(f, &picture[i]), i % 2);
+}
+
+static void a_withdrawn_file_is_not_put_back(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_stored stored;
+    struct digest subject;
+    struct picture p;
+    char sql[200];
+    struct err e;
+
+    paint(&p, f, 6, "bytes", "core");
+    subject = recipe_subject(&p.image.recipe);
+    p.image.keep = false;
+    assert_stored(f, &p, LEDGER_STORED);
+    snprintf(sql, sizeof sql, "INSERT INTO withdrawn (subject, reason) VALUES ('\\x%s', 'asked')",
+             digest_hex(&subject).text);
+    run_sql(f, sql);
+    p.image.keep = p.image.refill = true;
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_REFUSED);
+    assert_int_equal(stored.why.code, ERR_WITHDRAWN);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM blobs"), 0);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM images WHERE kept"), 0);
+}
+
+static void a_row_names_the_bulk_job_that_had_it_made(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q, r;
+    struct digest key;
+    uint8_t data[BYTES_MAX];
+    int64_t job;
+
+    run_sql(f, "INSERT INTO bulk_jobs (owner, name, digest, state, keep, priority, chunk, total) "
+               "VALUES ('me', 'a', sha256('a'), 'running', 'image', 2, 10, 10)");
+    job = count_of(f, "SELECT id FROM bulk_jobs");
+    paint(&p, f, 1, "one", "one");
+    paint(&q, f, 2, "two", "two");
+    paint(&r, f, 3, "three", "three");
+    p.image.job_id = job;
+    r.image.job_id = job + 1;                    /* there is no such job */
+    assert_stored(f, &p, LEDGER_STORED);
+    assert_stored(f, &q, LEDGER_STORED);
+    assert_stored(f, &r, LEDGER_STORED);
+    q.image.job_id = job;
+    assert_stored(f, &q, LEDGER_SAME);           /* it was there before the job was */
+    key = key_of(&p);
+    assert_int_equal(fetch(f, &key, data).job_id, job);
+    key = key_of(&q);
+    assert_int_equal(fetch(f, &key, data).job_id, 0);
+    key = key_of(&r);
+    assert_int_equal(fetch(f, &key, data).job_id, 0);
+}
+
 static void withdrawn_subjects_are_neither_stored_nor_answered(void **state)
 {
     struct fixture *f = *state;
@@ -957,6 +1094,10 @@ int main(void)
         TEST(the_loser_gets_the_winners_bytes_run_and_class),
         TEST(another_core_of_the_same_class_and_encoder_is_an_alarm),
         TEST(what_was_pruned_must_come_out_the_same),
+        TEST(a_file_that_its_row_has_lost_is_put_back_by_who_asks_for_it),
+        TEST(a_batch_is_refilled_where_it_is_asked_for),
+        TEST(a_withdrawn_file_is_not_put_back),
+        TEST(a_row_names_the_bulk_job_that_had_it_made),
         TEST(withdrawn_subjects_are_neither_stored_nor_answered),
         TEST(a_bad_row_costs_only_itself),
         TEST(a_run_whose_words_do_not_fit_is_refused),

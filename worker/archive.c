@@ -56,7 +56,8 @@ static void describe(const struct archive *self, const struct job *job, struct l
         .core_sha = job->picture.core_sha, .run_id = self->run.run_id,
         .numerics_class = self->run.numerics_class, .encoder = self->run.encoder,
         .batch_size = job->batch_size, .render_us = job->render_us, .data = job->picture.file,
-        .len = job->picture.len, .keep = true,
+        .len = job->picture.len, .keep = job->keep != MESSAGE_KEEP_PROVENANCE,
+        .refill = job->keep == MESSAGE_KEEP_REFILL, .job_id = job->bulk,
     };
 }
 

@@ -4,6 +4,7 @@
 #define WORKER_JOB_H
 
 #include "kernels/picture.h"
+#include "proto/message.h"
 #include "proto/recipe.h"
 #include "sql/ledger.h"
 
@@ -44,6 +45,9 @@ struct job {
     int level;                      /* enum message_priority */
     int64_t deadline_ms;            /* clock_ms's scale */
     bool alone;                     /* must not share a batch */
+    bool is_receipt;                /* nobody waits for its file */
+    enum message_keep keep;
+    int64_t bulk;                   /* bulk job for its row; 0: none */
     bool express;                   /* in its broker's place beyond the credit */
 
     /* batcher */

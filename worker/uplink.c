@@ -246,6 +246,8 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
         return err_set(e, ERR_NOMEM, "no memory for another job");
     *job = (struct job){ .broker = broker, .lease = in->lease, .level = (int)in->priority,
                          .deadline_ms = now_ms + in->deadline_ms, .alone = in->alone,
+                         .is_receipt = in->want == MESSAGE_WANT_RECEIPT,
+                         .keep = (enum message_keep)in->keep, .bulk = in->bulk,
                          .express = express };
     job->ended = (struct event){ .kind = EVENT_ENDED, .job = job };
     rc = recipe_parse(in->recipe.data, in->recipe.len, &job->recipe, e);
@@ -379,6 +381,12 @@ static const uint8_t *file_data(const struct job *job)
     return job->stored.outcome == LEDGER_WINNER ? job->stored.data : job->picture.file;
 }
 
+/* Bytes that go to its broker. */
+static size_t sent_len(const struct job *job)
+{
+    return job->is_receipt ? 0 : file_len(job);
+}
+
 static uint8_t *take_file(struct job *job)
 {
     uint8_t **at = job->stored.outcome == LEDGER_WINNER ? &job->stored.data : &job->picture.file;
@@ -388,27 +396,28 @@ static uint8_t *take_file(struct job *job)
     return file;
 }
 
-/* One file as its frame, several copied into one. */
+/* One file as its frame, several copied into one; an empty frame when all are receipts. */
 static bool frame_files(struct job *const *jobs, size_t count, struct frame *out)
 {
     uint8_t *bytes;
     size_t len = 0;
 
-    if (count == 1) {
+    if (count == 1 && !jobs[0]->is_receipt) {
         len = file_len(jobs[0]);
         return frame_init_take(out, take_file(jobs[0]), len);
     }
+    frame_init(out);
     for (size_t i = 0; i < count; i++)
-        len += file_len(jobs[i]);
+        len += sent_len(jobs[i]);
+    if (len == 0)
+        return true;
     bytes = malloc(len);
-    if (!bytes) {
-        frame_init(out);
+    if (!bytes)
         return false;
-    }
     len = 0;
     for (size_t i = 0; i < count; i++) {
-        memcpy(bytes + len, file_data(jobs[i]), file_len(jobs[i]));
-        len += file_len(jobs[i]);
+        memcpy(bytes + len, file_data(jobs[i]), sent_len(jobs[i]));
+        len += sent_len(jobs[i]);
     }
     return frame_init_take(out, bytes, len);
 }
@@ -430,12 +439,13 @@ static void send_results(struct uplink *self, struct side *side, struct job *con
             .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
             .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
             .bytes = (int64_t)file_len(job),
+            .want = job->is_receipt ? MESSAGE_WANT_RECEIPT : MESSAGE_WANT_IMAGE,
         };
     }
     message_init(&m, MESSAGE_RESULTS, 0);
     m.results.results = (struct records){ results, count };
     if (frame_files(jobs, count, &files))
-        post(side, &m, &files, KEEP, now_ms);
+        post(side, &m, frame_len(&files) > 0 ? &files : NULL, KEEP, now_ms);
     else
         for (size_t i = 0; i < count; i++) {     /* stored all the same: the next try finds it */
             err_set(&jobs[i]->why, ERR_NOMEM, "no memory to send the picture");
@@ -455,7 +465,7 @@ static void send_packed(struct uplink *self, struct side *side, int64_t now_ms)
 
 static void pack(struct uplink *self, struct side *side, struct job *job, int64_t now_ms)
 {
-    size_t len = file_len(job);
+    size_t len = sent_len(job);
 
     if (len > PACKED_FILE_MAX) {
         send_results(self, side, &job, 1, now_ms);
