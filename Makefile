@@ -14,7 +14,8 @@ VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head 
 
 # msgpack-c's C part has another name in later releases.
 MSGPACK  = $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
-PKGS     = libzmq $(MSGPACK) libpq libcrypto libjpeg libpng libcjson inih libmicrohttpd libarchive
+PKGS     = libzmq $(MSGPACK) libpq libcrypto libjpeg libpng libwebp libcjson inih libmicrohttpd \
+           libarchive
 ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
            -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.
 LIB      = $(shell pkg-config --libs $1)
@@ -59,8 +60,8 @@ $B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE)
 $B/seedpress-broker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libmicrohttpd) -lm
 $B/seedpress-worker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libcjson \
                              libmicrohttpd) -lm -ldl
-$B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libpng libcjson \
-                      libarchive) -lm -ldl
+$B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libpng libwebp \
+                      libcjson libarchive) -lm -ldl
 $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
