@@ -238,6 +238,9 @@ enum err_code ledger_bulk_submit(struct ledger *self, struct ledger_job *job,
 /* Jobs, newest first; id 0 and name "": any. *count at most max. */
 enum err_code ledger_bulk_list(struct ledger *self, int64_t id, const char *name,
                                struct ledger_job *jobs, size_t max, size_t *count, struct err *e);
+/* Mean length of some files of the model; 0: there are none. */
+enum err_code ledger_bulk_picture_bytes(struct ledger *self, const struct digest *model,
+                                        int64_t *bytes, struct err *e);
 /* *parts is the caller's to free(). ERR_NOT_FOUND. */
 enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_part **parts,
                                 size_t *count, struct err *e);
@@ -261,7 +264,8 @@ struct ledger_chunk {
     int64_t epoch, beat;
     char holder[128];
 };
-/* Leases a new chunk of a running job with keep (job 0: of any, in turn). *found false: there is
+/* Leases a chunk of a running job with keep: one that came back, else a new one. job 0: of any, in
+ * turn: this ledger goes round the running jobs by id, a chunk a turn. *found false: there is
  * none. */
 enum err_code ledger_bulk_lease(struct ledger *self, int64_t job, const char *holder,
                                 struct ledger_chunk *chunk, bool *found, struct err *e);

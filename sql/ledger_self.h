@@ -18,6 +18,7 @@ struct ledger {
     struct ledger_option option[LEDGER_OPTIONS_MAX];    /* learnt on connection option_session */
     size_t option_count;            /* ever learnt; the newest LEDGER_OPTIONS_MAX are held */
     unsigned option_session;
+    int64_t bulk_turn;              /* the job that had the last chunk; the next one's turn comes */
 };
 
 /* Ends a transaction whose statement failed, so that the next call begins outside of one. */
