@@ -504,7 +504,7 @@ static void only_proxies_and_admins_ask_for_others(void **state)
     fort_close(&fort);
 }
 
-static void only_admins_bind_names(void **state)
+static void only_admins_bind_names_and_withdraw(void **state)
 {
     struct model_facts cats = desk_cats();
     struct digest_hex hex = digest_hex(&cats.digest);
@@ -529,6 +529,15 @@ static void only_admins_bind_names(void **state)
     hears_error(&gateway, 4, ERR_DENIED);
     peer_say(&root, &m, NULL);
     hears_error(&root, 4, ERR_LEDGER_DOWN);     /* allowed; there is none to write it down */
+    message_init(&m, MESSAGE_WITHDRAW, 5);
+    m.withdraw.recipe_key = cats.digest;
+    m.withdraw.reason = text_of("a person asked");
+    peer_say(&alice, &m, NULL);
+    hears_error(&alice, 5, ERR_DENIED);
+    peer_say(&gateway, &m, NULL);
+    hears_error(&gateway, 5, ERR_DENIED);
+    peer_say(&root, &m, NULL);
+    hears_error(&root, 5, ERR_LEDGER_DOWN);
     peer_leave(&alice);
     peer_leave(&gateway);
     peer_leave(&root);
@@ -1040,7 +1049,7 @@ int main(void)
         cmocka_unit_test(a_worker_whose_key_is_taken_away_is_lost),
         cmocka_unit_test(a_keyring_that_is_wrong_changes_nothing),
         cmocka_unit_test(only_proxies_and_admins_ask_for_others),
-        cmocka_unit_test(only_admins_bind_names),
+        cmocka_unit_test(only_admins_bind_names_and_withdraw),
         cmocka_unit_test(nobody_ends_or_reads_what_another_asked),
         cmocka_unit_test(nobody_answers_for_another_worker),
         cmocka_unit_test(a_client_that_sets_its_routing_id_is_told_not_to),
