@@ -89,10 +89,25 @@ done:
     return rc;
 }
 
+enum err_code ledger_use_segments(struct ledger *self, const struct ledger_segments *options,
+                                  struct err *e)
+{
+    struct shelf *shelf;
+    enum err_code rc = shelf_open(options->folder, options->writer, options->file_bytes, &shelf, e);
+
+    if (rc)
+        return rc;
+    shelf_close(&self->shelf);
+    self->shelf = shelf;
+    return ERR_OK;
+}
+
 void ledger_close(struct ledger **self)
 {
-    if (*self)
+    if (*self) {
+        shelf_close(&(*self)->shelf);
         session_destroy(&(*self)->session);
+    }
     free(*self);
     *self = NULL;
 }

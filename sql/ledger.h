@@ -39,6 +39,18 @@ struct ledger;
 enum err_code ledger_open(const char *conninfo, const char *application, struct ledger **out,
                           struct err *e);
 void ledger_close(struct ledger **self);
+
+/* Files in segments (sql/segments.h) instead of the database. All workers and brokers of a ledger
+ * have the same folder or none; who has none writes into the database and does not find what lies
+ * in segments. */
+struct ledger_segments {
+    const char *folder;             /* there already */
+    const char *writer;             /* for people: who begins segments; NULL: only to read */
+    int64_t file_bytes;             /* of one segment; 0: SEGMENTS_FILE_BYTES */
+};
+/* ERR_FILE: the folder is missing or not for this user; ERR_NOMEM. */
+enum err_code ledger_use_segments(struct ledger *self, const struct ledger_segments *options,
+                                  struct err *e);
 /* A round trip: ERR_OK, or why the ledger cannot be used now. Reconnects. */
 enum err_code ledger_ping(struct ledger *self, struct err *e);
 

@@ -26,7 +26,7 @@
 enum row_column { ROW_KEY, ROW_MODEL, ROW_SEED, ROW_PSI, ROW_OPTIONS, ROW_FILE_SHA, ROW_CORE_SHA,
                   ROW_CLASS, ROW_ENCODER, ROW_RUN, ROW_BATCH_SIZE, ROW_BYTES, ROW_KEPT,
                   ROW_WITHDRAWN, ROW_CREATED, ROW_WORKER, ROW_VERSION, ROW_BACKEND, ROW_DEVICE,
-                  ROW_DRIVER, ROW_LIBRARIES, ROW_JOB, ROW_DATA };
+                  ROW_DRIVER, ROW_LIBRARIES, ROW_JOB, ROW_SEGMENT, ROW_PLACE, ROW_DATA };
 
 static const struct statement FIND_KEY = {
     "find_key", READ, ROW_COLUMNS ROW_TABLES " WHERE i.key = $1::bytea" NEWEST_FIRST "$2::bigint"
@@ -34,7 +34,7 @@ static const struct statement FIND_KEY = {
 /* The bytes too, by the same snapshot that says whether they may be given. */
 static const struct statement FETCH_KEY = {
     "fetch_key", READ,
-    ROW_COLUMNS ", CASE WHEN i.kept AND w.subject IS NULL"
+    ROW_COLUMNS ", i.segment, i.place, CASE WHEN i.kept AND w.subject IS NULL AND i.segment IS NULL"
                 "       THEN (SELECT b.data FROM blobs b WHERE b.key = $1::bytea) END"
     ROW_TABLES " WHERE i.key = $1::bytea"
 };
@@ -99,8 +99,33 @@ static enum err_code rebuild(const PGresult *result, int line, struct ledger_row
     return ERR_OK;
 }
 
-static enum err_code read_row(const PGresult *result, int line, struct ledger_row *row,
-                              struct err *e)
+/* The file: from the answer, or from the segment that it names. One that is not there, or not
+ * readable, is not kept: whoever asked makes it again, and the write decides which stands. */
+static enum err_code read_data(struct ledger *self, const PGresult *result, int line,
+                               struct ledger_row *row, struct err *e)
+{
+    enum err_code rc;
+
+    if (!result_is_null(result, line, ROW_DATA)) {
+        row->data = result_copy(result, line, ROW_DATA, &row->len);
+        return row->data ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
+    }
+    if (row->kept && !row->withdrawn && !result_is_null(result, line, ROW_SEGMENT)) {
+        struct segments_place at = { result_int4(result, line, ROW_SEGMENT),
+                                     result_int8(result, line, ROW_PLACE) };
+        struct segments_record record = { row->key, row->file_sha, NULL, (size_t)row->bytes };
+
+        rc = shelf_get(self->shelf, at, &record, &row->data, e);
+        row->len = row->data ? record.len : 0;
+        if (rc == ERR_OK || rc == ERR_NOMEM)
+            return rc;
+    }
+    row->kept = row->kept && row->withdrawn;
+    return ERR_OK;
+}
+
+static enum err_code read_row(struct ledger *self, const PGresult *result, int line,
+                              struct ledger_row *row, struct err *e)
 {
     enum err_code rc = rebuild(result, line, row, e);
     if (rc)
@@ -122,22 +147,16 @@ static enum err_code read_row(const PGresult *result, int line, struct ledger_ro
     result_text(result, line, ROW_DRIVER, row->driver, sizeof row->driver);
     result_text(result, line, ROW_LIBRARIES, row->libraries, sizeof row->libraries);
     row->job_id = result_int8(result, line, ROW_JOB);
-    if (PQnfields(result) <= ROW_DATA)
-        return ERR_OK;
-    if (result_is_null(result, line, ROW_DATA)) {
-        row->kept = row->kept && row->withdrawn;        /* a file that is gone is not kept */
-        return ERR_OK;
-    }
-    row->data = result_copy(result, line, ROW_DATA, &row->len);
-    return row->data ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
+    return PQnfields(result) <= ROW_DATA ? ERR_OK : read_data(self, result, line, row, e);
 }
 
 /* Appends result's rows to out, which has room for them. */
-static enum err_code add_rows(const PGresult *result, struct ledger_rows *out, struct err *e)
+static enum err_code add_rows(struct ledger *self, const PGresult *result, struct ledger_rows *out,
+                              struct err *e)
 {
     enum err_code rc = ERR_OK;
     for (int line = 0; !rc && line < PQntuples(result); line++)
-        rc = read_row(result, line, &out->row[out->count++], e);
+        rc = read_row(self, result, line, &out->row[out->count++], e);
     return rc;
 }
 
@@ -177,7 +196,7 @@ enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, s
         code = session_result(self->session, &result, rc ? &later : e);
         rc = rc ? rc : code;
         if (!rc)
-            rc = add_rows(result, out, e);
+            rc = add_rows(self, result, out, e);
         PQclear(result);
     }
 done:
@@ -235,7 +254,7 @@ static enum err_code find_rows(struct ledger *self, const struct statement *find
     if (!rc)
         rc = make_room(out, (size_t)PQntuples(result), e);
     if (!rc)
-        rc = add_rows(result, out, e);
+        rc = add_rows(self, result, out, e);
     PQclear(result);
     if (rc)
         ledger_rows_release(out);
@@ -288,7 +307,7 @@ enum err_code ledger_find_subject(struct ledger *self, const struct digest *subj
     if (!rc)
         rc = make_room(out, (size_t)PQntuples(result), e);
     if (!rc)
-        rc = add_rows(result, out, e);
+        rc = add_rows(self, result, out, e);
     PQclear(result);
     if (rc)
         ledger_rows_release(out);

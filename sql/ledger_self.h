@@ -5,6 +5,7 @@
 #include "proto/recipe.h"
 #include "sql/ledger.h"
 #include "sql/session.h"
+#include "sql/shelf.h"
 
 enum { LEDGER_OPTIONS_MAX = 32 };   /* texts whose ids are remembered */
 
@@ -19,6 +20,7 @@ struct ledger {
     size_t option_count;            /* ever learnt; the newest LEDGER_OPTIONS_MAX are held */
     unsigned option_session;
     int64_t bulk_turn;              /* the job that had the last chunk; the next one's turn comes */
+    struct shelf *shelf;            /* NULL: no files outside the database */
 };
 
 /* Ends a transaction whose statement failed, so that the next call begins outside of one. */

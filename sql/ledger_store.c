@@ -16,6 +16,9 @@
 
 #define WRITE "write to the ledger"
 
+_Static_assert((int)LEDGER_BATCH_MAX <= (int)SEGMENTS_BATCH_MAX, "a batch is put at once");
+_Static_assert((int)LEDGER_FILE_MAX <= (int)SEGMENTS_RECORD_MAX, "every file fits");
+
 static const struct statement FIND_OPTIONS = {
     "find_options", WRITE, "SELECT id FROM options WHERE text = $1::text"
 };
@@ -33,7 +36,7 @@ static const struct statement STORE_IMAGE = {
     "store_image", WRITE,
     "WITH won AS ("
     " INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id,"
-    "                     run_id, batch_size, render_us, bytes, kept, job_id)"
+    "                     run_id, batch_size, render_us, bytes, kept, job_id, segment, place)"
     " SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea,"
     "        (SELECT id FROM models WHERE digest = $5::bytea),"
     "        $6::bigint, $7::int,"
@@ -41,11 +44,12 @@ static const struct statement STORE_IMAGE = {
     "        (SELECT id FROM runs WHERE id = $9::bigint AND numerics_class = $10::text"
     "                               AND encoder = $11::text),"
     "        $12::int, $13::bigint, $14::int, $15::boolean,"
-    "        (SELECT id FROM bulk_jobs WHERE id = $17::bigint)"
+    "        (SELECT id FROM bulk_jobs WHERE id = $17::bigint), $18::int, $19::bigint"
     " WHERE NOT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea)"
     " ON CONFLICT (key) DO NOTHING RETURNING key"
     "), file AS ("
-    " INSERT INTO blobs (key, data) SELECT key, $16::bytea FROM won WHERE $15::boolean"
+    " INSERT INTO blobs (key, data) SELECT key, $16::bytea FROM won"
+    "  WHERE $15::boolean AND $18::int IS NULL"
     ") SELECT 1 FROM won"
 };
 /* Puts back what the row has lost: pruned, or never kept, or not in the backup that this is. Behind
@@ -65,7 +69,8 @@ static const struct statement REFILL_IMAGE = {
 static const struct statement COMMIT_STORE = { "commit_store", WRITE, "COMMIT" };
 /* Always one row; NULLs when nothing is stored under key $1. $2 is the subject. */
 #define WINNER_COLUMNS                                                                             \
-    "SELECT i.file_sha, i.core_sha, r.numerics_class, r.encoder, i.run_id, w.withdrawn"
+    "SELECT i.file_sha, i.core_sha, r.numerics_class, r.encoder, i.run_id, w.withdrawn,"   \
+    " i.segment, i.place"
 #define WINNER_TABLES                                                                              \
     " FROM (SELECT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea) AS withdrawn) w"     \
     " LEFT JOIN images i ON i.key = $1::bytea"                                                     \
@@ -77,12 +82,13 @@ static const struct statement READ_WINNER = {
  * all: that blobs has 64 parts makes this several times as dear as the row alone. */
 static const struct statement FETCH_WINNER = {
     "fetch_winner", WRITE,
-    WINNER_COLUMNS ", CASE WHEN i.kept AND NOT w.withdrawn"
+    WINNER_COLUMNS ", i.kept, i.bytes, CASE WHEN i.kept AND NOT w.withdrawn AND i.segment IS NULL"
                    "       THEN (SELECT b.data FROM blobs b WHERE b.key = $1::bytea) END"
     WINNER_TABLES
 };
 enum winner_column { WINNER_FILE_SHA, WINNER_CORE_SHA, WINNER_CLASS, WINNER_ENCODER, WINNER_RUN,
-                     WINNER_WITHDRAWN, WINNER_DATA };
+                     WINNER_WITHDRAWN, WINNER_SEGMENT, WINNER_PLACE, WINNER_KEPT, WINNER_BYTES,
+                     WINNER_DATA };
 
 static const struct statement *const SERIES[] = {
     &BEGIN_STORE, &LOCK_STORE, &STORE_IMAGE, &COMMIT_STORE, &READ_WINNER, &FETCH_WINNER
@@ -96,6 +102,7 @@ struct item {
     struct ledger_stored *stored;
     bool won;                       /* its row was inserted by this transaction */
     bool unlike;                    /* the winner's file is not ours: its bytes are needed */
+    struct segments_place at;       /* where its bytes were put; segment 0: into the row's blob */
 };
 
 static int by_key(const void *a, const void *b)
@@ -185,7 +192,7 @@ static enum err_code send_image(struct ledger *self, const struct item *item, st
     params_int8(&p, image->render_us);
     params_int4(&p, (int32_t)image->len);
     params_bool(&p, image->keep);
-    if (image->keep)
+    if (image->keep && item->at.segment == 0)
         params_bytes(&p, image->data, image->len);
     else
         params_null(&p);
@@ -193,6 +200,13 @@ static enum err_code send_image(struct ledger *self, const struct item *item, st
         params_int8(&p, image->job_id);
     else
         params_null(&p);
+    if (item->at.segment > 0) {
+        params_int4(&p, item->at.segment);
+        params_int8(&p, item->at.place);
+    } else {
+        params_null(&p);
+        params_null(&p);
+    }
     return session_send(self->session, &STORE_IMAGE, &p, e);
 }
 
@@ -220,13 +234,78 @@ static enum err_code send_read(struct ledger *self, const struct statement *stat
     return session_send(self->session, statement, &p, e);
 }
 
+static struct segments_record record_of(const struct item *item)
+{
+    return (struct segments_record){ item->key, item->image->file_sha, item->image->data,
+                                     item->image->len };
+}
+
+/* The bytes of items that are to be kept, on the disk before any row. */
+static enum err_code put_in_segments(struct ledger *self, struct item *items, size_t count,
+                                     struct err *e)
+{
+    struct segments_record records[LEDGER_BATCH_MAX];
+    struct segments_place places[LEDGER_BATCH_MAX];
+    size_t put = 0, at = 0;
+    enum err_code rc;
+
+    for (size_t i = 0; i < count; i++)
+        if (items[i].image->keep)
+            records[put++] = record_of(&items[i]);
+    if (put == 0)
+        return ERR_OK;
+    rc = shelf_put(self->shelf, self->session, records, put, places, e);
+    for (size_t i = 0; !rc && i < count; i++)
+        if (items[i].image->keep)
+            items[i].at = places[at++];
+    return rc;
+}
+
+/* Whoever lost the race has left bytes in a segment that no row names. */
+static void drop_unless_named(struct ledger *self, const struct item *item, const PGresult *row)
+{
+    struct segments_record record = record_of(item);
+
+    if (item->at.segment > 0 &&
+        (result_is_null(row, 0, WINNER_SEGMENT) ||
+         result_int4(row, 0, WINNER_SEGMENT) != item->at.segment ||
+         result_int8(row, 0, WINNER_PLACE) != item->at.place))
+        shelf_drop(self->shelf, item->at, &record);
+}
+
+/* The winner's bytes, where they are kept; else *data is NULL. Bytes that lie in a segment and are
+ * damaged are not kept any more. ERR_FILE: they cannot be read now. */
+static enum err_code winner_bytes(struct ledger *self, const struct item *item, const PGresult *row,
+                                  struct err *e)
+{
+    struct ledger_stored *stored = item->stored;
+    struct segments_place at = { result_int4(row, 0, WINNER_SEGMENT),
+                                 result_int8(row, 0, WINNER_PLACE) };
+    struct segments_record record = { item->key, stored->file_sha, NULL,
+                                      (size_t)result_int4(row, 0, WINNER_BYTES) };
+    enum err_code rc;
+
+    if (!result_is_null(row, 0, WINNER_DATA)) {
+        stored->data = result_copy(row, 0, WINNER_DATA, &stored->len);
+        return stored->data ? ERR_OK
+                            : err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
+    }
+    if (!result_bool(row, 0, WINNER_KEPT) || result_is_null(row, 0, WINNER_SEGMENT))
+        return ERR_OK;
+    rc = shelf_get(self->shelf, at, &record, &stored->data, e);
+    stored->len = stored->data ? record.len : 0;
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
 /* Says in item->stored what became of the image, from the row that was read after the commit; or
  * only that it is unlike ours, when the row came without its bytes. */
-static enum err_code judge(struct item *item, const PGresult *row, struct err *e)
+static enum err_code judge(struct ledger *self, struct item *item, const PGresult *row,
+                           struct err *e)
 {
     const struct ledger_image *image = item->image;
     struct ledger_stored *stored = item->stored;
     struct err why;
+    enum err_code rc;
 
     item->unlike = false;
     if (result_bool(row, 0, WINNER_WITHDRAWN)) {
@@ -251,11 +330,12 @@ static enum err_code judge(struct item *item, const PGresult *row, struct err *e
         stored->outcome = item->won ? LEDGER_STORED : LEDGER_SAME;
     } else if (PQnfields(row) <= WINNER_DATA) {
         item->unlike = true;
-    } else if (!result_is_null(row, 0, WINNER_DATA)) {
+    } else if ((rc = winner_bytes(self, item, row, &why))) {
+        if (rc != ERR_FILE)
+            return err_set(e, rc, "%s", why.msg);
+        refuse(stored, &why);
+    } else if (stored->data) {
         stored->outcome = LEDGER_WINNER;
-        stored->data = result_copy(row, 0, WINNER_DATA, &stored->len);
-        if (!stored->data)
-            return err_set(e, ERR_NOMEM, "no memory for a picture of the ledger");
     } else if (same_core) {
         stored->outcome = LEDGER_SAME;      /* the pruned picture, rendered again */
     } else if (same_class) {
@@ -323,7 +403,9 @@ static enum err_code read_series(struct ledger *self, struct item *items, size_t
     for (size_t i = 0; i < count; i++) {
         result = next_answer(self, &rc, e);
         if (!rc)
-            rc = judge(&items[i], result, e);
+            drop_unless_named(self, &items[i], result);
+        if (!rc)
+            rc = judge(self, &items[i], result, e);
         PQclear(result);
     }
     return rc;
@@ -342,7 +424,7 @@ static enum err_code fetch_winners(struct ledger *self, struct item *items, size
         if (items[i].unlike) {
             PGresult *result = next_answer(self, &rc, e);
             if (!rc)
-                rc = judge(&items[i], result, e);
+                rc = judge(self, &items[i], result, e);
             PQclear(result);
         }
     return rc;
@@ -361,6 +443,8 @@ static enum err_code store_together(struct ledger *self, struct item *items, siz
     for (size_t i = 0; !rc && i < count; i++)
         if (is_refill(&items[i]))
             rc = session_prepare(self->session, &REFILL_IMAGE, e);
+    if (!rc && shelf_is_written(self->shelf))
+        rc = put_in_segments(self, items, count, e);
     if (!rc)
         rc = send_series(self, items, count, e);
     if (!rc)
@@ -375,6 +459,10 @@ static enum err_code store_alone(struct ledger *self, struct item *items, size_t
     for (size_t i = 0; !rc && i < count; i++) {
         rc = store_together(self, &items[i], 1, e);
         if (rc == ERR_INVALID) {
+            struct segments_record record = record_of(&items[i]);
+
+            if (items[i].at.segment > 0)
+                shelf_drop(self->shelf, items[i].at, &record);
             refuse(items[i].stored, e);
             rc = ERR_OK;
         }
@@ -417,6 +505,8 @@ enum err_code ledger_store(struct ledger *self, const struct ledger_image *image
     rc = store_together(self, items, item_count, e);
     if (rc == ERR_INVALID)
         rc = store_alone(self, items, item_count, e);
+    if (!rc && shelf_is_written(self->shelf))
+        shelf_settle(self->shelf);
     for (size_t i = 0; rc && i < count; i++) {
         free(stored[i].data);
         stored[i] = (struct ledger_stored){ 0 };

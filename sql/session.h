@@ -24,7 +24,7 @@ enum {
     SESSION_TCP_MS = 5000,          /* unacknowledged data */
     SESSION_ANSWER_MS = 5000,       /* all of a call after it is connected */
     SESSION_MIGRATE_MS = 6 * 3600 * 1000,   /* building an index over a billion rows takes hours */
-    SESSION_PARAMS_MAX = 20,
+    SESSION_PARAMS_MAX = 24,
     SESSION_STATEMENTS_MAX = 96,    /* kinds of statements prepared on one connection */
 };
 

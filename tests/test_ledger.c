@@ -2,8 +2,10 @@
 
 #include "base/clock.h"
 #include "sql/migrations.h"
+#include "sql/segments.h"
 #include "tests/kit_postgres.h"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -29,6 +31,7 @@ struct fixture {
     struct ledger *ledger;
     struct model_facts facts;
     int64_t run_id;
+    char segments[300];             /* folder, of the tests that have one */
 };
 
 /* A picture with its bytes. */
@@ -178,6 +181,22 @@ static int empty_tables(void **state)
     assert_int_equal(ledger_open(f->pg.conninfo, "test_ledger", &f->ledger, &e), ERR_OK);
     put_model(f, &f->facts, "cats");
     start_run(f, CLASS, ENCODER, &f->run_id);
+    return 0;
+}
+
+/* As empty_tables, with a folder of segments of the test's own. */
+static int empty_tables_and_segments(void **state)
+{
+    static int folders;
+    struct fixture *f = *state;
+    struct err e;
+
+    empty_tables(state);
+    run_sql(f, "TRUNCATE segments");
+    snprintf(f->segments, sizeof f->segments, "%s/segments%d", f->pg.dir, folders++);
+    assert_int_equal(mkdir(f->segments, 0700), 0);
+    struct ledger_segments options = { .folder = f->segments, .writer = "test" };
+    assert_int_equal(ledger_use_segments(f->ledger, &options, &e), ERR_OK);
     return 0;
 }
 
@@ -1073,6 +1092,223 @@ static void a_malformed_address_is_refused_and_not_quoted(void **state)
     assert_null(ledger);
 }
 
+/* ---- segments ---- */
+
+/* The place in the segments' files of the one row that is stored. */
+static struct segments_place place_of_row(struct fixture *f)
+{
+    return (struct segments_place){ (int32_t)count_of(f, "SELECT segment FROM images"),
+                                    count_of(f, "SELECT place FROM images") };
+}
+
+static void change_byte(struct fixture *f, struct segments_place at, int offset)
+{
+    char path[400];
+    uint8_t byte;
+
+    snprintf(path, sizeof path, "%s/%010d.seg", f->segments, (int)at.segment);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at.place + offset), 1);
+    byte ^= 0x20;
+    assert_int_equal(pwrite(fd, &byte, 1, at.place + offset), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+static void files_lie_in_segments_and_not_in_blobs(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q;
+    uint8_t data[BYTES_MAX];
+
+    paint(&p, f, 1, "bytes", "core");
+    paint(&q, f, 2, "no bytes", "core");
+    q.image.keep = false;
+    assert_stored(f, &p, LEDGER_STORED);
+    assert_stored(f, &q, LEDGER_STORED);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM blobs"), 0);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM images WHERE segment IS NOT NULL AND kept"),
+                     1);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM segments WHERE writer = 'test'"), 1);
+    struct digest key = key_of(&p);
+    struct ledger_row row = fetch(f, &key, data);
+    assert_memory_equal(row.data, p.data, p.image.len);
+}
+
+/* A ledger changes over: what is in blobs stays there, and both are answered. */
+static void blobs_and_segments_are_answered_alike(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q;
+    struct ledger *plain, *with = f->ledger;
+    struct ledger_stored stored;
+    uint8_t data[BYTES_MAX];
+    struct err e;
+
+    paint(&p, f, 1, "in blobs", "core");
+    paint(&q, f, 2, "in a segment", "core");
+    assert_int_equal(ledger_open(f->pg.conninfo, "plain", &plain, &e), ERR_OK);
+    f->ledger = plain;
+    assert_stored(f, &p, LEDGER_STORED);
+    f->ledger = with;
+    assert_stored(f, &q, LEDGER_STORED);
+    struct digest a = key_of(&p), b = key_of(&q);
+    assert_memory_equal(fetch(f, &a, data).data, "in blobs", p.image.len);
+    assert_memory_equal(fetch(f, &b, data).data, "in a segment", q.image.len);
+
+    paint(&p, f, 1, "late", "core");
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_WINNER);
+    assert_memory_equal(stored.data, "in blobs", stored.len);
+    free(stored.data);
+
+    f->ledger = plain;              /* its host was not told where the segments are */
+    struct ledger_row row = fetch(f, &b, data);
+    assert_null(row.data);
+    assert_false(row.kept);
+    assert_stored(f, &q, LEDGER_SAME);
+    paint(&q, f, 2, "late", "core");
+    assert_int_equal(store_one(f, &q, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_REFUSED);       /* not "late": the winner has bytes */
+    assert_int_equal(stored.why.code, ERR_FILE);
+    assert_non_null(strstr(stored.why.msg, "no folder of segments is set"));
+    f->ledger = with;
+    ledger_close(&plain);
+}
+
+static void damaged_bytes_of_a_segment_are_never_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q;
+    struct ledger_stored stored;
+    uint8_t data[BYTES_MAX];
+    struct err e;
+
+    paint(&p, f, 1, "bytes", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    struct segments_place at = place_of_row(f);
+    struct digest key = key_of(&p);
+    static const int OFFSETS[] = { 0, 4, 7, 8, 39, 40, 71, 72, 76 };    /* head and picture */
+    for (size_t i = 0; i < COUNT(OFFSETS); i++) {
+        change_byte(f, at, OFFSETS[i]);
+        struct ledger_row row = fetch(f, &key, data);
+        assert_null(row.data);
+        assert_false(row.kept);
+        change_byte(f, at, OFFSETS[i]);
+    }
+    assert_non_null(fetch(f, &key, data).data);
+    change_byte(f, at, 75);
+    assert_stored(f, &p, LEDGER_SAME);                      /* rendered again, the same */
+    paint(&q, f, 1, "other bytes", "other core");
+    assert_int_equal(store_one(f, &q, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_REFUSED);
+    assert_int_equal(stored.why.code, ERR_NOT_REPRODUCIBLE);
+    assert_null(stored.data);
+}
+
+static void a_segment_that_is_away_is_no_reason_for_another_picture(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p;
+    struct ledger_stored stored;
+    char away[400], path[400];
+    struct err e;
+
+    paint(&p, f, 1, "bytes", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    struct segments_place at = place_of_row(f);
+    snprintf(path, sizeof path, "%s/%010d.seg", f->segments, (int)at.segment);
+    snprintf(away, sizeof away, "%s/away", f->segments);
+    assert_int_equal(rename(path, away), 0);
+    paint(&p, f, 1, "other bytes", "core");
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_REFUSED);
+    assert_int_equal(stored.why.code, ERR_FILE);
+    assert_non_null(strstr(stored.why.msg, "No such file"));
+    assert_int_equal(rename(away, path), 0);
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_WINNER);
+    free(stored.data);
+}
+
+/* A transaction that fails has put its bytes on the disk; its repeats find them there. */
+static void repeats_do_not_fill_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q;
+    struct ledger_stored stored;
+    struct segments_place at;
+    struct err e;
+
+    paint(&p, f, 1, "bytes", "core");
+    PGconn *holder = hold(f, "BEGIN; LOCK TABLE images IN ACCESS EXCLUSIVE MODE");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(store_one(f, &p, &stored, &e), ERR_LEDGER_DOWN);
+    PQfinish(holder);
+    assert_stored(f, &p, LEDGER_STORED);
+    at = place_of_row(f);
+    assert_int_equal(at.place, 64);                         /* the first record */
+    paint(&q, f, 1, "lost the race", "core");
+    assert_int_equal(store_one(f, &q, &stored, &e), ERR_OK);
+    assert_int_equal(stored.outcome, LEDGER_WINNER);
+    free(stored.data);
+    run_sql(f, "DELETE FROM images");
+    assert_stored(f, &q, LEDGER_STORED);                    /* settled: not the bytes of before */
+    assert_int_equal(place_of_row(f).place, 64 + 80 + 88);
+}
+
+static void the_loser_of_a_race_leaves_no_bytes(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p;
+    struct ledger_stored stored;
+    char path[400], bytes[BYTES_MAX + 72];
+    struct err e;
+
+    paint(&p, f, 1, "bytes", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    struct segments_place at = place_of_row(f);
+    paint(&p, f, 1, "lost the race", "core");
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_OK);
+    free(stored.data);
+    snprintf(path, sizeof path, "%s/%010d.seg", f->segments, (int)at.segment);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, bytes, 88, at.place + 80), 88);
+    close(fd);
+    for (int i = 0; i < 88; i++)
+        assert_int_equal(bytes[i], 0);
+}
+
+static void a_folder_that_lost_its_mark_is_not_written(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p;
+    struct ledger_stored stored;
+    char other[400];
+    struct err e;
+
+    paint(&p, f, 1, "bytes", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    snprintf(other, sizeof other, "%s/unmounted", f->segments);
+    assert_int_equal(mkdir(other, 0700), 0);
+    struct ledger_segments options = { .folder = other, .writer = "test" };
+    assert_int_equal(ledger_use_segments(f->ledger, &options, &e), ERR_OK);
+    paint(&p, f, 2, "bytes", "core");
+    assert_int_equal(store_one(f, &p, &stored, &e), ERR_LEDGER_DOWN);
+    assert_non_null(strstr(e.msg, "is its disk mounted?"));
+    options.folder = f->segments;
+    assert_int_equal(ledger_use_segments(f->ledger, &options, &e), ERR_OK);
+    assert_stored(f, &p, LEDGER_STORED);
+    assert_int_equal(place_of_row(f).segment != 0, 1);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM segments"), 2);
+    options.folder = "/nowhere";
+    assert_int_equal(ledger_use_segments(f->ledger, &options, &e), ERR_FILE);
+    assert_non_null(strstr(e.msg, "/nowhere"));
+}
+
+#define TEST_WITH_SEGMENTS(name)                                                                   \
+    { #name " (segments)", name, empty_tables_and_segments, close_ledger, NULL }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, empty_tables, close_ledger)
 
 int main(void)
@@ -1108,6 +1344,23 @@ int main(void)
         TEST(a_full_disk_is_a_repeat_and_says_so),
         TEST(what_cannot_be_read_back_is_never_called_stored),
         TEST(a_malformed_address_is_refused_and_not_quoted),
+        TEST_WITH_SEGMENTS(a_stored_picture_is_found_in_every_way),
+        TEST_WITH_SEGMENTS(a_full_batch_is_stored_and_found_by_its_keys),
+        TEST_WITH_SEGMENTS(every_recipe_comes_back_as_the_same_text),
+        TEST_WITH_SEGMENTS(the_loser_gets_the_winners_bytes_run_and_class),
+        TEST_WITH_SEGMENTS(another_core_of_the_same_class_and_encoder_is_an_alarm),
+        TEST_WITH_SEGMENTS(what_was_pruned_must_come_out_the_same),
+        TEST_WITH_SEGMENTS(withdrawn_subjects_are_neither_stored_nor_answered),
+        TEST_WITH_SEGMENTS(a_full_disk_is_a_repeat_and_says_so),
+        TEST_WITH_SEGMENTS(what_cannot_be_read_back_is_never_called_stored),
+        TEST_WITH_SEGMENTS(a_connection_lost_while_idle_is_not_noticed),
+        TEST_WITH_SEGMENTS(files_lie_in_segments_and_not_in_blobs),
+        TEST_WITH_SEGMENTS(blobs_and_segments_are_answered_alike),
+        TEST_WITH_SEGMENTS(damaged_bytes_of_a_segment_are_never_answered),
+        TEST_WITH_SEGMENTS(a_segment_that_is_away_is_no_reason_for_another_picture),
+        TEST_WITH_SEGMENTS(repeats_do_not_fill_the_disk),
+        TEST_WITH_SEGMENTS(the_loser_of_a_race_leaves_no_bytes),
+        TEST_WITH_SEGMENTS(a_folder_that_lost_its_mark_is_not_written),
     };
     return cmocka_run_group_tests(tests, start_server, end_server);
 }
