@@ -337,30 +337,60 @@ static bool is_place(struct segments_place at, size_t len)
            len <= SEGMENTS_RECORD_MAX;
 }
 
-enum err_code segments_erase(const char *folder, struct segments_place at,
-                             const struct segments_record *record, struct err *e)
+/* 0 or errno. */
+static int erase_one(int fd, struct segments_place at, const struct segments_record *record)
 {
     struct record_head head;
-    char path[PATH_MAX];
-    int fd = -1, errnum = 0;
     ssize_t got;
-    enum err_code rc = path_of(folder, at.segment, path, e);
 
-    if (rc || !is_place(at, record->len))
-        return rc;
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return fail(e, "erase from", at.segment, errno);
+    if (!is_place(at, record->len))
+        return 0;
     got = read_all(fd, &head, sizeof head, at.place);
     if (got < 0)
+        return errno;
+    if (got < (ssize_t)sizeof head || !is_record_head(&head, record))
+        return 0;
+    return punch(fd, at.place, padded(record->len));
+}
+
+/* Those of one segment; 0 or errno. */
+static int erase_in_file(const char *path, const struct segments_place *places,
+                         const struct segments_record *records, size_t count)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC), errnum = 0;
+
+    if (fd < 0)
+        return errno;
+    for (size_t i = 0; !errnum && i < count; i++)
+        errnum = erase_one(fd, places[i], &records[i]);
+    if (!errnum && fsync(fd))
         errnum = errno;
-    else if (got == (ssize_t)sizeof head && is_record_head(&head, record)) {
-        errnum = punch(fd, at.place, padded(record->len));
-        if (!errnum && fsync(fd))
-            errnum = errno;
-    }
     close(fd);
-    return errnum ? fail(e, "erase from", at.segment, errnum) : ERR_OK;
+    return errnum;
+}
+
+enum err_code segments_erase(const char *folder, const struct segments_place *places,
+                             const struct segments_record *records, size_t count, size_t *done,
+                             struct err *e)
+{
+    char path[PATH_MAX];
+    int errnum;
+
+    for (*done = 0; *done < count;) {
+        int32_t segment = places[*done].segment;
+        size_t same = 1;
+        enum err_code rc = path_of(folder, segment, path, e);
+
+        if (rc)
+            return rc;
+        while (*done + same < count && places[*done + same].segment == segment)
+            same++;
+        errnum = erase_in_file(path, &places[*done], &records[*done], same);
+        if (errnum)
+            return fail(e, "erase from", segment, errnum);
+        *done += same;
+    }
+    return ERR_OK;
 }
 
 enum err_code segments_delete(const char *folder, int32_t segment, struct err *e)

@@ -84,13 +84,15 @@ enum err_code segments_read(struct segments *self, struct segments_place at,
 
 /* ---- removing ---- */
 
-/* Removes a record's bytes from the disk (a hole in the file, or zeros where the file system makes
- * none) and returns when that is on the disk too. Erasing again, or what is no such record, does
- * nothing: ERR_OK. Before, a committed transaction must have said that no row keeps the bytes; clear
- * the row's segment and place after it, so that what a crash interrupts can be done again.
- * ERR_FILE. */
-enum err_code segments_erase(const char *folder, struct segments_place at,
-                             const struct segments_record *record, struct err *e);
+/* Removes records' bytes from the disk (holes in the files, or zeros where the file system makes
+ * none) and returns when that is on the disk too; in the order of segments it is fastest. Erasing
+ * again, or what is no such record, does nothing. Before, a committed transaction must have said that
+ * no row keeps the bytes; the rows' segment and place are cleared after it, so that what a crash
+ * interrupts is done again. ERR_FILE, also for a segment that is not there: records[0..*done) are
+ * erased. */
+enum err_code segments_erase(const char *folder, const struct segments_place *places,
+                             const struct segments_record *records, size_t count, size_t *done,
+                             struct err *e);
 /* Deletes a segment's file; missing already is fine. Only under the advisory lock 7301, taken alone,
  * and after seeing under it that no row names the segment. ERR_CONFLICT: a writer has it open;
  * ERR_FILE. */
