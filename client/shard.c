@@ -238,27 +238,30 @@ static int publish(struct shard *self)
     return errnum;
 }
 
-enum err_code shard_finish(struct shard **self, struct shard_sum *sum, struct err *e)
+enum err_code shard_finish(struct shard **self, const struct digest *expected,
+                           struct shard_sum *sum, struct err *e)
 {
     struct shard *s = *self;
+    enum err_code rc = ERR_OK;
     int errnum;
 
     *sum = (struct shard_sum){ .bytes = 0 };
     if (archive_write_close(s->tar) != ARCHIVE_OK) {
-        enum err_code rc = fail(s, e);
-
+        rc = fail(s, e);
         shard_abandon(self);
-        return rc;
-    }
-    errnum = s->is_file ? publish(s) : 0;
-    if (errnum) {
-        enum err_code rc = say(s, errnum, e);
-
-        release(self);
         return rc;
     }
     sum->bytes = s->bytes;
     sum->sha256 = digest_finish(&s->hash);
+    if (expected && !digest_equal(expected, &sum->sha256)) {
+        rc = err_set(e, ERR_NOT_REPRODUCIBLE, "\"%.120s\" came out with other bytes than before",
+                     s->path);
+        shard_abandon(self);
+        return rc;
+    }
+    errnum = s->is_file ? publish(s) : 0;
+    if (errnum)
+        rc = say(s, errnum, e);
     release(self);
-    return ERR_OK;
+    return rc;
 }

@@ -34,8 +34,10 @@ struct shard_sum {
     struct digest sha256;
 };
 /* Ends the tar, syncs it, gives it its name and syncs the folder; sets *self NULL in any case, and on
- * failure nothing of it is left. A stream is only ended. ERR_FILE. */
-enum err_code shard_finish(struct shard **self, struct shard_sum *sum, struct err *e);
+ * failure nothing of it is left, and what had its name before still has it. A stream is only ended.
+ * expected: the hash that it is to have; NULL: any. ERR_FILE, ERR_NOT_REPRODUCIBLE (another hash). */
+enum err_code shard_finish(struct shard **self, const struct digest *expected,
+                           struct shard_sum *sum, struct err *e);
 /* Removes what there is of it. NULL is fine. */
 void shard_abandon(struct shard **self);
 

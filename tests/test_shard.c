@@ -57,7 +57,7 @@ static struct shard_sum finish(struct shard **shard)
     struct shard_sum sum;
     struct err e = { .code = ERR_OK };
 
-    assert_ok(shard_finish(shard, &sum, &e), &e);
+    assert_ok(shard_finish(shard, NULL, &sum, &e), &e);
     assert_null(*shard);
     return sum;
 }
@@ -175,6 +175,34 @@ static void what_an_earlier_run_left_is_replaced(void **state)
     temp_destroy(&temp);
 }
 
+static void other_bytes_than_expected_replace_nothing(void **state)
+{
+    struct temp temp = temp_create();
+    struct err e = { .code = ERR_OK };
+    struct shard *shard = begin(&temp, "00000.tar");
+    struct shard_sum sum, other;
+    struct digest hash;
+    uint8_t *data;
+    size_t len;
+
+    (void)state;
+    fill(shard, 3);
+    sum = finish(&shard);
+    shard = begin(&temp, "00000.tar");
+    fill(shard, 4);
+    assert_int_equal(shard_finish(&shard, &sum.sha256, &other, &e), ERR_NOT_REPRODUCIBLE);
+    assert_null(shard);
+    shard = begin(&temp, "00000.tar");
+    fill(shard, 3);
+    assert_ok(shard_finish(&shard, &sum.sha256, &other, &e), &e);
+    data = load(&temp, "00000.tar", &len);
+    hash = digest_of(data, len);
+    assert_true(digest_equal(&hash, &sum.sha256));
+    assert_int_equal(temp_count(&temp), 1);
+    free(data);
+    temp_destroy(&temp);
+}
+
 static void a_stream_is_the_same_tar(void **state)
 {
     struct temp temp = temp_create();
@@ -240,7 +268,7 @@ static int fill_up_tar_at_the_end(const struct temp *temp)
     if (shard_create(temp->folder, "00000.tar", &shard, &e) ||
         shard_add(shard, "a.jpg", data, sizeof data, &e))
         return 1;
-    return shard_finish(&shard, &sum, &e) == ERR_FILE && !shard ? 0 : 2;
+    return shard_finish(&shard, NULL, &sum, &e) == ERR_FILE && !shard ? 0 : 2;
 }
 
 static int fill_up_loose(const struct temp *temp)
@@ -334,6 +362,7 @@ int main(void)
         cmocka_unit_test(tar_and_python_read_it_back),
         cmocka_unit_test(it_has_its_name_only_when_it_is_whole),
         cmocka_unit_test(what_an_earlier_run_left_is_replaced),
+        cmocka_unit_test(other_bytes_than_expected_replace_nothing),
         cmocka_unit_test(a_stream_is_the_same_tar),
         cmocka_unit_test(a_full_disk_leaves_nothing),
         cmocka_unit_test(what_cannot_be_is_said),
