@@ -112,6 +112,11 @@ void ledger_close(struct ledger **self)
     *self = NULL;
 }
 
+unsigned ledger_connections(const struct ledger *self)
+{
+    return session_number(self->session);
+}
+
 enum err_code ledger_ping(struct ledger *self, struct err *e)
 {
     PGresult *result;

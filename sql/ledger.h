@@ -39,6 +39,8 @@ struct ledger;
 enum err_code ledger_open(const char *conninfo, const char *application, struct ledger **out,
                           struct err *e);
 void ledger_close(struct ledger **self);
+/* How many connections there were so far: what was watched over one is not known over the next. */
+unsigned ledger_connections(const struct ledger *self);
 
 /* Files in segments (sql/segments.h) instead of the database. All workers and brokers of a ledger
  * have the same folder or none; who has none writes into the database and does not find what lies
@@ -237,6 +239,7 @@ struct ledger_job {
     int64_t total, next;            /* items; those below next are in chunks */
     int64_t done, failed, leased;   /* items: counted chunks' rows and failures; under lease */
     int64_t exporter_ms;            /* since one was heard; -1: never */
+    struct digest model;            /* of its first part */
     int64_t picture_bytes;          /* mean of recent files of its first part's model; 0: none */
     char created[40], finished[40]; /* ISO 8601, UTC; "": not yet */
 };
@@ -276,11 +279,15 @@ struct ledger_chunk {
     int64_t epoch, beat;
     char holder[128];
 };
-/* Leases a chunk of a running job with keep: one that came back, else a new one. job 0: of any, in
- * turn: this ledger goes round the running jobs by id, a chunk a turn. *found false: there is
- * none. */
-enum err_code ledger_bulk_lease(struct ledger *self, int64_t job, const char *holder,
-                                struct ledger_chunk *chunk, bool *found, struct err *e);
+/* The parts that the chunk's items lie in, in order; as ledger_bulk_parts. */
+enum err_code ledger_bulk_parts_of(struct ledger *self, const struct ledger_chunk *chunk,
+                                   struct ledger_part **parts, size_t *count, struct err *e);
+/* Leases a chunk of a running job with keep: one that came back, else a new one. Jobs take turns:
+ * this ledger goes round the running ones by id, a chunk a turn, and passes over except[0..count).
+ * *found false: there is none. */
+enum err_code ledger_bulk_lease(struct ledger *self, const int64_t *except, size_t count,
+                                const char *holder, struct ledger_chunk *chunk, bool *found,
+                                struct err *e);
 /* Chunks of running jobs that somebody holds, for watching: at most max, by job and item after
  * (job, item) = *after. */
 enum err_code ledger_bulk_leased(struct ledger *self, const struct ledger_chunk *after,

@@ -45,14 +45,16 @@ static const struct statement ADD_JOB = {
 #define PICTURE_BYTES_END ") LIMIT 100) i)"
 #define TIME_TEXT "AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 /* A recipe's text begins "seedpress-recipe/1\nmodel=" and 64 digits. */
+#define FIRST_MODEL                                                                                \
+    "(SELECT decode(substr(p.recipe, 26, 64), 'hex') FROM bulk_parts p"                            \
+    " WHERE p.job_id = j.id AND p.item = 0)"
 static const struct statement LIST_JOBS = {
     "list_jobs", READ,
     "SELECT j.id, j.owner, j.name, j.state, j.keep = 'image', j.priority::int, j.chunk, j.total,"
     " j.next, coalesce(c.done, 0), coalesce(c.failed, 0), coalesce(c.leased, 0),"
     " coalesce(extract(epoch FROM now() - j.exporter) * 1000, -1)::bigint, "
-    PICTURE_BYTES "(SELECT decode(substr(p.recipe, 26, 64), 'hex') FROM bulk_parts p"
-    "               WHERE p.job_id = j.id AND p.item = 0)" PICTURE_BYTES_END ","
-    " to_char(j.created " TIME_TEXT ", to_char(j.finished " TIME_TEXT
+    PICTURE_BYTES FIRST_MODEL PICTURE_BYTES_END ","
+    " to_char(j.created " TIME_TEXT ", to_char(j.finished " TIME_TEXT ", " FIRST_MODEL
     " FROM bulk_jobs j LEFT JOIN LATERAL ("
     "  SELECT sum(done)::bigint AS done, sum(failed)::bigint AS failed,"
     "         sum(count) FILTER (WHERE state = 'leased' AND holder <> '')::bigint AS leased"
@@ -62,14 +64,18 @@ static const struct statement LIST_JOBS = {
 };
 enum job_column { JOB_ID, JOB_OWNER, JOB_NAME, JOB_STATE, JOB_KEEP, JOB_PRIORITY, JOB_CHUNK,
                   JOB_TOTAL, JOB_NEXT, JOB_DONE, JOB_FAILED, JOB_LEASED, JOB_EXPORTER, JOB_BYTES,
-                  JOB_CREATED, JOB_FINISHED };
+                  JOB_CREATED, JOB_FINISHED, JOB_MODEL };
 static const struct statement MEAN_BYTES = {
     "mean_bytes", READ, "SELECT " PICTURE_BYTES "$1::bytea" PICTURE_BYTES_END
 };
-static const struct statement LIST_PARTS = {
-    "list_parts", READ,
-    "SELECT item, first_seed, last_seed, class_mod, recipe FROM bulk_parts"
-    " WHERE job_id = $1::bigint ORDER BY item"
+#define PARTS "SELECT item, first_seed, last_seed, class_mod, recipe FROM bulk_parts"              \
+              " WHERE job_id = $1::bigint"
+static const struct statement LIST_PARTS = { "list_parts", READ, PARTS " ORDER BY item" };
+static const struct statement PARTS_OF = {
+    "parts_of", READ,
+    PARTS " AND item < $2::bigint + $3::int AND item >="
+    " (SELECT max(item) FROM bulk_parts WHERE job_id = $1::bigint AND item <= $2::bigint)"
+    " ORDER BY item"
 };
 static const struct statement LIST_FAILURES = {
     "list_failures", READ,
@@ -103,7 +109,7 @@ static const struct statement OPEN_FAILED = {
 static const struct statement PICK_JOB = {
     "pick_job", WRITE,
     "SELECT id FROM bulk_jobs j WHERE state = 'running' AND keep = 'image'"
-    " AND ($1::bigint = 0 OR id = $1::bigint)"
+    " AND id <> ALL ($1::bigint[])"
     " AND (next < total OR EXISTS (SELECT 1 FROM chunks c WHERE c.job_id = j.id"
     "                              AND c.state = 'leased' AND c.holder = ''))"
     " ORDER BY id <= $2::bigint, id LIMIT 1 FOR NO KEY UPDATE OF j"
@@ -389,6 +395,7 @@ static void read_job(const PGresult *result, int row, struct ledger_job *job)
         .leased = result_int8(result, row, JOB_LEASED),
         .exporter_ms = result_int8(result, row, JOB_EXPORTER),
         .picture_bytes = result_int8(result, row, JOB_BYTES),
+        .model = result_digest(result, row, JOB_MODEL),
     };
     result_text(result, row, JOB_OWNER, job->owner, sizeof job->owner);
     result_text(result, row, JOB_NAME, job->name, sizeof job->name);
@@ -442,10 +449,10 @@ static enum err_code read_part(const PGresult *result, int row, int64_t job,
     return ERR_OK;
 }
 
-enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_part **parts,
-                                size_t *count, struct err *e)
+static enum err_code list_parts(struct ledger *self, const struct statement *statement,
+                                const struct params *params, int64_t job,
+                                struct ledger_part **parts, size_t *count, struct err *e)
 {
-    struct params p = { 0 };
     struct ledger_part *list = NULL;
     PGresult *result;
     enum err_code rc;
@@ -453,8 +460,7 @@ enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_
 
     *parts = NULL;
     *count = 0;
-    params_int8(&p, job);
-    rc = session_call(self->session, &LIST_PARTS, &p, &result, e);
+    rc = session_call(self->session, statement, params, &result, e);
     rows = rc ? 0 : PQntuples(result);
     if (!rc && rows == 0)
         rc = no_job(job, e);
@@ -470,6 +476,26 @@ enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_
     free(list);
     PQclear(result);
     return rc;
+}
+
+enum err_code ledger_bulk_parts(struct ledger *self, int64_t job, struct ledger_part **parts,
+                                size_t *count, struct err *e)
+{
+    struct params p = { 0 };
+
+    params_int8(&p, job);
+    return list_parts(self, &LIST_PARTS, &p, job, parts, count, e);
+}
+
+enum err_code ledger_bulk_parts_of(struct ledger *self, const struct ledger_chunk *chunk,
+                                   struct ledger_part **parts, size_t *count, struct err *e)
+{
+    struct params p = { 0 };
+
+    params_int8(&p, chunk->job);
+    params_int8(&p, chunk->item);
+    params_int4(&p, chunk->count);
+    return list_parts(self, &PARTS_OF, &p, chunk->job, parts, count, e);
 }
 
 enum err_code ledger_bulk_failures(struct ledger *self, int64_t job, int64_t after,
@@ -604,19 +630,37 @@ static enum err_code lease_of(struct ledger *self, int64_t job, const char *hold
     return rc;
 }
 
-enum err_code ledger_bulk_lease(struct ledger *self, int64_t job, const char *holder,
-                                struct ledger_chunk *chunk, bool *found, struct err *e)
+static enum err_code pick_job(struct ledger *self, const int64_t *except, size_t count,
+                              PGresult **picked, struct err *e)
 {
     struct params p = { 0 };
-    PGresult *picked = NULL;
+    struct array array;
+    enum err_code rc;
+
+    *picked = NULL;
+    if (array_init(&array, ARRAY_INT8, count, sizeof(int64_t))) {
+        for (size_t i = 0; i < count; i++)
+            array_add_int8(&array, except[i]);
+        params_array(&p, &array);
+        params_int8(&p, self->bulk_turn);
+        rc = session_ask(self->session, &PICK_JOB, &p, picked, e);
+    } else
+        rc = err_set(e, ERR_NOMEM, "no memory for %zu bulk jobs", count);
+    array_release(&array);
+    return rc;
+}
+
+enum err_code ledger_bulk_lease(struct ledger *self, const int64_t *except, size_t count,
+                                const char *holder, struct ledger_chunk *chunk, bool *found,
+                                struct err *e)
+{
+    PGresult *picked;
     enum err_code rc = begin(self, e);
 
-    params_int8(&p, job);
     *found = false;
     if (rc)
         return rc;
-    params_int8(&p, self->bulk_turn);
-    rc = session_ask(self->session, &PICK_JOB, &p, &picked, e);
+    rc = pick_job(self, except, count, &picked, e);
     if (!rc && PQntuples(picked) == 1)
         rc = lease_of(self, result_int8(picked, 0, 0), holder, chunk, found, e);
     PQclear(picked);

@@ -188,7 +188,7 @@ static struct ledger_chunk lease(struct ledger *ledger, const char *holder)
     bool found;
     struct err e;
 
-    must(ledger_bulk_lease(ledger, 0, holder, &chunk, &found, &e), &e);
+    must(ledger_bulk_lease(ledger, NULL, 0, holder, &chunk, &found, &e), &e);
     assert_true(found);
     assert_string_equal(chunk.holder, holder);
     return chunk;
@@ -200,7 +200,7 @@ static void lease_finds_nothing(struct ledger *ledger)
     bool found;
     struct err e;
 
-    must(ledger_bulk_lease(ledger, 0, "anybody", &chunk, &found, &e), &e);
+    must(ledger_bulk_lease(ledger, NULL, 0, "anybody", &chunk, &found, &e), &e);
     assert_false(found);
 }
 
@@ -331,6 +331,7 @@ static void the_parts_come_back(void **state)
                                          .recipe = recipe_of(f, 0) };
     id = submitted(f, job);
     assert_int_equal(look_at(f, id).total, 7 + (INT64_C(1) << 32));
+    assert_memory_equal(look_at(f, id).model.bytes, f->facts.digest.bytes, DIGEST_LEN);
     must(ledger_bulk_parts(f->b, id, &parts, &count, &e), &e);
     assert_int_equal(count, 3);
     for (size_t i = 0; i < count; i++) {
@@ -348,6 +349,16 @@ static void the_parts_come_back(void **state)
     recipe = ledger_part_recipe(&parts[1], 6);
     assert_int_equal(recipe.seed, UINT32_MAX);
     assert_int_equal(recipe.class_index, 5);
+    free(parts);
+    must(ledger_bulk_parts_of(f->b, &(struct ledger_chunk){ .job = id, .item = 6, .count = 2 },
+                              &parts, &count, &e), &e);
+    assert_int_equal(count, 2);
+    assert_int_equal(parts[0].item, 5);
+    assert_int_equal(parts[1].item, 7);
+    free(parts);
+    must(ledger_bulk_parts_of(f->b, &(struct ledger_chunk){ .job = id, .item = 6, .count = 1 },
+                              &parts, &count, &e), &e);
+    assert_int_equal(count, 1);
     free(parts);
     assert_int_equal(ledger_bulk_parts(f->b, id + 1, &parts, &count, &e), ERR_NOT_FOUND);
     assert_null(parts);
@@ -425,8 +436,8 @@ static void jobs_take_turns(void **state)
 
     for (size_t i = 0; i < COUNT(order); i++)
         assert_int_equal(lease(f->a, "a").job, order[i]);
-    must(ledger_bulk_lease(f->a, late, "a", &chunk, &found, &e), &e);
-    assert_false(found);                /* of this job there is nothing left */
+    must(ledger_bulk_lease(f->a, &huge, 1, "a", &chunk, &found, &e), &e);
+    assert_false(found);                /* of the others there is nothing left */
 }
 
 static void a_chunk_that_came_back_goes_out_at_once_and_its_old_holder_is_fenced(void **state)
@@ -836,7 +847,7 @@ static void a_broker_that_lost_its_connection_goes_on(void **state)
     submitted(f, job_of(f, "outage", 0, 99, 10));
     chunk = lease(f->a, "a");
     kit_postgres_stop_server(&f->pg);
-    assert_int_equal(ledger_bulk_lease(f->a, 0, "a", &chunk, &found, &e), ERR_LEDGER_DOWN);
+    assert_int_equal(ledger_bulk_lease(f->a, NULL, 0, "a", &chunk, &found, &e), ERR_LEDGER_DOWN);
     assert_false(found);
     kit_postgres_start_server(&f->pg);
     for (enum err_code rc = ERR_LEDGER_DOWN; rc == ERR_LEDGER_DOWN;)
