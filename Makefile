@@ -77,11 +77,12 @@ $(FUZZERS): $B/%: $B/%.o $B/tests/replay.o $(PARTS)
 $(PROGS) $(TESTS) $(FUZZERS) $(BENCHES):
 	$(CC) $(LDFLAGS) -rdynamic -pthread -o $@ $^ $(LIBS)
 
-# A backend for tests, opened at run time as a GPU's is. What it uses is in the program.
-$B/libseedpress-coefficients.so: tests/backend_coefficients.c
-	@mkdir -p $(@D)
-	$(CC) $(ALLC) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $B/tests/backend_coefficients.d -shared -o $@ $<
-$B/tests/flow_coefficients: | $B/libseedpress-coefficients.so
+# Backends for tests, opened at run time as a GPU's is. What they use is in the program.
+TEST_SO := $B/libseedpress-coefficients.so $B/libseedpress-quick.so
+$(TEST_SO): $B/libseedpress-%.so: tests/backend_%.c
+	@mkdir -p $(@D) $B/tests
+	$(CC) $(ALLC) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $B/tests/backend_$*.d -shared -o $@ $<
+$B/tests/flow_coefficients $B/tests/flow_bulk_faults: | $(TEST_SO)
 
 # What nvcc says of registers and spills stays beside the object, for tests/cuda_build.sh.
 define nvcc
@@ -185,7 +186,7 @@ $B/%.o: %.c
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: override CFLAGS += -O3
 
-tests: $(TESTS) $(FUZZERS) $B/libseedpress-coefficients.so \
+tests: $(TESTS) $(FUZZERS) $(TEST_SO) \
        $B/emulated/check $B/emulated/check_emulator
 
 test:
