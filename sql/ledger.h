@@ -26,6 +26,7 @@ enum {
     LEDGER_ROWS_MAX = 1000,         /* rows of one answer */
     LEDGER_FILE_MAX = 64 << 20,     /* bytes of one picture */
     LEDGER_LIKENESS_MAX = 64,       /* perceptual hashes of one picture */
+    LEDGER_ERASE_MAX = 256,         /* files that one call takes out of segments */
     LEDGER_CHUNK_MAX = 10000,       /* items of one chunk */
 };
 
@@ -53,6 +54,12 @@ struct ledger_segments {
 /* ERR_FILE: the folder is missing or not for this user; ERR_NOMEM. */
 enum err_code ledger_use_segments(struct ledger *self, const struct ledger_segments *options,
                                   struct err *e);
+/* Removes from the segments the bytes of rows that name a place and keep nothing: of a subject, or
+ * (NULL) of any; at most LEDGER_ERASE_MAX a call. *more: call again. Whoever stops keeping a file
+ * clears images.kept, leaves segment and place, commits, and calls this; interrupted, it goes on at
+ * the next call. ERR_FILE: a segment is away, or no folder is set here: what is left stays named. */
+enum err_code ledger_erase(struct ledger *self, const struct digest *subject, size_t *erased,
+                           bool *more, struct err *e);
 /* A round trip: ERR_OK, or why the ledger cannot be used now. Reconnects. */
 enum err_code ledger_ping(struct ledger *self, struct err *e);
 

@@ -41,7 +41,7 @@ static const struct statement REMOVE_FILES = {
     " ORDER BY i.key LIMIT $2::bigint FOR UPDATE"
     "), file AS ("
     " DELETE FROM blobs b USING chosen c WHERE b.key = c.key"
-    ") UPDATE images i SET kept = false, segment = NULL, place = NULL"
+    ") UPDATE images i SET kept = false"
     " FROM chosen c WHERE i.key = c.key"
 };
 static const struct statement COUNT_SUBJECT = {
@@ -122,6 +122,14 @@ static enum err_code remove_files(struct ledger *self, struct ledger_withdrawal 
     return rc;
 }
 
+/* What lay in segments, which no row keeps any more. */
+static enum err_code erase_files(struct ledger *self, struct ledger_withdrawal *out, struct err *e)
+{
+    size_t erased;
+
+    return ledger_erase(self, &out->subject, &erased, &out->more, e);
+}
+
 static enum err_code count_pictures(struct ledger *self, struct ledger_withdrawal *out,
                                     struct err *e)
 {
@@ -155,6 +163,8 @@ enum err_code ledger_withdraw(struct ledger *self, enum ledger_by by, const stru
         rc = add_tombstone(self, &out->subject, reason, e);
     if (!rc)
         rc = remove_files(self, out, e);
+    if (!rc && !out->more)
+        rc = erase_files(self, out, e);
     if (rc || out->more)
         return rc;
     rc = count_pictures(self, out, e);

@@ -21,6 +21,7 @@ struct put {
 
 struct shelf {
     struct segments *segments;
+    char *folder;
     char *writer;                   /* NULL: only to read */
     int32_t spare;                  /* a segment's id whose file could not be made; 0: none */
     struct put put[SEGMENTS_BATCH_MAX];         /* not settled; the newest are held */
@@ -34,7 +35,7 @@ enum err_code shelf_open(const char *folder, const char *writer, int64_t file_by
     enum err_code rc;
 
     *out = NULL;
-    if (!self || (writer && !(self->writer = strdup(writer))))
+    if (!self || !(self->folder = strdup(folder)) || (writer && !(self->writer = strdup(writer))))
         rc = err_set(e, ERR_NOMEM, "no memory for a shelf");
     else
         rc = segments_open(folder, writer ? SEGMENTS_WRITE : SEGMENTS_READ, file_bytes,
@@ -49,6 +50,7 @@ void shelf_close(struct shelf **self)
 {
     if (*self) {
         segments_close(&(*self)->segments);
+        free((*self)->folder);
         free((*self)->writer);
     }
     free(*self);
@@ -183,7 +185,13 @@ void shelf_settle(struct shelf *self)
     self->put_count = 0;
 }
 
-/* ---- reading ---- */
+/* ---- reading and removing ---- */
+
+static enum err_code no_folder(int32_t segment, struct err *e)
+{
+    return err_set(e, ERR_FILE, "the picture lies in segment %d, and no folder of segments is set "
+                   "here: set segments", (int)segment);
+}
 
 enum err_code shelf_get(struct shelf *self, struct segments_place at,
                         const struct segments_record *record, uint8_t **data, struct err *e)
@@ -195,10 +203,21 @@ enum err_code shelf_get(struct shelf *self, struct segments_place at,
     if (self)
         rc = segments_read(self->segments, at, record, data, &why);
     else
-        rc = err_set(&why, ERR_FILE, "the picture lies in segment %d, and no folder of segments is "
-                     "set here: set segments", (int)at.segment);
+        rc = no_folder(at.segment, &why);
     if (rc == ERR_FILE || rc == ERR_NOT_FOUND)
         log_event(LOG_ERROR, "segment_unreadable", "recipe=%s segment=%d place=%lld reason=\"%s\"",
                   digest_hex(&record->key).text, (int)at.segment, (long long)at.place, why.msg);
     return rc ? err_set(e, rc, "%s", why.msg) : ERR_OK;
+}
+
+enum err_code shelf_erase(struct shelf *self, const struct segments_place *places,
+                          const struct segments_record *records, size_t count, size_t *done,
+                          struct err *e)
+{
+    *done = 0;
+    if (count == 0)
+        return ERR_OK;
+    if (!self)
+        return no_folder(places[0].segment, e);
+    return segments_erase(self->folder, places, records, count, done, e);
 }

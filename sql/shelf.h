@@ -32,5 +32,9 @@ void shelf_settle(struct shelf *self);
  * ERR_NOT_FOUND: its bytes are lost. Both are logged. ERR_NOMEM. */
 enum err_code shelf_get(struct shelf *self, struct segments_place at,
                         const struct segments_record *record, uint8_t **data, struct err *e);
+/* As segments_erase. self NULL: ERR_FILE. */
+enum err_code shelf_erase(struct shelf *self, const struct segments_place *places,
+                          const struct segments_record *records, size_t count, size_t *done,
+                          struct err *e);
 
 #endif

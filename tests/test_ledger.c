@@ -1,6 +1,7 @@
 #include "sql/ledger.h"
 
 #include "base/clock.h"
+#include "sql/ledger_withdraw.h"
 #include "sql/migrations.h"
 #include "sql/segments.h"
 #include "tests/kit_postgres.h"
@@ -1307,6 +1308,114 @@ static void a_folder_that_lost_its_mark_is_not_written(void **state)
     assert_non_null(strstr(e.msg, "/nowhere"));
 }
 
+static void run_on_row(struct fixture *f, const struct picture *p, const char *sql)
+{
+    struct digest key = key_of(p);
+    char text[300];
+
+    snprintf(text, sizeof text, "UPDATE images SET %s WHERE key = '\\x%s'", sql,
+             digest_hex(&key).text);
+    run_sql(f, text);
+}
+
+static void a_refilled_file_lies_in_a_segment_again(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p;
+    uint8_t data[BYTES_MAX];
+
+    paint(&p, f, 1, "bytes", "core");
+    p.image.keep = false;
+    assert_stored(f, &p, LEDGER_STORED);
+    p.image.keep = p.image.refill = true;
+    assert_stored(f, &p, LEDGER_SAME);
+    struct digest key = key_of(&p);
+    assert_memory_equal(fetch(f, &key, data).data, "bytes", 5);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM blobs"), 0);
+    struct segments_place first = place_of_row(f);
+    assert_stored(f, &p, LEDGER_SAME);          /* nothing is lost: what stands stays */
+    assert_int_equal(place_of_row(f).place, first.place);
+    run_on_row(f, &p, "kept = false");
+    assert_stored(f, &p, LEDGER_SAME);
+    assert_true(place_of_row(f).place > first.place);
+    assert_memory_equal(fetch(f, &key, data).data, "bytes", 5);
+}
+
+static bool file_holds(struct fixture *f, int32_t segment, const char *word)
+{
+    char path[400], bytes[4096];
+
+    snprintf(path, sizeof path, "%s/%010d.seg", f->segments, (int)segment);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    ssize_t len = read(fd, bytes, sizeof bytes);
+    close(fd);
+    assert_true(len > 0);
+    return memmem(bytes, (size_t)len, word, strlen(word)) != NULL;
+}
+
+static void what_no_row_keeps_is_erased_from_its_segment(void **state)
+{
+    struct fixture *f = *state;
+    struct picture p, q, r;
+    struct ledger *plain, *with = f->ledger;
+    uint8_t data[BYTES_MAX];
+    size_t erased;
+    bool more;
+    struct err e;
+
+    paint(&p, f, 1, "the first one", "core");
+    paint(&q, f, 2, "the second one", "core");
+    paint(&r, f, 3, "the third one", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    int32_t segment = place_of_row(f).segment;
+    assert_stored(f, &q, LEDGER_STORED);
+    assert_stored(f, &r, LEDGER_STORED);
+    assert_int_equal(ledger_erase(f->ledger, NULL, &erased, &more, &e), ERR_OK);
+    assert_int_equal(erased, 0);
+    run_on_row(f, &p, "kept = false");
+    run_on_row(f, &q, "kept = false");
+    assert_int_equal(ledger_open(f->pg.conninfo, "plain", &plain, &e), ERR_OK);
+    assert_int_equal(ledger_erase(plain, NULL, &erased, &more, &e), ERR_FILE);
+    assert_non_null(strstr(e.msg, "no folder of segments is set"));
+    ledger_close(&plain);
+    f->ledger = with;
+
+    struct digest subject = recipe_subject(&q.image.recipe);
+    assert_int_equal(ledger_erase(f->ledger, &subject, &erased, &more, &e), ERR_OK);
+    assert_int_equal(erased, 1);
+    assert_false(more);
+    assert_true(file_holds(f, segment, "the first one"));
+    assert_false(file_holds(f, segment, "the second one"));
+    assert_int_equal(ledger_erase(f->ledger, NULL, &erased, &more, &e), ERR_OK);
+    assert_int_equal(erased, 1);
+    assert_false(file_holds(f, segment, "the first one"));
+    struct digest key = key_of(&r);
+    assert_memory_equal(fetch(f, &key, data).data, "the third one", 13);
+    assert_int_equal(count_of(f, "SELECT count(*) FROM images WHERE segment IS NOT NULL"), 1);
+}
+
+static void a_withdrawal_takes_the_bytes_out_of_the_segment(void **state)
+{
+    struct fixture *f = *state;
+    struct ledger_withdrawal out = { .more = false };
+    struct picture p;
+    struct err e;
+
+    paint(&p, f, 1, "taken back", "core");
+    assert_stored(f, &p, LEDGER_STORED);
+    int32_t segment = place_of_row(f).segment;
+    assert_true(file_holds(f, segment, "taken back"));
+    struct digest key = key_of(&p);
+    if (ledger_withdraw(f->ledger, LEDGER_BY_KEY, &key, "asked for", &out, &e))
+        fail_msg("%s", e.msg);
+    assert_int_equal(out.files, 1);
+    assert_false(out.more);
+    ledger_rows_release(&out.rows);
+    assert_false(file_holds(f, segment, "taken back"));
+    assert_int_equal(count_of(f, "SELECT count(*) FROM images WHERE segment IS NOT NULL"), 0);
+}
+
 #define TEST_WITH_SEGMENTS(name)                                                                   \
     { #name " (segments)", name, empty_tables_and_segments, close_ledger, NULL }
 #define TEST(name) cmocka_unit_test_setup_teardown(name, empty_tables, close_ledger)
@@ -1361,6 +1470,9 @@ int main(void)
         TEST_WITH_SEGMENTS(repeats_do_not_fill_the_disk),
         TEST_WITH_SEGMENTS(the_loser_of_a_race_leaves_no_bytes),
         TEST_WITH_SEGMENTS(a_folder_that_lost_its_mark_is_not_written),
+        TEST_WITH_SEGMENTS(a_refilled_file_lies_in_a_segment_again),
+        TEST_WITH_SEGMENTS(what_no_row_keeps_is_erased_from_its_segment),
+        TEST_WITH_SEGMENTS(a_withdrawal_takes_the_bytes_out_of_the_segment),
     };
     return cmocka_run_group_tests(tests, start_server, end_server);
 }

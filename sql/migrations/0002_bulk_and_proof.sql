@@ -6,6 +6,8 @@ ALTER TABLE images ADD COLUMN job_id bigint;
 -- Where the file lies when it is not in blobs: byte place of segment's file.
 ALTER TABLE images ADD COLUMN segment int;
 ALTER TABLE images ADD COLUMN place bigint;
+-- Bytes that are still to be erased from a segment: no row keeps them.
+CREATE INDEX images_to_erase ON images (segment, place) WHERE NOT kept AND segment IS NOT NULL;
 -- Rows come in the order of time: a block range index of some kilobytes finds a day of a billion.
 CREATE INDEX images_created ON images USING brin (created) WITH (pages_per_range = 32);
 
