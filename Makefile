@@ -15,7 +15,7 @@ VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head 
 # msgpack-c's C part has another name in later releases.
 MSGPACK  = $(shell pkg-config --exists msgpack 2>/dev/null && echo msgpack || echo msgpack-c)
 PKGS     = libzmq $(MSGPACK) libpq libcrypto libjpeg libpng libwebp libcjson inih libmicrohttpd \
-           libarchive
+           libarchive libcbor
 ALLC    := -std=c11 -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes \
            -ffp-contract=off -fPIC -pthread -D_GNU_SOURCE -DSEEDPRESS_VERSION='"$(VERSION)"' -I.
 LIB      = $(shell pkg-config --libs $1)
@@ -26,13 +26,15 @@ obj     = $(patsubst %,$B/%.o,$(basename $(wildcard $1)))
 PROTO   := $(call obj,proto/*.c)
 # Only the daemons listen for HTTP: whoever links libseedpress needs no libmicrohttpd.
 HTTP    := $B/base/http.o
-BASE    := $(PROTO) $(filter-out $(HTTP),$(call obj,base/*.c))
+# Only who signs pictures or checks them needs libcbor.
+MARKING := $(patsubst %,$B/base/%.o,c2pa c2pa_check certificate concise cose credential jumbf)
+BASE    := $(PROTO) $(filter-out $(HTTP) $(MARKING),$(call obj,base/*.c))
 KERN    := $(call obj,kernels/*.c)
 SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
 LIBSP   := $(call obj,client/seedpress.c client/exchange.c client/answer.c)
 PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker
 PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c)) $(KERN) $(SQL) $(BASE) \
-           $(HTTP)
+           $(HTTP) $(MARKING)
 TESTS   := $(patsubst %.c,$B/%,$(wildcard tests/test_*.c tests/flow_*.c))
 FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz_*.c))
 KIT     := $(patsubst %.c,$B/%.o,$(wildcard tests/kit_*.c))
@@ -55,13 +57,13 @@ CUDA_SO := $(if $(NVCC),$(if $(CU),$B/libseedpress-cuda.so))
 all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $(CUDA_SO)
 
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE) $(HTTP)
-$B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE) $(HTTP)
-$B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE)
+$B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE) $(HTTP) $(MARKING)
+$B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE) $(MARKING)
 $B/seedpress-broker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libmicrohttpd) -lm
 $B/seedpress-worker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libcjson \
-                             libmicrohttpd) -lm -ldl
+                             libmicrohttpd libcbor) -lm -ldl
 $B/seedpress: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libpng libwebp \
-                      libcjson libarchive) -lm -ldl
+                      libcjson libarchive libcbor) -lm -ldl
 $(TESTS): LIBS = $(call LIB,$(PKGS) cmocka) -lm -ldl
 $(FUZZERS) $(BENCHES): LIBS = $(call LIB,$(PKGS)) -lm -ldl
 $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)

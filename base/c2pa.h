@@ -19,11 +19,13 @@ struct c2pa_signer;                 /* may be used by several threads at once */
 enum err_code c2pa_signer_create(const char *cert_file, const char *key_file,
                                  struct c2pa_signer **out, struct err *e);
 void c2pa_signer_destroy(struct c2pa_signer **self);
-/* Fails from the day on which the certificate has expired: ERR_FILE. */
+/* ERR_UNSUPPORTED: self is NULL (no certificate is set up), or the certificate has expired. */
 enum err_code c2pa_signer_check(const struct c2pa_signer *self, struct err *e);
 
-/* jpeg[0..len) with a manifest for recipe; *out is the caller's to free(). The picture's core hash
- * stays the same. */
+/* jpeg[0..len) with a manifest for recipe, behind JFIF, Exif and XMP; *out is the caller's to free().
+ * The picture's core hash stays the same; the file is another one each time. ERR_UNSUPPORTED as
+ * above, ERR_INVALID (no JPEG, or one with a manifest), ERR_NOMEM, ERR_BUG. On failure *out is
+ * NULL. */
 enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text *recipe,
                         const uint8_t *jpeg, size_t len, uint8_t **out, size_t *out_len,
                         struct err *e);
@@ -35,12 +37,16 @@ enum c2pa_verdict {
 };
 struct c2pa_finding {
     enum c2pa_verdict verdict;
-    bool trusted;                   /* VALID and signed below one of the given certificates */
-    char words[200];                /* BROKEN: what does not hold */
-    char signer[128];               /* common name and organisation, as the certificate says */
+    bool trusted;                   /* VALID and signed below one of the given certificates, all of
+                                       them valid now: a manifest does not prove when it was made */
+    char words[200];                /* BROKEN: what does not hold; VALID: why it is not trusted */
+    char signer[128];               /* VALID: common name and organisation, as the certificate says,
+                                       in printable ASCII */
     struct recipe_text recipe;      /* VALID and ours: what it says; len 0: not ours */
 };
-/* Every byte is hostile. trust_file: PEM certificates that are trusted; NULL: none is. ERR_FILE: of
+/* Of a JPEG with several manifests (other programs add theirs) the last one counts. One that is bound
+ * to the file or signed in another way than c2pa_sign's, or whose hash leaves more of the file out
+ * than the manifest itself, is BROKEN. Every byte is hostile. trust_file: PEM certificates that are trusted; NULL: none is. ERR_FILE: of
  * trust_file; ERR_NOMEM. */
 enum err_code c2pa_check(const uint8_t *jpeg, size_t len, const char *trust_file,
                          struct c2pa_finding *out, struct err *e);

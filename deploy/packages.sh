@@ -15,7 +15,8 @@ fail() {
 }
 
 build="gcc libc6-dev make pkg-config libzmq3-dev libpq-dev libssl-dev libjpeg62-turbo-dev
-       libpng-dev libwebp-dev libcjson-dev libinih-dev libmicrohttpd-dev libarchive-dev uthash-dev"
+       libpng-dev libwebp-dev libcjson-dev libinih-dev libmicrohttpd-dev libarchive-dev
+       libcbor-dev uthash-dev"
 demo="$build postgresql"
 test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack"
 

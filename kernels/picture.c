@@ -14,15 +14,13 @@ enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *
     enum err_code rc;
 
     *out = (struct picture){ .file = NULL };
-    if (recipe->mark == RECIPE_MARK_XMP) {
+    if (recipe->mark != RECIPE_MARK_NONE) {
         struct recipe_text text = recipe_text(recipe);
 
         if (!mark_xmp(&text, xmp, sizeof xmp))
             return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark",
                            text.len);
         jpeg.xmp = xmp;
-    } else if (recipe->mark != RECIPE_MARK_NONE) {
-        return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
     }
     rc = source.coefficients
              ? jpeg_encode_coefficients(encoder, &jpeg, &out->file, &out->len, e)
@@ -34,6 +32,26 @@ enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *
         picture_release(out);
         return err_set(e, ERR_BUG, "the JPEG just made is malformed");
     }
+    return ERR_OK;
+}
+
+enum err_code picture_sign(const struct c2pa_signer *signer, const struct recipe *recipe,
+                           struct picture *picture, struct err *e)
+{
+    struct recipe_text text = recipe_text(recipe);
+    uint8_t *file;
+    size_t len;
+    enum err_code rc;
+
+    if (recipe->mark != RECIPE_MARK_C2PA)
+        return ERR_OK;
+    rc = c2pa_sign(signer, &text, picture->file, picture->len, &file, &len, e);
+    if (rc)
+        return rc;
+    free(picture->file);
+    picture->file = file;
+    picture->len = len;
+    picture->file_sha = digest_of(file, len);
     return ERR_OK;
 }
 

@@ -3,6 +3,7 @@
 #ifndef KERNELS_PICTURE_H
 #define KERNELS_PICTURE_H
 
+#include "base/c2pa.h"
 #include "kernels/jpeg.h"
 #include "proto/digest.h"
 #include "proto/err.h"
@@ -24,10 +25,14 @@ struct picture {
     struct digest core_sha;         /* the same without metadata: base/mark.h */
 };
 
-/* On failure *out is all zero. ERR_UNSUPPORTED (a mark that
- * is not there), ERR_RANGE, ERR_NOMEM, ERR_BUG. */
+/* With the mark c2pa the file has its XMP and awaits picture_sign; its core hash is final. On failure
+ * *out is all zero. ERR_RANGE, ERR_NOMEM, ERR_BUG. */
 enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
                              struct picture_source source, struct picture *out, struct err *e);
+/* Signs what picture_encode made, when the recipe's mark is c2pa; else does nothing. signer may be
+ * NULL. On failure (c2pa_sign's errors) *picture is as it was. */
+enum err_code picture_sign(const struct c2pa_signer *signer, const struct recipe *recipe,
+                           struct picture *picture, struct err *e);
 void picture_release(struct picture *self);
 
 #endif

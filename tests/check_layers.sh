@@ -13,7 +13,7 @@ complain() {
 # folder: what it may include of ours, then the foreign headers that it alone may see
 rules='
 proto    proto                       msgpack.h openssl/
-base     base,proto                  ini.h microhttpd.h zmq.h uthash.h utlist.h
+base     base,proto                  ini.h microhttpd.h zmq.h cbor.h openssl/ uthash.h utlist.h
 kernels  kernels,base,proto          cjson/ jpeglib.h jerror.h jconfig.h
 kernels/cuda kernels,base,proto      cuda
 sql      sql,base,proto              libpq-fe.h
@@ -21,7 +21,7 @@ worker   worker,kernels,sql,base,proto utlist.h
 broker   broker,sql,base,proto       uthash.h utlist.h
 client   client,kernels,sql,base,proto archive.h archive_entry.h cjson/ jpeglib.h jerror.h png.h uthash.h utlist.h webp/
 '
-foreign='cuda cublas msgpack openssl/ ini.h zmq cjson/ jpeglib jerror jconfig turbojpeg libpq png.h uthash utlist sodium microhttpd archive webp/'
+foreign='cuda cublas msgpack openssl/ ini.h zmq cjson/ jpeglib jerror jconfig turbojpeg libpq png.h uthash utlist sodium microhttpd archive webp/ cbor'
 
 echo "$rules" | while read -r folder ours theirs; do
     [ -n "$folder" ] || continue
@@ -51,7 +51,7 @@ echo "$rules" | while read -r folder ours theirs; do
 done || exit 1
 
 # Single doors: one module sees these.
-for door in 'zmq.h:base/link*.c' ini.h:base/settings.c microhttpd.h:base/http.c; do
+for door in 'zmq.h:base/link*.c' ini.h:base/settings.c microhttpd.h:base/http.c cbor.h:base/concise.c; do
     for file in $(grep -l "#include <${door%%:*}>" base/*.[ch] proto/*.[ch] kernels/*.[ch] sql/*.[ch] \
         worker/*.[ch] broker/*.[ch] client/*.[ch] 2>/dev/null); do
         case $file in
