@@ -155,8 +155,6 @@ enum err_code recipe_resolve(const struct recipe_request *request, const struct 
         return err_set(e, ERR_RANGE, "quality %d is out of range: 1..100", request->quality);
     if (request->mark < -1 || request->mark >= RECIPE_MARK_COUNT)
         return err_set(e, ERR_RANGE, "mark %d is out of range", request->mark);
-    if (request->mark == RECIPE_MARK_C2PA)
-        return err_set(e, ERR_UNSUPPORTED, "mark c2pa needs a certificate, and none is set up");
 
     memset(out, 0, sizeof *out);
     out->transform = canonical(&request->transform);

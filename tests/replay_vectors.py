@@ -70,7 +70,7 @@ def resolve(q, f):
         return "range"
     if not 1 <= quality <= 100:
         return "range"
-    if q.get("mark") == "c2pa" or (transform != "none" and not f["has_transform"]):
+    if transform != "none" and not f["has_transform"]:
         return "unsupported"
     if transform is None:
         return "range"

@@ -419,6 +419,8 @@ def matrix_of(values):
 
 
 makes("only a seed", PLAIN, {"seed": 42}, seed=42, psi=1000000)
+makes("C2PA, whether or not a worker can sign", PLAIN, {"seed": 1, "mark": "c2pa"}, seed=1,
+      psi=1000000, mark="c2pa")
 makes("psi 0.7", PLAIN, {"seed": 42, "psi": 0.7})
 makes("the largest seed, the smallest psi", PLAIN, {"seed": U32, "psi": -2}, seed=U32, psi=-2000000)
 makes("six places", PLAIN, {"seed": 0, "psi": -0.000001}, seed=0, psi=-1)
@@ -493,7 +495,6 @@ refuses("a noise seed without random noise", FULL, {"seed": 1, "class": 1, "nois
         "invalid")
 refuses("quality nought", PLAIN, {"seed": 1, "quality": 0}, "range")
 refuses("quality 101", PLAIN, {"seed": 1, "quality": 101}, "range")
-refuses("C2PA without a certificate", PLAIN, {"seed": 1, "mark": "c2pa"}, "unsupported")
 refuses("random noise without a seed where nothing reads noise", NO_NOISE,
         {"seed": 1, "noise_mode": "random"}, "invalid")
 refuses("a noise seed with the stream", FULL,
