@@ -31,7 +31,8 @@ MARKING := $(patsubst %,$B/base/%.o,c2pa c2pa_check certificate concise cose cre
 BASE    := $(PROTO) $(filter-out $(HTTP) $(MARKING),$(call obj,base/*.c))
 KERN    := $(call obj,kernels/*.c)
 SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
-LIBSP   := $(call obj,client/seedpress.c client/exchange.c client/answer.c)
+LIBSP   := $(call obj,client/seedpress.c client/bulk.c client/handle.c client/wish.c \
+                      client/exchange.c client/answer.c)
 PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker
 PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c)) $(KERN) $(SQL) $(BASE) \
            $(HTTP) $(MARKING)

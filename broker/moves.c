@@ -337,8 +337,8 @@ static bool may_be_withdrawn(const struct broker *b, const struct render *render
     return picture->source == MESSAGE_SOURCE_RENDER && lease <= b->withdrawn_lease;
 }
 
-/* Whether the worker did for it what it asks for: who joined a render under way may want a file that
- * nobody wanted before, or one put back into the ledger. */
+/* Whether the worker did for it what it asks for: who joined a render under way may want a file
+ * that nobody wanted before, or one put back into the ledger. */
 static bool is_served(const struct waiter *w, const struct picture *picture)
 {
     const struct lease *lease = w->render->lease;

@@ -46,6 +46,8 @@ SAME(SEEDPRESS_LOW, MESSAGE_LOW);
 SAME(SEEDPRESS_WANT_RECEIPT, MESSAGE_WANT_RECEIPT);
 SAME(SEEDPRESS_CACHE_BYPASS, MESSAGE_CACHE_BYPASS);
 SAME(SEEDPRESS_SOURCE_MEMORY, MESSAGE_SOURCE_MEMORY);
+SAME(SEEDPRESS_KEEP_REFILL, MESSAGE_KEEP_REFILL);
+SAME(SEEDPRESS_LIKE_MAX, MESSAGE_LIKE_MAX);
 _Static_assert(sizeof((struct seedpress_image *)0)->recipe == RECIPE_TEXT_MAX, "room for a recipe");
 
 /* ---- checks ---- */
@@ -167,7 +169,7 @@ void answer_row(const struct message_row *row, struct seedpress_row *out)
     *out = (struct seedpress_row){
         .seed = recipe.seed, .psi = (double)recipe.psi / 1e6, .run = row->run,
         .batch = (int)row->batch, .bytes = row->bytes, .kept = row->kept,
-        .withdrawn = row->withdrawn,
+        .withdrawn = row->withdrawn, .job = row->job, .distance = (int)row->distance,
     };
     copy_hex(&recipe.model, out->model);
     copy_hex(&row->recipe_key, out->recipe_key);

@@ -154,14 +154,18 @@ static enum err_code bad_range(const struct field *f, struct err *e)
                    f->name, f->min / unit, f->max / unit);
 }
 
+static enum err_code check_records(const struct field *f, const struct records *list,
+                                   struct err *e);
+
 /* What the codec would refuse as a bug of ours is here the user's value. */
-static enum err_code check_fields(const struct message *ask, struct err *e)
+static enum err_code check_fields(const struct field_table *table, const void *record,
+                                  struct err *e)
 {
-    const struct field_table *table = message_info(ask->type)->table;
+    enum err_code rc;
 
     for (size_t i = 0; i < table->count; i++) {
         const struct field *f = &table->fields[i];
-        const void *at = (const char *)&ask->generate + f->offset;
+        const void *at = (const char *)record + f->offset;
         const struct text *text = at;
         const struct decimals *list = at;
 
@@ -188,10 +192,30 @@ static enum err_code check_fields(const struct message *ask, struct err *e)
                 return err_set(e, ERR_RANGE, "%zu seeds are too many for one request: at most %zu",
                                ((const struct numbers *)at)->count, f->most);
             break;
+        case FIELD_RECORDS:
+            if ((rc = check_records(f, at, e)))
+                return rc;
+            break;
         default:
             break;
         }
     }
+    return ERR_OK;
+}
+
+/* "parts" are told as "part 3: ...". */
+static enum err_code check_records(const struct field *f, const struct records *list,
+                                   struct err *e)
+{
+    struct err why;
+
+    if (list->count > f->most)
+        return err_set(e, ERR_RANGE, "%zu %s are too many for one request: at most %zu",
+                       list->count, f->name, f->most);
+    for (size_t i = 0; i < list->count; i++)
+        if (check_fields(f->sub, (const char *)list->items + i * f->sub->size, &why))
+            return err_set(e, why.code, "%.*s %zu: %s", (int)f->name_len - 1, f->name, i + 1,
+                           why.msg);
     return ERR_OK;
 }
 
@@ -208,7 +232,7 @@ enum err_code exchange_ask(struct exchange *self, const struct message *ask, int
                            bool awaited, int64_t now_ms, struct request **out, struct err *e)
 {
     struct request *r;
-    enum err_code rc = check_fields(ask, e);
+    enum err_code rc = check_fields(message_info(ask->type)->table, &ask->generate, e);
 
     *out = NULL;
     if (!rc)

@@ -75,7 +75,8 @@ enum err_code exchange_create(const struct exchange_options *options, struct exc
 void exchange_destroy(struct exchange **self);  /* with the requests that wait or have events */
 const char *exchange_brokers(const struct exchange *self);
 
-/* Takes a copy of ask, whose id is ignored; out->ask.id is its own. Nothing is sent before
+/* Takes a copy of ask, whose id is ignored; out->ask.id is its own. Lists of records are not
+ * copied: they stay the caller's, until the request has ended. Nothing is sent before
  * exchange_work. An awaited request is the caller's to destroy, after it has ended; others end with
  * their DONE. ERR_RANGE or ERR_INVALID: a field that no broker would take; ERR_NOMEM. */
 enum err_code exchange_ask(struct exchange *self, const struct message *ask, int64_t timeout_ms,
