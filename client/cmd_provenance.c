@@ -1,10 +1,14 @@
-/* provenance -- where a picture came from: by file, seed, recipe or hash. What the ledger says is
- * graded by how it was found; what a file says of itself is a claim. */
+/* provenance -- where a picture came from: by file, seed, recipe, hash, job or time. What the
+ * ledger says is graded by how it was found; what a file says of itself is a claim until it was
+ * checked. */
 #include "client/command.h"
 
+#include "base/clock.h"
 #include "base/file.h"
-#include "base/mark.h"
 #include "client/contact.h"
+#include "client/origin.h"
+#include "client/progress.h"
+#include "client/when.h"
 
 #include <cjson/cJSON.h>
 #include <getopt.h>
@@ -12,45 +16,64 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char cmd_provenance_help[] =
     "seedpress provenance - where a picture came from\n"
     "\n"
-    "usage: seedpress provenance FILE\n"
+    "usage: seedpress provenance FILE [--no-render]\n"
     "       seedpress provenance --seed N [--model M] [--psi P]\n"
     "       seedpress provenance --recipe KEY | --sha256 HEX\n"
+    "       seedpress provenance --job N [--first I]\n"
+    "       seedpress provenance --model M --since WHEN\n"
     "\n"
-    "  FILE             a picture; its bytes are looked up, then the picture without its\n"
-    "                   metadata, then the recipe that it names\n"
+    "  FILE             a JPEG, PNG or WebP, 64 MiB at most, of any origin. Its bytes are\n"
+    "                   looked up, then the picture without its metadata. If neither is\n"
+    "                   known, the recipe that it names and pictures that look like it are\n"
+    "                   fetched or rendered again and compared with it\n"
+    "  --no-render      compare with stored files only; nothing is rendered\n"
     "  --seed N         everything that was stored of a seed, newest first\n"
     "  --model M        with --seed: of this model only\n"
     "  --psi P          with --seed: at this psi only\n"
     "  --recipe KEY     64 hex digits\n"
     "  --sha256 HEX     of a file\n"
+    "  --job N          pictures of a bulk job, in its order\n"
+    "  --first I        with --job: from its item I on\n"
+    "  --since WHEN     with --model: stored since 2026-01-31, 2026-01-31T12:00:00Z (UTC),\n"
+    "                   or in the last 90min, 36h or 2d\n"
     "  --limit N        rows at most, 1..100; default 10\n"
     "\n"
-    "grades:\n"
-    "  exact                     the ledger knows exactly this file, or recipe, or seed\n"
+    "grades of a FILE, the best first:\n"
+    "  exact                     the ledger knows exactly this file\n"
     "  exact (metadata differs)  it knows this picture; only what stands around it differs\n"
-    "  claimed                   the file names a recipe, but nothing shows that it is true\n"
+    "  confirmed                 a picture was made again and compared: this one was made\n"
+    "                            from it (scaled, cropped, framed or compressed)\n"
+    "  possible                  something looks alike, but comparing did not confirm it\n"
+    "  claimed                   the file names a recipe that could not be checked\n"
     "  no record                 nothing is known (which does not mean that a camera made it)\n"
     "\n"
-    "exit codes: 0 for the exact grades, 1 for claimed and no record\n"
+    "exit codes: 0 for exact and confirmed; 1 for possible, claimed and no record; 7 for a\n"
+    "file that is unknown and no picture\n"
     "\n"
     "examples:\n"
     "  seedpress provenance seed0000.jpg\n"
-    "  seedpress provenance --seed 42 --model avatars64 --psi 0.7\n";
+    "  seedpress provenance screenshot.png\n"
+    "  seedpress provenance --seed 42 --model avatars64 --psi 0.7\n"
+    "  seedpress provenance --job 7 --first 1000 --limit 100\n"
+    "  seedpress provenance --model avatars64 --since 2d\n";
 
-enum { FILE_MAX = 64 << 20 };
+enum { LIMIT_DEFAULT = 10 };
 
 struct options {
     const char *file;
     struct seedpress_query query;
+    bool has_job, has_first, no_render;
 };
 
 /* ---- the command line ---- */
 
-enum { OPT_SEED = 256, OPT_MODEL, OPT_PSI, OPT_RECIPE, OPT_SHA256, OPT_LIMIT };
+enum { OPT_SEED = 256, OPT_MODEL, OPT_PSI, OPT_RECIPE, OPT_SHA256, OPT_LIMIT, OPT_JOB, OPT_FIRST,
+       OPT_SINCE, OPT_NO_RENDER };
 
 static const struct option OPTIONS[] = {
     { "seed", required_argument, NULL, OPT_SEED },
@@ -59,6 +82,10 @@ static const struct option OPTIONS[] = {
     { "recipe", required_argument, NULL, OPT_RECIPE },
     { "sha256", required_argument, NULL, OPT_SHA256 },
     { "limit", required_argument, NULL, OPT_LIMIT },
+    { "job", required_argument, NULL, OPT_JOB },
+    { "first", required_argument, NULL, OPT_FIRST },
+    { "since", required_argument, NULL, OPT_SINCE },
+    { "no-render", no_argument, NULL, OPT_NO_RENDER },
     { NULL, 0, NULL, 0 },
 };
 
@@ -88,6 +115,21 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
     case OPT_SHA256:
         q->sha256 = optarg;
         break;
+    case OPT_JOB:
+        rc = command_read_whole("--job", optarg, 1, INT64_MAX, &q->job, e);
+        out->has_job = true;
+        break;
+    case OPT_FIRST:
+        rc = command_read_whole("--first", optarg, 0, INT64_MAX, &q->first, e);
+        out->has_first = true;
+        break;
+    case OPT_SINCE:
+        rc = when_parse("--since", optarg, (int64_t)time(NULL), &q->since, e);
+        q->has_since = true;
+        break;
+    case OPT_NO_RENDER:
+        out->no_render = true;
+        break;
     default:
         rc = command_read_whole("--limit", optarg, 1, SEEDPRESS_ROWS_MAX, &v, e);
         q->limit = (int)v;
@@ -96,14 +138,33 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
     return rc;
 }
 
+/* What options cannot be meant together; NULL: none. */
+static const char *contradiction(const struct options *options)
+{
+    const struct seedpress_query *q = &options->query;
+
+    if (!!options->file + q->has_seed + !!q->recipe_key + !!q->sha256 + options->has_job +
+        q->has_since != 1)
+        return "of what? Say one of a FILE, --seed, --recipe, --sha256, --job, --since";
+    if (q->has_since && !q->model)
+        return "--since goes with --model";
+    if (!q->has_seed && (q->has_psi || (q->model && !q->has_since)))
+        return "--model goes with --seed or --since, --psi with --seed";
+    if (options->has_first && !options->has_job)
+        return "--first goes with --job";
+    if (options->no_render && !options->file)
+        return "--no-render goes with a FILE";
+    return NULL;
+}
+
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
                          struct options *out, int *code)
 {
-    struct seedpress_query *q = &out->query;
+    const char *words;
     struct err e;
     int opt;
 
-    *out = (struct options){ .file = NULL };
+    *out = (struct options){ .query = { .limit = LIMIT_DEFAULT } };
     *code = EXIT_OK;
     optind = 0;                      /* glibc: begin anew, also after another command line */
     opterr = 0;
@@ -117,12 +178,11 @@ static bool read_options(const struct command_context *ctx, int argc, char **arg
     }
     if (optind < argc)
         out->file = argv[optind++];
+    words = contradiction(out);
     if (optind < argc)
         *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
-    else if (!!out->file + q->has_seed + !!q->recipe_key + !!q->sha256 != 1)
-        *code = command_usage(ctx, argv[0], "of what? Say a FILE, --seed, --recipe or --sha256");
-    else if (!q->has_seed && (q->model || q->has_psi))
-        *code = command_usage(ctx, argv[0], "--model and --psi go with --seed");
+    else if (words)
+        *code = command_usage(ctx, argv[0], "%s", words);
     return *code == EXIT_OK;
 }
 
@@ -138,9 +198,8 @@ static void print_recipe(const char *text)
     }
 }
 
-static void print_row(const char *grade, const struct seedpress_row *row)
+static void print_row(const struct seedpress_row *row)
 {
-    printf("%-12s%s%s\n", "grade", grade, row->withdrawn ? ", withdrawn" : "");
     printf("%-12s%s\n", "model", contact_model_of(row->model_name, row->model).text);
     printf("%-12s%" PRIu32 "\n", "seed", row->seed);
     printf("%-12s%s\n", "psi", contact_psi_of(row->psi).text);
@@ -151,24 +210,42 @@ static void print_row(const char *grade, const struct seedpress_row *row)
     printf("%-12s%s, in a batch of %d\n", "created", row->created, row->batch);
     printf("%-12s%" PRId64 " by worker %s, seedpress %s\n", "run", row->run, row->worker,
            row->version);
+    if (row->job > 0)
+        printf("%-12s%" PRId64 "\n", "job", row->job);
     printf("%-12s%s, %s%s%s\n", "device", row->backend, row->device, *row->driver ? ", " : "",
            row->driver);
     printf("%-12s%s\n", "numerics", row->numerics_class);
     printf("%-12s%s\n", "encoder", row->encoder);
     printf("%-12s%s\n", "libraries", row->libraries);
-    print_recipe(row->recipe);
 }
 
-static void print_row_json(const char *grade, const struct seedpress_row *row)
+static void print_match(const struct origin_match *match)
 {
-    cJSON *line = cJSON_CreateObject();
+    const struct compare_fit *fit = &match->fit;
+    bool is_withdrawn = match->has_row && match->row.withdrawn;
 
-    cJSON_AddStringToObject(line, "grade", grade);
+    printf("%-12s%s%s\n", "grade", origin_grade_name(match->grade),
+           is_withdrawn ? ", withdrawn" : "");
+    if (match->has_fit)
+        printf("%-12s%.4f with %s (1 is perfect), PSNR %.1f dB\n", "correlation", fit->correlation,
+               match->is_rendered ? "a new render" : "the stored file", fit->psnr_db);
+    if (match->has_fit)
+        printf("%-12s%s\n", "place", origin_place_of(fit).text);
+    if (match->why.code)
+        printf("%-12snot compared: %s\n", "note", match->why.msg);
+    if (!match->has_row)
+        printf("%-12sthe ledger had no row of this recipe\n", "note");
+    else
+        print_row(&match->row);
+    print_recipe(match->recipe.text);
+}
+
+static void add_row(cJSON *line, const struct seedpress_row *row)
+{
     cJSON_AddStringToObject(line, "model_name", row->model_name);
     cJSON_AddStringToObject(line, "model", row->model);
     cJSON_AddNumberToObject(line, "seed", row->seed);
     cJSON_AddNumberToObject(line, "psi", row->psi);
-    cJSON_AddStringToObject(line, "recipe", row->recipe);
     cJSON_AddStringToObject(line, "recipe_key", row->recipe_key);
     cJSON_AddStringToObject(line, "sha256", row->sha256);
     cJSON_AddStringToObject(line, "core_sha256", row->core_sha256);
@@ -186,125 +263,156 @@ static void print_row_json(const char *grade, const struct seedpress_row *row)
     cJSON_AddStringToObject(line, "numerics_class", row->numerics_class);
     cJSON_AddStringToObject(line, "encoder", row->encoder);
     cJSON_AddStringToObject(line, "libraries", row->libraries);
+    if (row->job > 0)
+        cJSON_AddNumberToObject(line, "job", (double)row->job);
+}
+
+static void add_fit(cJSON *line, const struct compare_fit *fit)
+{
+    cJSON *place = cJSON_CreateObject();
+
+    cJSON_AddNumberToObject(line, "correlation", fit->correlation);
+    cJSON_AddNumberToObject(line, "psnr_db", fit->psnr_db);
+    cJSON_AddStringToObject(place, "words", origin_place_of(fit).text);
+    cJSON_AddNumberToObject(place, "x", fit->x);
+    cJSON_AddNumberToObject(place, "y", fit->y);
+    cJSON_AddNumberToObject(place, "scale_x", fit->scale_x);
+    cJSON_AddNumberToObject(place, "scale_y", fit->scale_y);
+    cJSON_AddNumberToObject(place, "shows", fit->shows);
+    cJSON_AddNumberToObject(place, "covers", fit->covers);
+    cJSON_AddItemToObject(line, "place", place);
+}
+
+/* What the file says of itself, where a line is about the file. */
+static void add_claim(cJSON *line, const struct origin_claim *claim)
+{
+    cJSON *object;
+
+    if (!claim->is_made)
+        return;
+    object = cJSON_AddObjectToObject(line, "claim");
+    cJSON_AddStringToObject(object, "recipe", claim->recipe.text);
+    cJSON_AddBoolToObject(object, "refuted", claim->is_refuted);
+    if (claim->is_refuted)
+        add_fit(object, &claim->fit);
+}
+
+static void print_match_json(const struct origin_match *match, const struct origin_claim *claim)
+{
+    cJSON *line = cJSON_CreateObject();
+    struct digest key = digest_of(match->recipe.text, match->recipe.len);
+
+    cJSON_AddStringToObject(line, "grade", origin_grade_name(match->grade));
+    cJSON_AddStringToObject(line, "recipe", match->recipe.text);
+    if (match->has_fit) {
+        add_fit(line, &match->fit);
+        cJSON_AddBoolToObject(line, "rendered", match->is_rendered);
+    }
+    if (match->why.code) {
+        cJSON *why = cJSON_AddObjectToObject(line, "not_compared");
+
+        cJSON_AddStringToObject(why, "code", err_info(match->why.code)->word);
+        cJSON_AddStringToObject(why, "message", match->why.msg);
+    }
+    if (match->has_row)
+        add_row(line, &match->row);
+    else
+        cJSON_AddStringToObject(line, "recipe_key", digest_hex(&key).text);
+    add_claim(line, claim);
     command_print(line);
 }
 
-static void print_rows(const struct command_context *ctx, const char *grade,
-                       const struct seedpress_row *rows, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!ctx->json && i > 0)
-            putchar('\n');
-        (ctx->json ? print_row_json : print_row)(grade, &rows[i]);
-    }
-}
-
-static int print_no_record(const struct command_context *ctx)
+static void print_no_record(const struct command_context *ctx, const struct origin_claim *claim)
 {
     if (ctx->json) {
         cJSON *line = cJSON_CreateObject();
 
-        cJSON_AddStringToObject(line, "grade", "no record");
+        cJSON_AddStringToObject(line, "grade", origin_grade_name(ORIGIN_NO_RECORD));
+        add_claim(line, claim);
         command_print(line);
     } else
         printf("%-12sno record (which does not mean that a camera made it)\n", "grade");
-    return EXIT_NO;
 }
 
-/* other_row: the ledger has a picture of that recipe, and it is not this one. */
-static int print_claim(const struct command_context *ctx, const struct recipe_text *text,
-                       const struct digest_hex *key, const struct seedpress_row *other_row)
+/* Gives the exit code. */
+static int print_origin(const struct command_context *ctx, const struct origin *origin)
 {
-    if (ctx->json) {
-        cJSON *line = cJSON_CreateObject();
-
-        cJSON_AddStringToObject(line, "grade", "claimed");
-        cJSON_AddStringToObject(line, "recipe", text->text);
-        cJSON_AddStringToObject(line, "recipe_key", key->text);
-        cJSON_AddBoolToObject(line, "other_picture_stored", other_row != NULL);
-        command_print(line);
-        return EXIT_NO;
+    for (size_t i = 0; i < origin->count; i++) {
+        if (!ctx->json && i > 0)
+            putchar('\n');
+        if (ctx->json)
+            print_match_json(&origin->matches[i], &origin->claim);
+        else
+            print_match(&origin->matches[i]);
     }
-    printf("%-12sclaimed: the file names a recipe; %s\n", "grade",
-           other_row ? "the ledger has another picture of it" : "the ledger does not know it");
-    printf("%-12s%s\n", "recipe key", key->text);
-    print_recipe(text->text);
-    return EXIT_NO;
+    if (origin->count == 0)
+        print_no_record(ctx, &origin->claim);
+    if (!ctx->json && origin->claim.is_refuted)
+        printf("%-12sthe recipe in the file makes another picture (correlation %.4f)\n", "note",
+               origin->claim.fit.correlation);
+    return origin->grade <= ORIGIN_CONFIRMED ? EXIT_OK : EXIT_NO;
 }
 
 /* ---- asking ---- */
 
-/* False: *code is the exit code. */
-static bool look_up(const struct command_context *ctx, struct seedpress *sp,
-                    const struct seedpress_query *query, const struct seedpress_row **rows,
-                    size_t *count, int *code)
+struct showing {
+    const struct command_context *ctx;
+    struct progress progress;
+    bool is_begun;
+};
+
+static bool go_on(void *arg, size_t done, size_t count)
 {
+    struct showing *self = arg;
+
+    if (!self->is_begun)
+        progress_init(&self->progress, stderr,
+                      self->ctx->json ? PROGRESS_SILENT : progress_style_of(stderr), count,
+                      clock_ms());
+    self->is_begun = true;
+    progress_show(&self->progress, done, clock_ms());
+    return !*self->ctx->interrupted;
+}
+
+static int grade_file(const struct command_context *ctx, struct seedpress *sp,
+                      const struct options *options, const uint8_t *file, size_t len)
+{
+    struct showing showing = { .ctx = ctx };
+    struct origin_search search = { .sp = sp, .limit = options->query.limit,
+                                    .no_render = options->no_render, .go_on = go_on,
+                                    .arg = &showing };
+    struct origin origin;
     struct seedpress_error error;
-
-    if (!seedpress_lookup(sp, query, rows, count, &error))
-        return true;
-    *code = contact_fail(ctx, &error);
-    return false;
-}
-
-static int grade_claim(const struct command_context *ctx, struct seedpress *sp,
-                       const struct recipe_text *text)
-{
-    struct digest sum = digest_of(text->text, text->len);
-    struct digest_hex key = digest_hex(&sum);
-    struct seedpress_query query = { .recipe_key = key.text };
-    const struct seedpress_row *rows;
-    size_t count;
+    enum seedpress_code rc = origin_find(&search, file, len, &origin, &error);
+    struct err e;
     int code;
 
-    if (!look_up(ctx, sp, &query, &rows, &count, &code))
-        return code;
-    return print_claim(ctx, text, &key, count > 0 ? rows : NULL);
-}
-
-static int grade_file(const struct command_context *ctx, struct seedpress *sp, int limit,
-                      const uint8_t *file, size_t len)
-{
-    struct digest sum = digest_of(file, len);
-    struct digest_hex hex = digest_hex(&sum);
-    struct seedpress_query query = { .sha256 = hex.text, .limit = limit };
-    const struct seedpress_row *rows;
-    struct recipe_text text;
-    size_t count = 0;
-    int code;
-
-    if (!look_up(ctx, sp, &query, &rows, &count, &code))
-        return code;
-    if (count > 0) {
-        print_rows(ctx, "exact", rows, count);
-        return EXIT_OK;
-    }
-    if (mark_core_sha256(file, len, &sum)) {
-        hex = digest_hex(&sum);
-        query = (struct seedpress_query){ .core_sha256 = hex.text, .limit = limit };
-        if (!look_up(ctx, sp, &query, &rows, &count, &code))
-            return code;
-        if (count > 0) {
-            print_rows(ctx, "exact (metadata differs)", rows, count);
-            return EXIT_OK;
-        }
-    }
-    return mark_find(file, len, &text) ? grade_claim(ctx, sp, &text) : print_no_record(ctx);
+    if (showing.is_begun)
+        progress_end(&showing.progress);
+    if (rc == SEEDPRESS_FILE) {
+        err_set(&e, ERR_FILE,
+                "the ledger does not know \"%.80s\", and it cannot be compared: %.100s",
+                options->file, error.message);
+        code = command_fail(ctx, &e);
+    } else
+        code = rc ? contact_fail(ctx, &error) : print_origin(ctx, &origin);
+    origin_release(&origin);
+    return code;
 }
 
 static int grade_query(const struct command_context *ctx, struct seedpress *sp,
                        const struct seedpress_query *query)
 {
-    const struct seedpress_row *rows;
-    size_t count;
+    struct seedpress_error error;
+    struct origin origin;
     int code;
 
-    if (!look_up(ctx, sp, query, &rows, &count, &code))
-        return code;
-    if (count == 0)
-        return print_no_record(ctx);
-    print_rows(ctx, "exact", rows, count);
-    return EXIT_OK;
+    if (origin_look_up(sp, query, &origin, &error))
+        code = contact_fail(ctx, &error);
+    else
+        code = print_origin(ctx, &origin);
+    origin_release(&origin);
+    return code;
 }
 
 int cmd_provenance_run(const struct command_context *ctx, int argc, char **argv)
@@ -318,11 +426,11 @@ int cmd_provenance_run(const struct command_context *ctx, int argc, char **argv)
 
     if (!read_options(ctx, argc, argv, &options, &code))
         return code;
-    if (options.file && file_read(options.file, FILE_MAX, &file, &len, &e))
+    if (options.file && file_read(options.file, IMAGE_FILE_MAX, &file, &len, &e))
         return command_fail(ctx, &e);
     code = contact_open(ctx, &sp);
     if (!code)
-        code = file ? grade_file(ctx, sp, options.query.limit, file, len)
+        code = file ? grade_file(ctx, sp, &options, file, len)
                     : grade_query(ctx, sp, &options.query);
     seedpress_destroy(&sp);
     free(file);

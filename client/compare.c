@@ -1,8 +1,8 @@
-/* How a fit is found. For each of some thirty ratios of the two sizes both pictures are shrunk until
- * the smaller one is about 32 pixels wide; there every offset is tried. The best of these guesses are
- * then improved, at sizes that double, by small steps of offset and scale; the worse half is left at
- * each size. All coordinates are continuous: a pixel i covers i..i+1, and a picture that is shrunk
- * keeps its corners. */
+/* How a fit is found. For each of some thirty ratios of the two sizes both pictures are shrunk
+ * until the smaller one is about 32 pixels wide; there every offset is tried. The best of these
+ * guesses are then improved, at sizes that double, by small steps of offset and scale; the worse
+ * half is left at each size. All coordinates are continuous: a pixel i covers i..i+1, and a picture
+ * that is shrunk keeps its corners. */
 #include "client/compare.h"
 
 #include <math.h>
@@ -19,8 +19,8 @@ enum {
 
 static const double RATIO_FIRST = 0.4, RATIO_LAST = 2.2, RATIO_STEP = 1.06;
 static const double SHARED_MIN = 0.5;
-/* How far out of proportion a copy may be: without a bound, unlike pictures would be bent until they
- * look alike. */
+/* How far out of proportion a copy may be: without a bound, unlike pictures would be bent until
+ * they look alike. */
 static const double STRETCH_MAX = 1.34;
 static const double PSNR_MAX = 99;
 /* Of pixels' variance, in levels: below, a picture is flat and correlates with nothing. */
@@ -212,7 +212,7 @@ static enum err_code view_init(struct view *self, const struct plane *p, const s
 
 /* Where along one axis the pixels of the picture lie in the original. */
 struct axis {
-    int first, last;                /* pixels of the picture that show the original: first..last-1 */
+    int first, last;                /* pixels of the picture that show the original */
     int at[WORK_SIDE];              /* for each: the original's pixel, */
     float part[WORK_SIDE];          /* and how much of the next one */
 };
@@ -267,15 +267,24 @@ static void add_sums(const struct view *view, const struct axis *ax, const struc
     }
 }
 
+/* Pixels of the view that a whole original would take. */
+static double shown_pixels(const struct view *view, const struct guess *guess)
+{
+    return view->o.width / view->to_o_x * guess->sx * view->to_p_x *
+           (view->o.height / view->to_o_y * guess->sy * view->to_p_y);
+}
+
+static double part(double pixels, double of)
+{
+    return pixels < of ? pixels / of : 1;
+}
+
 /* How much of the smaller of both shows in the other. */
 static double shared_of(const struct view *view, const struct guess *guess, double pixels)
 {
-    double whole_p = (double)view->p.width * view->p.height;
-    double whole_o = view->o.width / view->to_o_x * guess->sx * view->to_p_x *
-                     (view->o.height / view->to_o_y * guess->sy * view->to_p_y);
-    double smaller = whole_p < whole_o ? whole_p : whole_o;
+    double whole_p = (double)view->p.width * view->p.height, whole_o = shown_pixels(view, guess);
 
-    return pixels < smaller ? pixels / smaller : 1;
+    return part(pixels, whole_p < whole_o ? whole_p : whole_o);
 }
 
 static struct sums sums_of(const struct view *view, const struct guess *guess)
@@ -526,11 +535,11 @@ static int by_correlation(const void *a, const void *b)
     return (x->correlation < y->correlation) - (x->correlation > y->correlation);
 }
 
+/* The best guess of all, and the view to judge it in, which is to be released. */
 static enum err_code find_fit(const struct plane *p, const struct plane *o, struct guess *out,
-                              struct sums *sums, double *shared, struct err *e)
+                              struct view *view, struct err *e)
 {
     struct guess best[GUESSES];
-    struct view view;
     enum err_code rc = guess_all(p, o, best, e);
     int count = GUESSES, side = COARSE_SIDE;
 
@@ -541,15 +550,23 @@ static enum err_code find_fit(const struct plane *p, const struct plane *o, stru
         qsort(best, (size_t)count, sizeof best[0], by_correlation);
         count = count > 1 ? count / 2 : 1;
     }
-    if (!rc)
-        rc = view_init(&view, p, o, &best[0], WORK_SIDE / 2, e);
-    if (rc)
-        return rc;
     *out = best[0];
-    *sums = sums_of(&view, out);
-    *shared = shared_of(&view, out, sums->n);
-    view_release(&view);
-    return ERR_OK;
+    return rc ? rc : view_init(view, p, o, out, WORK_SIDE / 2, e);
+}
+
+static struct compare_fit fit_of(const struct view *view, const struct guess *guess)
+{
+    struct sums sums = sums_of(view, guess);
+
+    if (sums.n < 1)
+        return (struct compare_fit){ 0 };
+    return (struct compare_fit){
+        .correlation = correlation_of(&sums), .x = guess->x, .y = guess->y,
+        .scale_x = guess->sx, .scale_y = guess->sy, .pixels = sums.n,
+        .shows = part(sums.n, shown_pixels(view, guess)),
+        .covers = part(sums.n, (double)view->p.width * view->p.height),
+        .psnr_db = psnr_of((sums.pp - 2 * sums.po + sums.oo) / sums.n),
+    };
 }
 
 enum err_code compare_fit(const struct image *picture, const struct image *original,
@@ -557,34 +574,42 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
 {
     const struct image *both[] = { picture, original };
     struct plane p = { 0 }, o = { 0 };
-    struct guess guess = { 0 };
-    struct sums sums = { 0 };
-    double shared = 0;
+    struct guess guess;
+    struct view view = { .to_p_x = 1 };
     enum err_code rc;
 
     *out = (struct compare_fit){ 0 };
     for (int i = 0; i < 2; i++)
         if (both[i]->width < SIDE_MIN || both[i]->height < SIDE_MIN)
-            return err_set(e, ERR_FILE, "%d x %d pixels are too few to compare; %d a side are needed",
+            return err_set(e, ERR_FILE,
+                           "%d x %d pixels are too few to compare; %d a side are needed",
                            both[i]->width, both[i]->height, SIDE_MIN);
     rc = plane_of_image(picture, &p, e);
     if (!rc)
         rc = plane_of_image(original, &o, e);
     if (!rc)
-        rc = find_fit(&p, &o, &guess, &sums, &shared, e);
-    if (!rc && sums.n > 0) {
+        rc = find_fit(&p, &o, &guess, &view, e);
+    if (!rc) {
         double to_x = (double)picture->width / p.width, to_y = (double)picture->height / p.height;
-        double original_x = (double)original->width / o.width;
-        double original_y = (double)original->height / o.height;
 
-        *out = (struct compare_fit){
-            .correlation = correlation_of(&sums), .x = guess.x * to_x, .y = guess.y * to_y,
-            .scale_x = guess.sx * to_x / original_x, .scale_y = guess.sy * to_y / original_y,
-            .shared = shared,
-            .psnr_db = psnr_of((sums.pp - 2 * sums.po + sums.oo) / sums.n),
-        };
+        *out = fit_of(&view, &guess);
+        out->x *= to_x;
+        out->y *= to_y;
+        out->scale_x *= to_x * o.width / original->width;
+        out->scale_y *= to_y * o.height / original->height;
     }
+    view_release(&view);
     plane_release(&p);
     plane_release(&o);
     return rc;
+}
+
+bool compare_confirms(const struct compare_fit *fit)
+{
+    return fit->correlation >= COMPARE_CONFIRMED && fit->pixels >= COMPARE_PIXELS_MIN;
+}
+
+bool compare_resembles(const struct compare_fit *fit)
+{
+    return fit->correlation >= COMPARE_POSSIBLE;
 }

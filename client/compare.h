@@ -1,5 +1,5 @@
-/* compare -- how alike two pictures are: pixel by pixel where they have the same size, and where one
- * is a scaled, cropped or framed copy of the other, by finding how it lies in the other first. */
+/* compare -- how alike two pictures are: pixel by pixel where they have the same size, and where
+ * one is a scaled, cropped or framed copy of the other, by finding how it lies in the other. */
 #ifndef CLIENT_COMPARE_H
 #define CLIENT_COMPARE_H
 
@@ -22,20 +22,27 @@ bool compare_levels(const struct image *a, const struct image *b, struct compare
 struct compare_fit {
     double correlation;             /* normalised cross-correlation of luma where both are, -1..1;
                                        brightness and contrast do not count. 0: nothing found */
-    double x, y;                    /* the original's upper left corner in the picture, its pixels */
+    double x, y;                    /* the original's upper left corner, in pixels of the picture */
     double scale_x, scale_y;        /* pixels of the picture for one of the original */
-    double shared;                  /* of the smaller of both (in the picture): how much both show */
-    double psnr_db;                 /* of luma where both are, at the size compared; 99 at most */
+    double shows;                   /* how much of the original the picture shows, 0..1 */
+    double covers;                  /* how much of the picture that is, 0..1 */
+    double pixels;                  /* that were compared, at the size of the smaller one */
+    double psnr_db;                 /* of their luma; 99 at most */
 };
 /* Looks from coarse to fine over scales at which the original is 0.4 to 2.2 times as wide as the
- * picture, at offsets where both share at least half of the smaller. Bounded work whatever the size:
- * both are first brought to at most 512 pixels a side. ERR_FILE: one has less than 8 pixels a
+ * picture, at offsets where both share at least half of the smaller. Bounded work whatever the
+ * size: both are first brought to at most 512 pixels a side. ERR_FILE: one has less than 8 pixels a
  * side; ERR_NOMEM. */
 enum err_code compare_fit(const struct image *picture, const struct image *original,
                           struct compare_fit *out, struct err *e);
 
-/* Correlation from which a picture counts as made from an original. Chosen by measurement:
- * tests/bench/RESULTS.md, "Finding a picture again". */
+/* Whether a fit shows that the picture was made from the original; and whether it is at least worth
+ * naming. Both limits were chosen by measurement (tests/bench/RESULTS.md, "Finding a picture
+ * again"). Too few pixels confirm nothing. */
 #define COMPARE_CONFIRMED 0.97
+#define COMPARE_POSSIBLE 0.90
+enum { COMPARE_PIXELS_MIN = 24 * 24 };
+bool compare_confirms(const struct compare_fit *fit);
+bool compare_resembles(const struct compare_fit *fit);
 
 #endif

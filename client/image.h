@@ -1,6 +1,6 @@
-/* image -- a picture file of any origin as pixels: JPEG, PNG and WebP by Debian's own libraries. What
- * the file is, its first bytes say, not its name. Every byte is hostile: sizes are checked before
- * memory is taken, and the work is bounded.
+/* image -- a picture file of any origin as pixels: JPEG, PNG and WebP by Debian's own libraries.
+ * What the file is, its first bytes say, not its name. Every byte is hostile: sizes are checked
+ * before memory is taken, and the work is bounded.
  *
  * Pixels are as the file has them: an orientation in its metadata is not applied. Grey becomes RGB,
  * what is transparent lies over white, 16 bits become 8. */

@@ -1,0 +1,18 @@
+/* again -- the request that asks for a recipe's picture once more. */
+#ifndef CLIENT_AGAIN_H
+#define CLIENT_AGAIN_H
+
+#include "client/seedpress.h"
+#include "proto/recipe.h"
+
+struct again {
+    struct seedpress_request request;       /* points into this struct: do not move it */
+    char model[SEEDPRESS_HEX];
+    double transform[9];
+};
+
+/* All that the recipe says; what else a request has (cache, keep, deadline) is as
+ * seedpress_request_init leaves it, and may be set. */
+void again_init(struct again *self, const struct recipe *recipe);
+
+#endif

@@ -1,0 +1,437 @@
+/* `seedpress provenance` and `seedpress verify` from outside, on a real broker, worker and
+ * PostgreSQL: pictures as they were made, edited ones, strangers, and files that are none. */
+#include "base/file.h"
+#include "base/mark.h"
+#include "client/image.h"
+#include "client/png.h"
+#include "kernels/jpeg.h"
+#include "tests/kit_stack.h"
+#include "tests/kit_temp.h"
+
+#include <cjson/cJSON.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MODEL_FILE "deploy/models/avatars64.safetensors"
+
+enum { ARGS_MAX = 32, FILE_BYTES_MAX = 1 << 20 };
+
+static const char *const PATIENT[] = { "--lookup-ms", "10000", NULL };
+
+static struct kit_stack stack;
+static struct temp temp;
+
+/* ---- running it ---- */
+
+static struct ran run_seedpress(const char *const *args)
+{
+    const char *argv[ARGS_MAX];
+    const char *build = getenv("SEEDPRESS_BUILD");
+    char program[256];
+    size_t count = 0;
+
+    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
+    argv[count++] = program;
+    argv[count++] = "--broker";
+    argv[count++] = stack.clients;
+    while (*args) {
+        assert_true(count < ARGS_MAX - 1);
+        argv[count++] = *args++;
+    }
+    argv[count] = NULL;
+    return run_program(argv);
+}
+#define SEEDPRESS(...) run_seedpress((const char *const[]){ __VA_ARGS__, NULL })
+
+static void expect_words(struct ran *ran, int exit_code, const char *out, const char *err)
+{
+    if (out && !strstr(ran->out, out))
+        fail_msg("\"%s\" is not on standard output: %s%s", out, ran->out, ran->err);
+    if (err && !strstr(ran->err, err))
+        fail_msg("\"%s\" is not on standard error: %s%s", err, ran->out, ran->err);
+    if (ran->exit_code != exit_code)
+        fail_msg("exit code %d and not %d: %s%s", ran->exit_code, exit_code, ran->out, ran->err);
+    ran_release(ran);
+}
+
+/* The one object that --json printed; the caller deletes it. */
+static cJSON *object_of(struct ran *ran, int exit_code)
+{
+    cJSON *object = cJSON_ParseWithOpts(ran->out, NULL, 0);
+
+    if (!object || ran->exit_code != exit_code)
+        fail_msg("exit code %d and not %d: %s%s", ran->exit_code, exit_code, ran->out, ran->err);
+    ran_release(ran);
+    return object;
+}
+
+static const char *string_in(const cJSON *object, const char *name)
+{
+    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
+
+    if (!value)
+        fail_msg("no string \"%s\"", name);
+    return value;
+}
+
+static double number_in(const cJSON *object, const char *name)
+{
+    const cJSON *value = cJSON_GetObjectItem(object, name);
+
+    if (!cJSON_IsNumber(value))
+        fail_msg("no number \"%s\"", name);
+    return value->valuedouble;
+}
+
+/* ---- files ---- */
+
+struct file {
+    uint8_t *data;
+    size_t len;
+};
+
+static struct file read_temp(const char *name)
+{
+    struct temp_path path = temp_path(&temp, name);
+    struct file file;
+    struct err e;
+
+    if (file_read(path.text, FILE_BYTES_MAX, &file.data, &file.len, &e))
+        fail_msg("%s", e.msg);
+    return file;
+}
+
+static struct temp_path write_temp(const char *name, const void *data, size_t len)
+{
+    struct temp_path path = temp_path(&temp, name);
+    struct err e;
+
+    if (file_write_atomic(path.text, data, len, &e))
+        fail_msg("%s", e.msg);
+    return path;
+}
+
+/* Made through the broker, under name. */
+static struct temp_path made(const char *name, const char *seed, const char *psi)
+{
+    struct temp_path path = temp_path(&temp, name);
+    struct ran ran = SEEDPRESS("generate", "--model", "avatars64", "--seed", seed, "--psi", psi,
+                               "-o", path.text);
+
+    expect_words(&ran, 0, NULL, NULL);
+    return path;
+}
+
+static struct image pixels_of(const char *name)
+{
+    struct file file = read_temp(name);
+    struct image image;
+    struct err e;
+
+    if (image_decode(file.data, file.len, &image, &e))
+        fail_msg("%s", e.msg);
+    free(file.data);
+    return image;
+}
+
+/* The recipe that a file names, as the packet of a mark; "" for none. */
+static void xmp_of(const char *name, char xmp[MARK_XMP_MAX])
+{
+    struct file file = read_temp(name);
+    struct recipe_text text;
+
+    *xmp = '\0';
+    if (mark_find(file.data, file.len, &text))
+        assert_true(mark_xmp(&text, xmp, MARK_XMP_MAX) > 0);
+    free(file.data);
+}
+
+enum keep_recipe { WITHOUT_RECIPE, WITH_RECIPE };
+
+static struct temp_path saved_jpeg(const char *name, const struct image *image, int quality,
+                                   const char *xmp)
+{
+    struct jpeg_picture picture = { .rgb = image->rgb, .width = image->width,
+                                    .height = image->height, .quality = quality, .xmp = xmp };
+    struct jpeg_encoder *encoder;
+    struct temp_path path;
+    struct file file;
+    struct err e;
+
+    assert_int_equal(jpeg_encoder_create(&encoder, &e), ERR_OK);
+    assert_int_equal(jpeg_encode(encoder, &picture, &file.data, &file.len, &e), ERR_OK);
+    jpeg_encoder_destroy(&encoder);
+    path = write_temp(name, file.data, file.len);
+    free(file.data);
+    return path;
+}
+
+static struct temp_path saved_png(const char *name, const struct image *image, const char *xmp)
+{
+    struct temp_path path;
+    struct file file;
+    struct err e;
+
+    assert_int_equal(png_encode(image->rgb, image->width, image->height, xmp, &file.data,
+                                &file.len, &e), ERR_OK);
+    path = write_temp(name, file.data, file.len);
+    free(file.data);
+    return path;
+}
+
+/* from as a JPEG of another quality. */
+static struct temp_path compressed(const char *from, const char *to, int quality,
+                                   enum keep_recipe keep)
+{
+    struct image image = pixels_of(from);
+    struct temp_path path;
+    char xmp[MARK_XMP_MAX];
+
+    xmp_of(from, xmp);
+    path = saved_jpeg(to, &image, quality, keep == WITH_RECIPE ? xmp : NULL);
+    image_release(&image);
+    return path;
+}
+
+/* width x height pixels of from, from (x, y) on, as a PNG. */
+static struct temp_path cropped(const char *from, const char *to, const int at[4],
+                                enum keep_recipe keep)
+{
+    struct image image = pixels_of(from), crop = { .width = at[2], .height = at[3] };
+    size_t row = (size_t)crop.width * 3;
+    struct temp_path path;
+    char xmp[MARK_XMP_MAX];
+
+    crop.rgb = malloc(row * (size_t)crop.height);
+    assert_non_null(crop.rgb);
+    for (int y = 0; y < crop.height; y++)
+        memcpy(crop.rgb + (size_t)y * row,
+               image.rgb + ((size_t)(at[1] + y) * (size_t)image.width + (size_t)at[0]) * 3, row);
+    xmp_of(from, xmp);
+    path = saved_png(to, &crop, keep == WITH_RECIPE ? xmp : NULL);
+    image_release(&image);
+    image_release(&crop);
+    return path;
+}
+
+/* Without its metadata: SOI, then everything behind the APPn segments. */
+static struct temp_path stripped(const char *from, const char *to)
+{
+    struct file file = read_temp(from);
+    struct temp_path path;
+    size_t at = 2;
+
+    while (file.data[at] == 0xff && file.data[at + 1] >= 0xe0 && file.data[at + 1] <= 0xef)
+        at += 2 + ((size_t)file.data[at + 2] << 8 | file.data[at + 3]);
+    memmove(file.data + 2, file.data + at, file.len - at);
+    path = write_temp(to, file.data, file.len - at + 2);
+    free(file.data);
+    return path;
+}
+
+/* ---- grades ---- */
+
+static void file_as_it_was_made_is_exact(void **state)
+{
+    struct temp_path path = made("exact.jpg", "31", "0.7");
+    struct temp_path bare = stripped("exact.jpg", "bare.jpg");
+    struct ran ran = SEEDPRESS("provenance", path.text);
+
+    (void)state;
+    expect_words(&ran, 0, "grade       exact\n", NULL);
+    ran = SEEDPRESS("provenance", bare.text);
+    expect_words(&ran, 0, "grade       exact (metadata differs)\n", NULL);
+}
+
+static void edited_file_with_its_recipe_is_confirmed(void **state)
+{
+    static const int AT[4] = { 4, 9, 48, 50 };
+    struct temp_path path;
+    struct ran ran;
+    cJSON *object, *place;
+
+    (void)state;
+    made("edited.jpg", "32", "0.7");
+    path = compressed("edited.jpg", "edited60.jpg", 60, WITH_RECIPE);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "seed        32\n"));
+    assert_non_null(strstr(ran.out, "place       all of it\n"));
+    assert_non_null(strstr(ran.out, "with the stored file"));
+    expect_words(&ran, 0, "grade       confirmed\n", NULL);
+
+    path = cropped("edited.jpg", "edited.png", AT, WITH_RECIPE);
+    ran = SEEDPRESS("--json", "provenance", path.text);
+    object = object_of(&ran, 0);
+    place = cJSON_GetObjectItem(object, "place");
+    assert_string_equal(string_in(object, "grade"), "confirmed");
+    assert_true(number_in(object, "correlation") > 0.99);
+    assert_true(number_in(object, "seed") == 32);
+    assert_in_range(-number_in(place, "x") + 0.5, AT[0] - 1, AT[0] + 1);
+    assert_in_range(-number_in(place, "y") + 0.5, AT[1] - 1, AT[1] + 1);
+    assert_true(strstr(string_in(place, "words"), "a crop that shows 59 % of it") != NULL ||
+                strstr(string_in(place, "words"), "a crop that shows 58 % of it") != NULL);
+    cJSON_Delete(object);
+}
+
+/* Made by the engine elsewhere, so that this ledger has no row of it. */
+static void picture_made_elsewhere_is_confirmed_by_a_render(void **state)
+{
+    struct temp_path path = temp_path(&temp, "elsewhere.jpg");
+    struct ran ran = SEEDPRESS("render", "--model-file", MODEL_FILE, "--seed", "33", "--psi", "-1",
+                               "--quality", "70", "-o", path.text);
+
+    (void)state;
+    expect_words(&ran, 0, NULL, NULL);
+    ran = SEEDPRESS("provenance", "--no-render", path.text);
+    assert_non_null(strstr(ran.out, "note        not compared: "));
+    expect_words(&ran, 1, "grade       claimed\n", NULL);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "correlation 1.0000 with a new render"));
+    assert_non_null(strstr(ran.out, "the ledger had no row of this recipe"));
+    expect_words(&ran, 0, "grade       confirmed\n", NULL);
+}
+
+static void recipe_of_another_picture_is_refuted(void **state)
+{
+    char xmp[MARK_XMP_MAX];
+    struct temp_path path;
+    struct image image = { .width = 64, .height = 64, .rgb = malloc(64 * 64 * 3) };
+    struct ran ran;
+    cJSON *object;
+
+    (void)state;
+    made("honest.jpg", "34", "0.7");
+    xmp_of("honest.jpg", xmp);
+    fill_waves(image.rgb, 64, 64, 5);
+    path = saved_jpeg("forged.jpg", &image, 90, xmp);
+    image_release(&image);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "the recipe in the file makes another picture"));
+    expect_words(&ran, 1, "no record (which does not mean that a camera made it)", NULL);
+    ran = SEEDPRESS("--json", "provenance", path.text);
+    object = object_of(&ran, 1);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(cJSON_GetObjectItem(object, "claim"),
+                                                 "refuted")));
+    cJSON_Delete(object);
+}
+
+static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
+{
+    struct file file;
+    struct temp_path path;
+    struct recipe_text text;
+    char xmp[MARK_XMP_MAX];
+    struct image image;
+    struct ran ran;
+
+    (void)state;
+    made("stranger.jpg", "35", "0.7");
+    file = read_temp("stranger.jpg");
+    assert_true(mark_find(file.data, file.len, &text));
+    free(file.data);
+    memcpy(strstr(text.text, "model=") + 6, "0123456789abcdef", 16);
+    assert_true(mark_xmp(&text, xmp, sizeof xmp) > 0);
+    image = pixels_of("stranger.jpg");
+    path = saved_jpeg("claim.jpg", &image, 80, xmp);
+    image_release(&image);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "note        not compared: unknown model"));
+    expect_words(&ran, 1, "grade       claimed\n", NULL);
+}
+
+/* ---- what is no picture, no file, no question ---- */
+
+static void what_is_no_picture_is_said(void **state)
+{
+    struct temp_path large = temp_path(&temp, "large.jpg");
+    struct file file;
+    struct temp_path path = write_temp("text.txt", "a text\n", 7);
+    struct ran ran = SEEDPRESS("provenance", path.text);
+
+    (void)state;
+    expect_words(&ran, 7, NULL, "no picture that can be read here: neither JPEG, PNG nor WebP");
+    path = write_temp("empty.jpg", "", 0);
+    ran = SEEDPRESS("--json", "provenance", path.text);
+    expect_words(&ran, 7, NULL, "\"code\":\"file\"");
+    ran = SEEDPRESS("provenance", path.text);
+    expect_words(&ran, 7, NULL, "it has no bytes");
+
+    made("whole.jpg", "36", "0.7");
+    file = read_temp("whole.jpg");
+    path = write_temp("half.jpg", file.data, file.len / 2);
+    free(file.data);
+    ran = SEEDPRESS("provenance", path.text);
+    expect_words(&ran, 7, NULL, "the JPEG is damaged or cut short");
+
+    path = write_temp("large.jpg", "\xff\xd8\xff", 3);
+    assert_int_equal(truncate(large.text, IMAGE_FILE_MAX + 1), 0);
+    ran = SEEDPRESS("provenance", path.text);
+    expect_words(&ran, 7, NULL, "large.jpg");
+    ran = SEEDPRESS("provenance", "nowhere.jpg");
+    expect_words(&ran, 7, NULL, "nowhere.jpg");
+}
+
+static void questions_that_cannot_be_meant_are_refused(void **state)
+{
+    static const struct {
+        const char *args[6];
+        const char *words;
+    } CASES[] = {
+        { { "provenance", NULL }, "of what?" },
+        { { "provenance", "a.jpg", "--seed", "1", NULL }, "of what?" },
+        { { "provenance", "--job", "0", NULL }, "--job 0 is out of range" },
+        { { "provenance", "--first", "0", "--seed", "1", NULL }, "--first goes with --job" },
+        { { "provenance", "--since", "2d", NULL }, "--since goes with --model" },
+        { { "provenance", "--model", "m", "--since", "soon", NULL }, "--since needs a date" },
+        { { "provenance", "--model", "m", "--since", "2026-02-30", NULL }, "there is no" },
+        { { "provenance", "--model", "m", "--since", "1969-12-31", NULL }, "before 1970" },
+        { { "provenance", "--seed", "1", "--no-render", NULL }, "--no-render goes with a FILE" },
+        { { "provenance", "--recipe", "abc", NULL }, "64 lower-case hex digits" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct ran ran = run_seedpress(CASES[i].args);
+
+        expect_words(&ran, 2, NULL, CASES[i].words);
+    }
+}
+
+static int start(void **state)
+{
+    (void)state;
+    temp = temp_create();
+    stack_start(&stack, PATIENT);
+    stack_start_worker(&stack, 0, (const char *const[]){ "--models-dir", "deploy/models",
+                                                         "--threads", "1", NULL });
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    stack_destroy(&stack);
+    temp_destroy(&temp);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(file_as_it_was_made_is_exact),
+        cmocka_unit_test(edited_file_with_its_recipe_is_confirmed),
+        cmocka_unit_test(picture_made_elsewhere_is_confirmed_by_a_render),
+        cmocka_unit_test(recipe_of_another_picture_is_refuted),
+        cmocka_unit_test(recipe_of_a_model_that_nobody_has_is_a_claim),
+        cmocka_unit_test(what_is_no_picture_is_said),
+        cmocka_unit_test(questions_that_cannot_be_meant_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, start, stop);
+}
