@@ -43,6 +43,7 @@ enum err_code broker_create(const struct broker_options *options, struct link *c
     b->accounts.burst = options->client_burst;
     queue_init(&b->queue, &b->accounts, options->affinity_ms);
     heap_init(&b->deadlines, offsetof(struct waiter, deadline_place), is_due_earlier);
+    bulk_init(&b->bulk, options, now_ms);
     if (meter_init(&b->meter, now_ms, e)) {
         broker_destroy(out);
         return e->code;
@@ -60,6 +61,7 @@ void broker_destroy(struct broker **self)
         return;
     HASH_ITER(hh, b->clients.by_peer, client, next)
         client_gone(b, client);
+    bulk_release(b);
     renders_release(&b->renders);
     roster_release(&b->roster);
     clients_release(&b->clients);
@@ -274,7 +276,7 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
 {
     struct errand *errand;
     const struct waiter *w;
-    int64_t wake_ms, parked_ms;
+    int64_t wake_ms, parked_ms, bulk_ms;
 
     while ((errand = scribe_answer(b->scribe)))
         take_errand(b, errand, now_ms);
@@ -288,11 +290,13 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
     every_second(b, now_ms);
     ask_names(b, now_ms);
     end_drain(b, now_ms);
+    bulk_ms = bulk_turn(b, now_ms);
     dispatch(b, now_ms);
     clients_flush(&b->clients);
     meter_turn(b, now_ms);
 
     wake_ms = b->next_second_ms < parked_ms ? b->next_second_ms : parked_ms;
+    wake_ms = bulk_ms < wake_ms ? bulk_ms : wake_ms;
     if ((w = heap_peek(&b->deadlines)) && w->deadline_ms < wake_ms)
         wake_ms = w->deadline_ms;
     if (b->renders.count[RENDER_LOOKUP] > 0 && now_ms + b->options.lookup_ms < wake_ms)
@@ -352,6 +356,7 @@ void broker_drain(struct broker *b, int64_t now_ms)
     for (struct worker *w = b->roster.by_peer; w; w = w->hh.next)
         send_worker(b, w, &drain);
     retry_parked(b, now_ms);
+    bulk_drain(b);
     HASH_ITER(hh, b->renders.by_key, r, next)
         if (r->state < RENDER_RENDERING)
             render_refer(b, r);
@@ -361,7 +366,8 @@ bool broker_is_drained(const struct broker *b, int64_t now_ms)
 {
     bool working = b->renders.count[RENDER_RENDERING] + b->renders.count[RENDER_COMMITTING] > 0;
 
-    return b->draining && ((!working && b->asking == 0 && b->clients.letters == 0) ||
+    return b->draining && ((!working && b->asking == 0 && b->clients.letters == 0 &&
+                            bulk_is_idle(&b->bulk)) ||
                            now_ms >= b->drain_since_ms + b->options.drain_ms);
 }
 

@@ -33,6 +33,11 @@ struct broker_options {
     int64_t first_lease;            /* leases count up from here: another number at every start, so
                                        that a late result is never taken for a new lease's */
     bool without_ledger;            /* nothing is stored: dummies alone may work here */
+    struct scribe *bulk_scribe;     /* borrowed; for bulk jobs, so that they hold up no look-up; NULL:
+                                       this broker knows nothing of them */
+    const char *bulk_holder;        /* borrowed; its name in leases, another at every start */
+    int64_t bulk_lease_ms;          /* how long a chunk must have stood still to be taken over */
+    size_t bulk_chunks;             /* held at once, at most BULK_CHUNKS_MAX; 0: none */
     const struct keyring *keyring;  /* borrowed; NULL: keys are not in use */
     const struct link_gate *gate;   /* borrowed, for its counts; NULL: there is none */
 };
@@ -44,7 +49,8 @@ struct broker_options {
                               .client_bytes = 16u << 20, .client_burst = 100,                      \
                               .affinity_ms = 200, .outbox_max = 64u << 20,                         \
                               .outbox_total_max = 512u << 20, .cache_bytes = 256u << 20,           \
-                              .attempts_max = 3 })
+                              .attempts_max = 3, .bulk_holder = "",                                \
+                              .bulk_lease_ms = 10000, .bulk_chunks = 2 })
 
 struct broker;
 /* Links (ROUTERs) and scribe are borrowed and must outlive it. */

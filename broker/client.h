@@ -16,10 +16,12 @@
 
 struct waiter;
 struct client;
+struct bulk_chunk;
 
 /* One generate. It ends, and is freed, with its last waiter. */
 struct request {
     struct client *client;
+    struct bulk_chunk *chunk;       /* of a bulk job: nothing of it goes out; NULL: a client's */
     struct account *account;        /* who pays */
     struct waiter *waiters;         /* those still waiting */
     struct request *prev, *next;    /* of the client */

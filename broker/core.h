@@ -7,6 +7,7 @@
 #include "broker/account.h"
 #include "broker/blame.h"
 #include "broker/broker.h"
+#include "broker/bulk.h"
 #include "broker/cache.h"
 #include "broker/client.h"
 #include "broker/connections.h"
@@ -49,6 +50,7 @@ struct broker {
     struct connections client_connections, worker_connections;
     struct blame blame;
     struct cache cache;
+    struct bulk bulk;
     int64_t withdrawals;            /* as the ledger last said */
     int64_t withdrawn_lease;        /* leases up to this one are older than the last of them */
     int64_t ledger_seen_ms;         /* when it last answered anything */
@@ -79,6 +81,8 @@ size_t waiters_bytes(const struct broker *b);
 /* Ends a waiter with an error and lets its render know. */
 void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Ends a waiter without a word, as cancelled. */
+void waiter_drop(struct broker *b, struct waiter *waiter);
 /* Ends all that still waits of a request, without a word to its client, and so the request. Returns
  * how many. May end waiters of other requests too, and with them those requests. */
 int64_t request_drop(struct broker *b, struct request *request);
@@ -149,12 +153,27 @@ void reply_status(struct broker *b, struct client *client, const struct address 
 bool send_worker(struct broker *b, struct worker *worker, const struct message *message);
 
 /* ---- from_client.c, from_worker.c ---- */
+/* A client's message with who sent it and how to answer. */
+struct call {
+    struct client *client;
+    const struct address *to;
+    int64_t id, now_ms, arrived_ms;
+    const struct message *message;
+    struct parcel *parcel;
+};
 void retry_parked(struct broker *b, int64_t now_ms);
 /* Answers those whose deadline has come; returns when the next one's comes. */
 int64_t end_parked(struct broker *b, int64_t now_ms);
 /* Ends those of a client that is gone. */
 void drop_parked(struct broker *b, const struct address *peer);
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
+
+/* ---- from_client_bulk.c ---- */
+void on_bulk_submit(struct broker *b, const struct call *c);
+void on_bulk_list(struct broker *b, const struct call *c);
+void on_bulk_show(struct broker *b, const struct call *c);
+void on_bulk_control(struct broker *b, const struct call *c);
+void on_bulk_exported(struct broker *b, const struct call *c);
 
 /* ---- broker.c ---- */
 /* The ledger answers, or this broker has none: what is in memory is then as good as stored. */

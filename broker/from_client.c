@@ -8,15 +8,6 @@
 #include <string.h>
 #include <utlist.h>
 
-/* A message with who sent it and how to answer. */
-struct call {
-    struct client *client;
-    const struct address *to;
-    int64_t id, now_ms, arrived_ms;
-    const struct message *message;
-    struct parcel *parcel;
-};
-
 static void refuse(struct broker *b, const struct call *c, const struct err *e)
 {
     reply_error(b, c->client, c->to, c->id, -1, e);
@@ -436,6 +427,9 @@ static void (*const HANDLERS[MESSAGE_TYPE_COUNT])(struct broker *b, const struct
     [MESSAGE_GENERATE] = on_generate, [MESSAGE_CANCEL] = on_cancel, [MESSAGE_LOOKUP] = on_lookup,
     [MESSAGE_FETCH] = on_fetch, [MESSAGE_MODELS] = on_models, [MESSAGE_MODEL_USE] = on_model_use,
     [MESSAGE_STATUS] = on_status, [MESSAGE_PING] = on_ping, [MESSAGE_WITHDRAW] = on_withdraw,
+    [MESSAGE_BULK_SUBMIT] = on_bulk_submit, [MESSAGE_BULK_LIST] = on_bulk_list,
+    [MESSAGE_BULK_SHOW] = on_bulk_show, [MESSAGE_BULK_CONTROL] = on_bulk_control,
+    [MESSAGE_BULK_EXPORTED] = on_bulk_exported,
 };
 
 static void take_parcel(struct broker *b, int64_t now_ms, int64_t arrived_ms,

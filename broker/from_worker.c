@@ -334,6 +334,7 @@ static void on_ready(struct broker *b, const struct address *from,
     log_event(LOG_INFO, "worker_ready", "worker=%s class=%s models=%zu credit=%zu", w->name,
               w->numerics_class, w->service_count, w->credit);
     retry_parked(b, now_ms);
+    bulk_wake(&b->bulk);
 }
 
 /* Says nothing to it: whom the keyring does not know learns nothing either. */

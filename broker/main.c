@@ -8,18 +8,21 @@
 #include "base/settings.h"
 #include "base/stop.h"
 #include "broker/broker.h"
+#include "broker/bulk_work.h"
 #include "broker/ports.h"
 #include "broker/scribe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL, DRAIN, WAITERS,
                    CLIENT_WAITERS, LEVEL_WAITERS, QUEUE_BYTES, CLIENT_BYTES, CLIENT_RATE,
                    CLIENT_BURST, AFFINITY, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE,
                    KEYRING, ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE,
-                   METRICS };
+                   METRICS, BULK_LEASE_TIME, BULK_CHUNKS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -80,6 +83,10 @@ static const struct setting SETTINGS[] = {
                        "pictures it may ask for at once, with client_rate" },
     [AFFINITY] = { "affinity_ms", SETTING_INT, 0, 60000, 200, "",
                    "work for which a worker stays on its model though another's turn has come" },
+    [BULK_LEASE_TIME] = { "bulk_lease_ms", SETTING_INT, 1000, 600000, 10000, "",
+                          "a chunk of a bulk job that stood still for this long is taken over" },
+    [BULK_CHUNKS] = { "bulk_chunks", SETTING_INT, 0, BULK_CHUNKS_MAX, 2, "",
+                      "chunks of bulk jobs that this broker has made at once; 0: none" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], TURN_MAX = 32 };
 
@@ -106,6 +113,8 @@ static struct broker_options options_of(const struct settings *s)
     /* Milliseconds modulo 2^33 (99 days), room for a million leases in each: below 2^53. */
     o.first_lease = (clock_wall_ms() & ((INT64_C(1) << 33) - 1)) << 20;
     o.attempts_max = (int)settings_int(s, ATTEMPTS);
+    o.bulk_lease_ms = settings_int(s, BULK_LEASE_TIME);
+    o.bulk_chunks = (size_t)settings_int(s, BULK_CHUNKS);
     o.without_ledger = strcmp(settings_text(s, LEDGER), "none") == 0;
     return o;
 }
@@ -135,12 +144,41 @@ static void take_signal(struct broker *broker, struct ports *ports, struct notif
         broker_recheck(broker, now_ms);
 }
 
-static void loop(struct broker *broker, struct ports *ports, struct scribe *scribe, int stop_fd,
-                 struct notify *notify)
+/* The broker's two threads to the ledger. */
+struct scribes {
+    struct scribe *looks, *bulk;    /* for what somebody waits for; for bulk jobs */
+};
+
+static enum err_code open_scribes(const char *conninfo, struct scribes *out, struct err *e)
+{
+    enum err_code rc = scribe_create(conninfo, &out->looks, e);
+
+    return rc || !conninfo ? rc : scribe_create(conninfo, &out->bulk, e);
+}
+
+static void close_scribes(struct scribes *self)
+{
+    scribe_destroy(&self->looks);
+    scribe_destroy(&self->bulk);
+}
+
+/* As a holder of leases: no two starts of any broker have the same name. */
+static void name_broker(char *out, size_t cap)
+{
+    char host[64] = "host";
+
+    gethostname(host, sizeof host - 1);
+    snprintf(out, cap, "%s:%d:%lld", host, (int)getpid(), (long long)clock_wall_ms());
+}
+
+static void loop(struct broker *broker, struct ports *ports, const struct scribes *scribes,
+                 int stop_fd, struct notify *notify)
 {
     struct link *clients = ports->clients, *workers = ports->workers;
     struct link_wait waits[] = { { .link = clients }, { .link = workers },
-                                 { .fd = scribe_fd(scribe) }, { .fd = stop_fd } };
+                                 { .fd = scribe_fd(scribes->looks) }, { .fd = stop_fd },
+                                 { .fd = scribes->bulk ? scribe_fd(scribes->bulk) : -1 } };
+    size_t wait_count = sizeof waits / sizeof waits[0] - (scribes->bulk == NULL);
     struct parcel parcel;
     int64_t wake_ms = 0;             /* already past: do not wait */
     int64_t now_ms = clock_ms();
@@ -148,7 +186,7 @@ static void loop(struct broker *broker, struct ports *ports, struct scribe *scri
     while (!broker_is_drained(broker, now_ms)) {
         int from_workers = 0, from_clients = 0;
 
-        link_poll(waits, sizeof waits / sizeof waits[0], wake_ms);
+        link_poll(waits, wait_count, wake_ms);
         now_ms = clock_ms();         /* the one clock read of this turn */
         for (; from_workers < TURN_MAX && link_receive(workers, &parcel); from_workers++)
             broker_on_worker(broker, now_ms, &parcel);
@@ -171,7 +209,8 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
     struct ports_options wanted = ports_of(s);
     struct http_options monitoring = { .listen = settings_text(s, METRICS) };
     struct ports ports = { .context = NULL };
-    struct scribe *scribe = NULL;
+    struct scribes scribes = { NULL, NULL };
+    char holder[128];
     struct broker *broker = NULL;
     struct http *http = NULL;
     struct notify notify;
@@ -185,10 +224,13 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
         goto done;
     options.keyring = ports.keyring;
     options.gate = ports.gate;
-    if ((rc = scribe_create(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribe,
-                            e)) ||
-        (rc = broker_create(&options, ports.clients, ports.workers, scribe, clock_ms(), &broker,
-                            e)))
+    if ((rc = open_scribes(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribes, e)))
+        goto done;
+    name_broker(holder, sizeof holder);
+    options.bulk_holder = holder;
+    options.bulk_scribe = scribes.bulk;
+    if ((rc = broker_create(&options, ports.clients, ports.workers, scribes.looks, clock_ms(),
+                            &broker, e)))
         goto done;
     monitoring.metrics = broker_metrics(broker);
     monitoring.health = broker_health(broker);
@@ -201,13 +243,13 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
         log_event(LOG_WARN, "no_ledger", "hint=\"nothing is stored or can be proved: for measuring "
                                          "with dummy workers only\"");
     notify_ready(&notify);
-    loop(broker, &ports, scribe, stop_fd, &notify);
+    loop(broker, &ports, &scribes, stop_fd, &notify);
     log_event(LOG_INFO, "broker_end", "reason=drained");
 done:
     http_destroy(&http);
     notify_release(&notify);
     broker_destroy(&broker);
-    scribe_destroy(&scribe);
+    close_scribes(&scribes);
     ports_close(&ports);
     return rc;
 }

@@ -10,6 +10,8 @@ static const char *const PORTS[] = { "clients", "workers" };
 static const char *const STATES[] = { "lookup", "queued", "held", "rendering", "committing" };
 enum dedupe { DEDUPE_INFLIGHT, DEDUPE_MEMORY, DEDUPE_STORE, DEDUPE_COUNT };
 static const char *const DEDUPES[] = { "inflight", "memory", "store" };
+enum bulk_outcome { BULK_DONE, BULK_FAILED };
+static const char *const BULK_OUTCOMES[] = { "done", "failed" };
 
 static const int64_t WAIT_MS[] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
                                    30000, 60000, 300000 };
@@ -80,6 +82,13 @@ const struct metric METER_TABLE[METER_ROWS] = {
         .help = "Of pictures in the memory cache." },
     [METER_BUILD_INFO] = { .name = "seedpress_build_info", .kind = METRIC_GAUGE,
         .label = { "version" }, .series = 1, .help = "Always 1." },
+    [METER_BULK_ITEMS] = { .name = "seedpress_bulk_items_total", .kind = METRIC_COUNTER,
+        LABELLED("outcome", BULK_OUTCOMES),
+        .help = "Items of bulk jobs in the chunks that this broker has finished." },
+    [METER_BULK_CHUNKS] = { .name = "seedpress_bulk_chunks", .kind = METRIC_GAUGE,
+        .help = "Chunks of bulk jobs that this broker holds." },
+    [METER_BULK_WAITING] = { .name = "seedpress_bulk_waiting", .kind = METRIC_GAUGE,
+        .help = "Pictures of bulk jobs among those asked for and not yet answered." },
 };
 
 _Static_assert(sizeof LEVELS / sizeof LEVELS[0] == MESSAGE_PRIORITY_COUNT, "a word for each level");
@@ -135,8 +144,8 @@ void meter_dispatched(struct broker *b, const struct render *render, int64_t now
     DL_FOREACH(render->waiters, w) {
         int64_t wait_ms = now_ms - w->arrived_ms;
 
-        if (w->only)
-            continue;                /* it waits for the ledger alone */
+        if (w->only || w->request->chunk)
+            continue;                /* it waits for the ledger alone; nobody waits */
         metrics_observe(b->meter.metrics, METER_QUEUE_WAIT, 0, wait_ms);
         recent_add(&b->meter.waits, now_ms, wait_ms);
     }
@@ -224,6 +233,10 @@ static void copy_counts(struct broker *b)
     metrics_set(m, METER_LATE, 0, c->late);
     metrics_set(m, METER_MEMORY_BYTES, 0, (int64_t)b->cache.bytes);
     metrics_set(m, METER_WAITERS, 0, (int64_t)b->waiters);
+    metrics_set(m, METER_BULK_ITEMS, BULK_DONE, b->bulk.done);
+    metrics_set(m, METER_BULK_ITEMS, BULK_FAILED, b->bulk.failed);
+    metrics_set(m, METER_BULK_CHUNKS, 0, (int64_t)b->bulk.chunk_count);
+    metrics_set(m, METER_BULK_WAITING, 0, (int64_t)b->bulk.waiters);
     for (int level = 0; level < MESSAGE_PRIORITY_COUNT; level++)
         metrics_set(m, METER_QUEUE_DEPTH, (size_t)level, (int64_t)b->queue.count[level]);
     for (int state = 0; state < RENDER_STATE_COUNT; state++)

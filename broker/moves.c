@@ -83,6 +83,8 @@ static void end_request(struct broker *b, struct request *request)
         done.done = (struct message_done){ request->count, request->failed };
         reply_message(b, request->client, &to, &done, NULL);
     }
+    if (request->chunk)
+        bulk_request_ended(request->chunk);
     b->request_bytes -= request_bytes(request);
     request_close(request, &b->accounts);
 }
@@ -150,7 +152,11 @@ static void answer_err(struct broker *b, struct waiter *w, const struct err *e)
     w->request->count++;
     w->request->failed++;
     b->count.failed++;
-    reply_error(b, w->request->client, &to, w->request->id, w->render->seed, e);
+    if (w->request->chunk) {
+        meter_failed(&b->meter, e->code, w->render->seed);
+        bulk_ended(&b->bulk, w, e);
+    } else
+        reply_error(b, w->request->client, &to, w->request->id, w->render->seed, e);
     detach(b, w);
 }
 
@@ -176,11 +182,14 @@ void waiter_fail(struct broker *b, struct waiter *waiter, enum err_code code,
     settle(b, render);
 }
 
-static void waiter_drop(struct broker *b, struct waiter *waiter)
+void waiter_drop(struct broker *b, struct waiter *waiter)
 {
+    static const struct err CANCELLED = { .code = ERR_CANCELLED };
     struct render *render = waiter->render;
 
     b->count.cancelled++;
+    if (waiter->request->chunk)
+        bulk_ended(&b->bulk, waiter, &CANCELLED);
     detach(b, waiter);
     settle(b, render);
 }
@@ -240,7 +249,8 @@ static enum err_code enqueue(struct broker *b, struct waiter *w, int64_t now_ms,
 {
     struct forecast forecast = admission_forecast(&b->roster, &b->queue, w->request->account,
                                                   w->render->model, w->level, now_ms);
-    enum err_code rc = admission_judge(&forecast, w->deadline_ms - now_ms, e);
+    enum err_code rc = w->request->chunk ? ERR_OK    /* nobody waits for it */
+                                         : admission_judge(&forecast, w->deadline_ms - now_ms, e);
 
     if (rc) {
         b->count.refused++;
@@ -315,7 +325,11 @@ static void answer_picture(struct broker *b, struct waiter *w, const struct pict
     }
     request->count++;
     b->count.answered++;
-    reply_picture(b, request, picture, queue_ms < 0 ? 0 : queue_ms, w->warning);
+    if (request->chunk) {
+        meter_answered(&b->meter, frame_len(picture->jpeg));
+        bulk_ended(&b->bulk, w, NULL);
+    } else
+        reply_picture(b, request, picture, queue_ms < 0 ? 0 : queue_ms, w->warning);
     detach(b, w);
 }
 

@@ -34,6 +34,7 @@ struct waiter {
     const char *warning;            /* static words, or NULL */
     uint8_t level;                  /* enum message_priority */
     bool only;                      /* cache: only */
+    uint16_t item;                  /* of its request's chunk, from 0 */
     struct waiter *prev, *next;                 /* of the render */
     struct waiter *request_prev, *request_next; /* of the request */
 

@@ -41,6 +41,8 @@ void errand_destroy(struct errand **self)
     ledger_rows_release(&(*self)->rows);
     ledger_rows_release(&(*self)->withdrawal.rows);
     free((*self)->names);
+    if ((*self)->end_extra)
+        (*self)->end_extra((*self)->extra);
     free(*self);
     *self = NULL;
 }
@@ -167,6 +169,9 @@ static void run_errand(struct scribe *self, struct errand *errand)
     case ERRAND_WITHDRAW:
         if (!withdraw(self, errand))
             return;
+        break;
+    case ERRAND_CALL:
+        errand->rc = errand->call(self->ledger, errand->extra, &errand->err);
         break;
     case ERRAND_FIND:
         break;                      /* find_together's */

@@ -19,7 +19,10 @@ enum errand_kind {
     ERRAND_NAMES,                   /* all bindings of names; how many withdrawals there are */
     ERRAND_BIND,                    /* name to digest, for a client */
     ERRAND_WITHDRAW,                /* what query names, by key or file hash; reason */
+    ERRAND_CALL,                    /* anything else: call, on the thread */
 };
+
+struct broker;
 
 /* Owned by whoever holds it; errand_destroy ends it with what the answer brought. */
 struct errand {
@@ -31,6 +34,12 @@ struct errand {
     char reason[LEDGER_REASON_MAX + 1];
     struct address to;              /* of the client that waits */
     int64_t id;
+    enum err_code (*call)(struct ledger *ledger, void *extra, struct err *e);      /* CALL */
+    void *extra;                    /* call's question and answer; ended by end_extra with the
+                                       errand */
+    void (*end_extra)(void *extra);
+    void (*take)(struct broker *b, struct errand *errand, int64_t now_ms);  /* for the loop, when
+                                       it is answered; does not own it */
 
     enum err_code rc;               /* the answer */
     struct err err;

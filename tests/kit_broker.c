@@ -173,12 +173,18 @@ static void audit_queue(const struct broker *b)
         assert_int_equal(in_lanes[level], b->queue.count[level]);
 }
 
+/* The one inside the broker, which asks for bulk jobs, and then those of the table. */
+static const struct client *client_after(const struct broker *b, const struct client *c)
+{
+    return c == &b->bulk.inside ? b->clients.by_peer : c->hh.next;
+}
+
 /* What the account's requests say of it. */
 static void audit_account(const struct broker *b, const struct account *a)
 {
     size_t waiting = 0, requests = 0, bytes = 0, queued[MESSAGE_PRIORITY_COUNT] = { 0 };
 
-    for (const struct client *c = b->clients.by_peer; c; c = c->hh.next) {
+    for (const struct client *c = &b->bulk.inside; c; c = client_after(b, c)) {
         const struct request *q;
         const struct waiter *w;
 
@@ -236,7 +242,7 @@ static void audit_clients(const struct broker *b)
 {
     size_t letters = 0, of_requests = 0, all_bytes = 0;
 
-    for (const struct client *c = b->clients.by_peer; c; c = c->hh.next) {
+    for (const struct client *c = &b->bulk.inside; c; c = client_after(b, c)) {
         const struct request *q;
         const struct outbox_letter *l;
         size_t bytes = 0;
