@@ -64,8 +64,10 @@ bool bulk_ask(struct bulk *self, const struct bulk_question *question, void *ext
     errand->take = question->take;
     errand->to = question->to;
     errand->id = question->id;
-    if (self->scribe && scribe_ask(self->scribe, errand))
+    if (self->scribe && scribe_ask(self->scribe, errand)) {
+        self->errands++;
         return true;
+    }
     errand_destroy(&errand);
     if (self->scribe)
         err_set(e, ERR_OVERLOADED, "too many errands of bulk jobs wait for the ledger");
@@ -109,8 +111,8 @@ static void end_chunk(struct bulk *self, struct bulk_chunk *c)
 
 static void take_returned(struct broker *b, struct errand *errand, int64_t now_ms)
 {
+    (void)b;
     (void)now_ms;
-    b->bulk.asking--;
     if (errand->rc)
         log_event(LOG_WARN, "bulk_return_failed", "reason=\"%s\"", errand->err.msg);
 }
@@ -123,10 +125,8 @@ static void give_back(struct broker *b, struct bulk_chunk *c)
 
     if (lease)
         *lease = c->lease;
-    if (bulk_ask(&b->bulk, &(struct bulk_question){ .call = bulk_return_call, .end_extra = free,
-                                                    .take = take_returned }, lease, &e))
-        b->bulk.asking++;
-    else
+    if (!bulk_ask(&b->bulk, &(struct bulk_question){ .call = bulk_return_call, .end_extra = free,
+                                                     .take = take_returned }, lease, &e))
         log_event(LOG_WARN, "bulk_return_failed", "reason=\"%s\"", e.msg);
     log_event(LOG_INFO, "bulk_return", "job=%lld item=%lld", (long long)c->lease.job,
               (long long)c->lease.item);
@@ -708,10 +708,11 @@ int64_t bulk_turn(struct broker *b, int64_t now_ms)
         return INT64_MAX;
     self->now_ms = now_ms;
     while ((errand = scribe_answer(self->scribe))) {
+        self->errands--;
         errand->take(b, errand, now_ms);
         errand_destroy(&errand);
     }
-    if (now_ms >= self->next_second_ms && self->chunks_max > 0) {
+    if (now_ms >= self->next_second_ms && self->chunks_max > 0 && !b->draining) {
         self->next_second_ms = now_ms + SECOND_MS;
         self->may_open = true;
         watch(self);
@@ -719,7 +720,7 @@ int64_t bulk_turn(struct broker *b, int64_t now_ms)
     if (now_ms >= self->next_renew_ms)
         renew(self);
     wake_ms = self->next_renew_ms;
-    if (self->chunks_max > 0 && self->next_second_ms < wake_ms)
+    if (self->chunks_max > 0 && !b->draining && self->next_second_ms < wake_ms)
         wake_ms = self->next_second_ms;
     DL_FOREACH_SAFE2(self->chunks, c, next, next_chunk) {
         int64_t due_ms = step(b, c, now_ms);
@@ -754,5 +755,5 @@ void bulk_drain(struct broker *b)
 
 bool bulk_is_idle(const struct bulk *self)
 {
-    return self->chunk_count == 0 && self->asking == 0 && !self->is_opening;
+    return self->chunk_count == 0 && self->errands == 0;
 }

@@ -39,7 +39,7 @@ struct bulk {
     size_t shunned_count;
     bool is_opening, is_renewing, is_watching;  /* an errand is on its way */
     bool may_open;                  /* there may be a chunk to be had */
-    size_t asking;                  /* errands that a drain waits for: of clients, chunks given back */
+    size_t errands;                 /* all that are on their way */
     int64_t now_ms, next_second_ms, next_renew_ms;
     int64_t done, failed;           /* items of finished chunks, since the start */
 };

@@ -26,9 +26,7 @@ static void ask(struct broker *b, const struct call *c, struct bulk_question que
 
     question.to = *c->to;
     question.id = c->id;
-    if (bulk_ask(&b->bulk, &question, extra, &e))
-        b->bulk.asking++;
-    else
+    if (!bulk_ask(&b->bulk, &question, extra, &e))
         refuse(b, c, &e);
 }
 
@@ -37,7 +35,6 @@ static struct client *client_of(struct broker *b, const struct errand *errand, i
 {
     struct client *client = clients_get(&b->clients, &errand->to, now_ms);
 
-    b->bulk.asking--;
     if (client && errand->rc) {
         reply_error(b, client, &errand->to, errand->id, -1, &errand->err);
         return NULL;
@@ -239,8 +236,6 @@ static enum err_code fill_parts(const struct broker *b, const struct message_bul
             return blame_part(i, e);
         total += (int64_t)part->last - part->first + 1;
     }
-    if (total == 0)
-        return err_set(e, ERR_INVALID, "a bulk job needs at least one part");
     if (total > CHUNKS_MAX * m->chunk)
         return err_set(e, ERR_RANGE, "%lld pictures in chunks of %lld would be more than %d chunks; "
                        "give \"chunk\" (up to %d), or submit several jobs", (long long)total,
