@@ -322,7 +322,7 @@ static void leave_unserved(struct broker *b, struct bulk_chunk *c, int64_t now_m
 /* Queues what there is room for. True: there is more to queue at once. May end the chunk. */
 static bool feed(struct broker *b, struct bulk_chunk *c, int64_t now_ms)
 {
-    size_t room = BULK_WAITERS_MAX - b->bulk.waiters;
+    size_t room = b->bulk.waiters_max - b->bulk.waiters;
     int most = room < FEED_MAX ? (int)room : FEED_MAX, fed;
     struct message wish = wish_of(c);
 
@@ -674,13 +674,20 @@ static void watch(struct bulk *self)
 
 /* ---- the turn ---- */
 
+static size_t lesser(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 void bulk_init(struct bulk *self, const struct broker_options *options, int64_t now_ms)
 {
-    size_t most = options->bulk_chunks;
+    size_t client = lesser(options->client_waiters_max,
+                           lesser(options->waiters_max, options->level_waiters_max));
 
     *self = (struct bulk){ .scribe = options->bulk_scribe, .holder = options->bulk_holder,
                            .lease_ms = options->bulk_lease_ms,
-                           .chunks_max = most < BULK_CHUNKS_MAX ? most : BULK_CHUNKS_MAX,
+                           .chunks_max = lesser(options->bulk_chunks, BULK_CHUNKS_MAX),
+                           .waiters_max = lesser(BULK_WAITERS_MAX, (client + 1) / 2),
                            .now_ms = now_ms, .next_second_ms = now_ms,
                            .next_renew_ms = now_ms };
 }

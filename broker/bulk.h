@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BULK_WAITERS_MAX = 4096 };   /* pictures of all chunks in the queue at once */
+enum { BULK_WAITERS_MAX = 4096 };   /* pictures of all chunks that wait at once, at most */
 
 struct broker;
 struct broker_options;
@@ -32,7 +32,8 @@ struct bulk {
     struct client inside;           /* whose requests its pictures are; in no table */
     struct bulk_chunk *chunks;
     size_t chunk_count;
-    size_t waiters;
+    size_t waiters, waiters_max;    /* half of what one client may have, so that the owner of a job
+                                       is not shut out by it */
     struct bulk_watched *watched;   /* by job and item */
     unsigned connection;            /* over which they were seen */
     struct bulk_shunned shunned[BULK_SHUNNED_MAX];

@@ -247,11 +247,14 @@ void render_start(struct broker *b, struct render *render, int64_t now_ms)
 
 static enum err_code enqueue(struct broker *b, struct waiter *w, int64_t now_ms, struct err *e)
 {
-    struct forecast forecast = admission_forecast(&b->roster, &b->queue, w->request->account,
-                                                  w->render->model, w->level, now_ms);
-    enum err_code rc = w->request->chunk ? ERR_OK    /* nobody waits for it */
-                                         : admission_judge(&forecast, w->deadline_ms - now_ms, e);
+    enum err_code rc = ERR_OK;
 
+    if (!w->request->chunk) {        /* else nobody waits for it */
+        struct forecast forecast = admission_forecast(&b->roster, &b->queue, w->request->account,
+                                                      w->render->model, w->level, now_ms);
+
+        rc = admission_judge(&forecast, w->deadline_ms - now_ms, e);
+    }
     if (rc) {
         b->count.refused++;
         w->request->account->refused++;

@@ -405,6 +405,20 @@ static void a_huge_chunk_queues_a_bounded_number(void **state)
     scene_close(&s);
 }
 
+static void a_job_leaves_its_owner_half_of_what_he_may_have(void **state)
+{
+    struct broker_options o = desk_patient();
+    struct scene s;
+
+    (void)state;
+    o.client_waiters_max = 20;
+    scene_open(&s, "a", o);
+    worker_says_heartbeat(&s.worker, 0, 0, 0);
+    submit(&s, "cats", 0, 99, 100);
+    assert_int_equal(s.d.b->waiters, 10);
+    scene_close(&s);
+}
+
 static void a_person_goes_before_a_job_and_shares_its_renders(void **state)
 {
     struct broker_options o = desk_patient();
@@ -973,6 +987,7 @@ int main(void)
         TEST(what_is_stored_is_not_made_again),
         TEST(classes_and_parts_become_the_recipes_that_they_say),
         TEST(a_huge_chunk_queues_a_bounded_number),
+        TEST(a_job_leaves_its_owner_half_of_what_he_may_have),
         TEST(a_person_goes_before_a_job_and_shares_its_renders),
         TEST(what_cannot_be_made_is_a_failure_and_a_row),
         TEST(what_failed_is_made_after_resume),
