@@ -639,6 +639,31 @@ static void a_drain_gives_its_chunks_back(void **state)
     scene_close(&s);
 }
 
+static void a_chunk_that_comes_during_a_drain_goes_back(void **state)
+{
+    struct message_bulk_part part = part_of("cats", 0, 9);
+    struct message m = submit_of(&part, 1, 10);
+    struct scene s;
+
+    (void)state;
+    scene_open(&s, "a", desk_patient());
+    peer_say(&s.client, &m, NULL);
+    desk_turn(&s.d, 0);
+    while (!s.d.b->bulk.is_opening) {
+        struct link_wait wait = { .fd = scribe_fd(s.bulk_scribe) };
+
+        link_poll(&wait, 1, clock_ms() + PATIENCE_MS);
+        desk_turn(&s.d, 0);
+    }
+    broker_drain(s.d.b, s.d.now_ms);
+    assert_false(broker_is_drained(s.d.b, s.d.now_ms));
+    settle(&s, 0);
+    assert_true(broker_is_drained(s.d.b, s.d.now_ms));
+    assert_int_equal(s.d.b->waiters, 0);
+    assert_int_equal(count_of("SELECT count(*) FROM chunks WHERE holder = ''"), 1);
+    scene_close(&s);
+}
+
 /* ---- several brokers, and those that die ---- */
 
 static void a_dead_brokers_chunk_is_taken_over_after_a_whole_lease(void **state)
@@ -996,6 +1021,7 @@ int main(void)
         TEST(a_pause_drops_what_is_queued_and_lets_finish_what_was_started),
         TEST(a_pause_through_another_broker_is_seen_at_the_next_renewal),
         TEST(a_drain_gives_its_chunks_back),
+        TEST(a_chunk_that_comes_during_a_drain_goes_back),
         TEST(a_dead_brokers_chunk_is_taken_over_after_a_whole_lease),
         TEST(a_broken_connection_begins_the_watch_anew),
         TEST(two_brokers_share_a_job_and_make_each_seed_once),
