@@ -57,37 +57,45 @@ static size_t count_parts(const char *text)
     return count;
 }
 
-enum err_code seeds_parse(const char *text, struct seeds *out, struct err *e)
+enum err_code seeds_parse_ranges(const char *text, size_t max, struct seeds *out, struct err *e)
 {
-    struct seeds self = { .ranges = calloc(count_parts(text), sizeof *self.ranges) };
-    uint64_t count = 0;
+    size_t parts = count_parts(text);
     enum err_code rc = ERR_OK;
 
     *out = (struct seeds){ .ranges = NULL };
-    if (!self.ranges)
+    if (parts > max)
+        return err_set(e, ERR_RANGE, "these are %zu ranges of seeds: at most %zu", parts, max);
+    out->ranges = calloc(parts, sizeof *out->ranges);
+    if (!out->ranges)
         return err_set(e, ERR_NOMEM, "no memory for the seeds");
-    for (const char *part = text; part;) {
+    for (const char *part = text; !rc && part;) {
         const char *comma = strchr(part, ',');
         size_t len = comma ? (size_t)(comma - part) : strlen(part);
-        struct seed_range *range = &self.ranges[self.range_count++];
 
-        rc = parse_range(part, len, range, e);
-        if (rc)
-            goto done;
-        count += (uint64_t)range->last - range->first + 1;
-        if (count > SEEDS_MAX) {
-            rc = err_set(e, ERR_RANGE, "these are more than %d seeds: too many for one command",
-                         SEEDS_MAX);
-            goto done;
-        }
+        rc = parse_range(part, len, &out->ranges[out->range_count++], e);
         part = comma ? comma + 1 : NULL;
     }
-    self.count = (uint32_t)count;
-    *out = self;
-    self.ranges = NULL;              /* now the caller's */
-done:
-    free(self.ranges);
+    if (rc)
+        seeds_release(out);
     return rc;
+}
+
+enum err_code seeds_parse(const char *text, struct seeds *out, struct err *e)
+{
+    enum err_code rc = seeds_parse_ranges(text, SIZE_MAX, out, e);
+    uint64_t count = 0;
+
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < out->range_count && count <= SEEDS_MAX; i++)
+        count += (uint64_t)out->ranges[i].last - out->ranges[i].first + 1;
+    if (count > SEEDS_MAX) {
+        seeds_release(out);
+        return err_set(e, ERR_RANGE, "these are more than %d seeds: too many for one command",
+                       SEEDS_MAX);
+    }
+    out->count = (uint32_t)count;
+    return ERR_OK;
 }
 
 enum err_code seeds_choose(const char *seed, const char *seeds, struct seeds *out, struct err *e)

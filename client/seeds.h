@@ -30,6 +30,9 @@ struct seeds_walk {                 /* a place in them; begins as { 0 } */
  * the caller's to release; on failure it is all zero. ERR_INVALID (names the part that is wrong),
  * ERR_RANGE (a seed too large, too many seeds), ERR_NOMEM. */
 enum err_code seeds_parse(const char *text, struct seeds *out, struct err *e);
+/* The same for work that nobody waits for: any number of seeds, which is not counted (out->count is
+ * 0), in at most max ranges. */
+enum err_code seeds_parse_ranges(const char *text, size_t max, struct seeds *out, struct err *e);
 /* The same for a command's options: either seed, which names one, or seeds; the other is NULL. */
 enum err_code seeds_choose(const char *seed, const char *seeds, struct seeds *out, struct err *e);
 void seeds_release(struct seeds *self);
