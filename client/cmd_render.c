@@ -141,7 +141,7 @@ static enum err_code find_target(struct options *options, struct err *e)
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
                          struct options *out, struct seeds *seeds, int *code)
 {
-    struct picture_own own = { OPTIONS, take_option, out };
+    struct picture_own own = { OPTIONS, take_option, out, NULL };
     struct err e;
 
     *out = (struct options){ .backend = "auto", .batch = BATCH_DEFAULT };

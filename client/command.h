@@ -28,9 +28,11 @@ struct command {
     command_run *run;
 };
 
-command_run cmd_bench_run, cmd_generate_run, cmd_keygen_run, cmd_ledger_run, cmd_model_run,
+command_run cmd_bench_run, cmd_bulk_run, cmd_bulk_submit_run;
+command_run cmd_generate_run, cmd_keygen_run, cmd_ledger_run, cmd_model_run,
     cmd_provenance_run, cmd_render_run, cmd_status_run;
-extern const char cmd_bench_help[], cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[],
+extern const char cmd_bench_help[], cmd_bulk_help[];
+extern const char cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[],
     cmd_model_help[], cmd_provenance_help[], cmd_render_help[], cmd_status_help[];
 
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its

@@ -407,7 +407,7 @@ static enum err_code take_name(struct job_file *self, const cJSON *item, struct 
     if (!cJSON_IsString(item) ||
         !recipe_name_is_valid(item->valuestring, strlen(item->valuestring)))
         return refuse(item, ERR_INVALID, "needs 1 to 64 letters, digits, '.', '_' and '-', not '.' "
-                                         "first", e);
+                                         "or '-' first", e);
     snprintf(self->name, sizeof self->name, "%s", item->valuestring);
     return ERR_OK;
 }
@@ -618,6 +618,7 @@ enum err_code job_file_name(struct job_file *self, struct err *e)
 {
     const char *model = self->part_count ? self->parts[0].model : "";
     size_t len = strcspn(model, "@");
+    bool is_name = recipe_name_is_valid(model, len);
     struct digest digest;
     char *text;
 
@@ -627,11 +628,9 @@ enum err_code job_file_name(struct job_file *self, struct err *e)
         return e->code;
     digest = digest_of(text, strlen(text));
     free(text);
-    if (!recipe_name_is_valid(model, len))
-        len = 0;                     /* the broker will say what is wrong with it */
     snprintf(self->name, sizeof self->name, "%.*s-%.*s",
-             len > NAME_MODEL_MAX ? NAME_MODEL_MAX : (int)len, len ? model : "", NAME_DIGITS,
-             digest_hex(&digest).text);
+             !is_name || len > NAME_MODEL_MAX ? NAME_MODEL_MAX : (int)len,
+             is_name ? model : "job", NAME_DIGITS, digest_hex(&digest).text);
     return ERR_OK;
 }
 

@@ -12,6 +12,7 @@ static const struct command COMMANDS[] = {
     { "generate", "make pictures through the broker", cmd_generate_help, cmd_generate_run },
     { "render", "make pictures from a model file, without a broker", cmd_render_help,
       cmd_render_run },
+    { "bulk", "jobs of many pictures, made while nobody waits", cmd_bulk_help, cmd_bulk_run },
     { "provenance", "where a picture came from", cmd_provenance_help, cmd_provenance_run },
     { "model", "list models, bind names to them, look into a file", cmd_model_help, cmd_model_run },
     { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },

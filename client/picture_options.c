@@ -4,6 +4,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {                              /* above every character, so that no letter means one of them */
@@ -181,13 +182,20 @@ static enum err_code take_option(struct picture_options *out, int opt, struct er
     }
 }
 
+static bool is_own(const struct picture_own *own, int opt)
+{
+    return opt >= PICTURE_OPTIONS_OWN || (own->letters && strchr(own->letters, opt));
+}
+
 bool picture_options_read(const struct command_context *ctx, int argc, char **argv,
                           const struct picture_own *own, struct picture_options *out, int *code)
 {
     struct option all[OPTION_COUNT + PICTURE_OWN_MAX + 1] = { { NULL, 0, NULL, 0 } };
+    char letters[16];
     struct err e;
     int opt;
 
+    snprintf(letters, sizeof letters, ":o:%s", own->letters ? own->letters : "");
     memcpy(all, OPTIONS, sizeof OPTIONS);
     for (size_t i = 0; i < PICTURE_OWN_MAX && own->options[i].name; i++)
         all[OPTION_COUNT + i] = own->options[i];
@@ -195,11 +203,10 @@ bool picture_options_read(const struct command_context *ctx, int argc, char **ar
     *code = EXIT_OK;
     optind = 0;                      /* glibc: begin anew, also after another command line */
     opterr = 0;
-    while (!*code && (opt = getopt_long(argc, argv, ":o:", all, NULL)) != -1)
+    while (!*code && (opt = getopt_long(argc, argv, letters, all, NULL)) != -1)
         if (opt == '?' || opt == ':')
             *code = command_bad_option(ctx, argv, opt);
-        else if (opt >= PICTURE_OPTIONS_OWN ? own->take(own->command, opt, &e)
-                                            : take_option(out, opt, &e))
+        else if (is_own(own, opt) ? own->take(own->command, opt, &e) : take_option(out, opt, &e))
             *code = command_usage(ctx, argv[0], "%s", e.msg);
     if (!*code && optind < argc)
         *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);

@@ -43,6 +43,7 @@ struct picture_own {
     /* Takes one, with its value in optarg. */
     enum err_code (*take)(void *command, int opt, struct err *e);
     void *command;
+    const char *letters;            /* its own, as getopt writes them, such as "f:"; NULL: none */
 };
 
 /* Reads argv. False: it cannot be meant so; that has been said, and *code is the exit code. */

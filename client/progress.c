@@ -19,7 +19,7 @@ void progress_init(struct progress *self, FILE *to, enum progress_style style, u
                                .last_ms = now_ms };
 }
 
-static void print_duration(FILE *to, int64_t seconds)
+void progress_print_duration(FILE *to, int64_t seconds)
 {
     if (seconds < 60)
         fprintf(to, "%" PRId64 " s", seconds);
@@ -45,7 +45,7 @@ void progress_show(struct progress *self, uint64_t done, int64_t now_ms)
     fprintf(self->to, "%" PRIu64 " of %" PRIu64 " pictures, %.1f/s", done, self->total, rate);
     if (done > 0) {
         fputs(", ", self->to);
-        print_duration(self->to, (int64_t)((double)(self->total - done) / rate + 0.5));
+        progress_print_duration(self->to, (int64_t)((double)(self->total - done) / rate + 0.5));
         fputs(" left", self->to);
     }
     if (self->style == PROGRESS_LINES)

@@ -27,6 +27,9 @@ void progress_init(struct progress *self, FILE *to, enum progress_style style, u
 /* done of total are ready; writes a line if one is due. None at the end: a summary follows. */
 void progress_show(struct progress *self, uint64_t done, int64_t now_ms);
 
+/* "42 s", "3 min 5 s", "2 h 10 min". */
+void progress_print_duration(FILE *to, int64_t seconds);
+
 /* Wipes a terminal's line, so that what is printed next begins at its start. */
 void progress_end(struct progress *self);
 

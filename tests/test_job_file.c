@@ -261,7 +261,8 @@ static void the_same_content_has_the_same_name(void **state)
 {
 #define NAMED(rest) "{\"parts\":[{\"model\":\"cats@1a2b\",\"seeds\":\"0-9\"" rest "}]}"
     struct job_file a = read_text(NAMED("")), b = read_text(NAMED(",\"psi\":1")),
-                    c = read_text(NAMED(",\"psi\":0.7")), d = read_text(FULL);
+                    c = read_text(NAMED(",\"psi\":0.7")), d = read_text(FULL),
+                    odd = read_text("{\"parts\":[{\"model\":\"-!\",\"seeds\":1}]}");
     struct err e;
 
     (void)state;
@@ -269,6 +270,8 @@ static void the_same_content_has_the_same_name(void **state)
     assert_int_equal(job_file_name(&b, &e), ERR_OK);
     assert_int_equal(job_file_name(&c, &e), ERR_OK);
     assert_int_equal(job_file_name(&d, &e), ERR_OK);
+    assert_int_equal(job_file_name(&odd, &e), ERR_OK);
+    assert_int_equal(strncmp(odd.name, "job-", 4), 0);
     assert_string_equal(a.name, b.name);
     assert_string_not_equal(a.name, c.name);
     assert_string_equal(d.name, "wall");
@@ -279,6 +282,7 @@ static void the_same_content_has_the_same_name(void **state)
     job_file_release(&b);
     job_file_release(&c);
     job_file_release(&d);
+    job_file_release(&odd);
 }
 
 static void the_library_gets_what_was_read(void **state)
