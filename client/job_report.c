@@ -47,12 +47,18 @@ double job_pace_rate(const struct job_pace *self)
     return (double)(last->ended - from->ended) * 1000 / (double)(last->at_ms - from->at_ms);
 }
 
+static bool lacks_exporter(const struct seedpress_job *job)
+{
+    return job->keep == SEEDPRESS_KEEP_PROVENANCE && job->state == SEEDPRESS_BULK_RUNNING &&
+           (job->exporter_ms < 0 || job->exporter_ms > EXPORTER_GONE_MS);
+}
+
 /* Seconds till the end by what was seen, else by what the workers say; -1: unknown, or it stands. */
 static int64_t left_s(const struct seedpress_job *job, double rate)
 {
     double left = (double)(job->total - ended_of(job));
 
-    if (job->state != SEEDPRESS_BULK_RUNNING)
+    if (job->state != SEEDPRESS_BULK_RUNNING || lacks_exporter(job))
         return -1;
     if (rate > 0)
         return (int64_t)(left / rate + 0.5);
@@ -60,12 +66,6 @@ static int64_t left_s(const struct seedpress_job *job, double rate)
 }
 
 /* ---- words ---- */
-
-static bool lacks_exporter(const struct seedpress_job *job)
-{
-    return job->keep == SEEDPRESS_KEEP_PROVENANCE && job->state == SEEDPRESS_BULK_RUNNING &&
-           (job->exporter_ms < 0 || job->exporter_ms > EXPORTER_GONE_MS);
-}
 
 const char *job_report_state(const struct seedpress_job *job)
 {

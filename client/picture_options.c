@@ -184,7 +184,9 @@ static enum err_code take_option(struct picture_options *out, int opt, struct er
 
 static bool is_own(const struct picture_own *own, int opt)
 {
-    return opt >= PICTURE_OPTIONS_OWN || (own->letters && strchr(own->letters, opt));
+    bool is_letter = opt < OPT_SEED;
+
+    return opt >= PICTURE_OPTIONS_OWN || (is_letter && own->letters && strchr(own->letters, opt));
 }
 
 bool picture_options_read(const struct command_context *ctx, int argc, char **argv,
