@@ -35,6 +35,10 @@ extern const char cmd_bench_help[], cmd_bulk_help[];
 extern const char cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[],
     cmd_model_help[], cmd_provenance_help[], cmd_render_help[], cmd_status_help[];
 
+/* `bulk export`, for `bulk` to hand to: argv[0] is "export". */
+command_run cmd_bulk_export_run;
+extern const char cmd_bulk_export_help[];
+
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its
  * exit code: `return command_fail(ctx, &e);` */
 int command_fail(const struct command_context *ctx, const struct err *e);
