@@ -329,7 +329,7 @@ static void answer_picture(struct broker *b, struct waiter *w, const struct pict
     request->count++;
     b->count.answered++;
     if (request->chunk) {
-        meter_answered(&b->meter, (size_t)picture->bytes);
+        meter_answered(&b->meter, (size_t)picture->bytes);     /* a receipt has no file */
         bulk_ended(&b->bulk, w, NULL);
     } else
         reply_picture(b, request, picture, queue_ms < 0 ? 0 : queue_ms, w->warning);

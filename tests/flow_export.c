@@ -456,7 +456,6 @@ static void an_interrupt_gives_up_the_shard_in_hand(void **state)
     int code;
 
     (void)state;
-    /* Its job is paused after some items, so that the export is at work when the signal comes. */
     start_export(&export, "interrupted");
     program_signal(&export, SIGINT);
     code = program_wait(&export);
