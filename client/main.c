@@ -8,16 +8,7 @@
 
 #define DEFAULT_BROKER "tcp://127.0.0.1:7701"
 
-/* Until `bulk` is there. */
-static int run_bulk(const struct command_context *ctx, int argc, char **argv)
-{
-    if (argc < 2 || strcmp(argv[1], "export") != 0)
-        return command_usage(ctx, "bulk", "only export is there");
-    return cmd_bulk_export_run(ctx, argc - 1, argv + 1);
-}
-
 static const struct command COMMANDS[] = {
-    { "bulk", "jobs", cmd_bulk_export_help, run_bulk },
     { "generate", "make pictures through the broker", cmd_generate_help, cmd_generate_run },
     { "render", "make pictures from a model file, without a broker", cmd_render_help,
       cmd_render_run },
