@@ -24,6 +24,7 @@ const char cmd_bulk_help[] =
     "       seedpress bulk list [--limit N]\n"
     "       seedpress bulk status JOB [--watch] [--interval S]\n"
     "       seedpress bulk pause|resume|cancel JOB\n"
+    "       seedpress bulk export JOB -o FOLDER [OPTIONS]; seedpress bulk export --help\n"
     "\n"
     "JOB is a job's number or its name. The same submission again is the same job.\n"
     "\n"
@@ -59,6 +60,7 @@ const char cmd_bulk_help[] =
     "  seedpress bulk status faces --watch\n"
     "  seedpress --json bulk list\n"
     "  seedpress bulk pause 7\n"
+    "  seedpress bulk export faces -o faces\n"
     "\n"
     "exit codes of status --watch: 0 done; 3 done, but some pictures failed; 1 cancelled\n";
 
@@ -366,6 +368,7 @@ static const struct subcommand {
     { "pause", pause_job },
     { "resume", resume_job },
     { "cancel", cancel_job },
+    { "export", cmd_bulk_export_run },
 };
 enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 

@@ -142,6 +142,14 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* Words behind a command whose options fill a page of their own. */
+static const char *help_of(const struct command *command, const char *word)
+{
+    bool is_export = word && strcmp(command->name, "bulk") == 0 && strcmp(word, "export") == 0;
+
+    return is_export ? cmd_bulk_export_help : command->help;
+}
+
 static int refuse_command(const struct command_context *ctx, const char *name)
 {
     char known[160] = "";
@@ -166,7 +174,7 @@ static int run(const struct globals *globals, int argc, char **argv)
     }
     if (globals->help && (command || argc == 1)) {
         if (command)
-            fputs(command->help, stdout);
+            fputs(help_of(command, argc > 2 ? argv[2] : NULL), stdout);
         else
             print_help(stdout);
         return EXIT_OK;
