@@ -2,6 +2,7 @@
  * SUBCOMMANDS[]. */
 #include "client/command.h"
 
+#include "client/upkeep.h"
 #include "sql/ledger.h"
 
 #include <cjson/cJSON.h>
@@ -13,17 +14,52 @@
 const char cmd_ledger_help[] =
     "seedpress ledger - the database behind the brokers\n"
     "\n"
-    "usage: seedpress ledger migrate [--dry-run] [--ledger CONNINFO]\n"
+    "usage: seedpress ledger migrate [--dry-run]\n"
+    "       seedpress ledger check [--model M] [--sample N] [--decode] [--from KEY]\n"
+    "       seedpress ledger prune [--model M] [--keep-days N] [--keep-bytes SIZE]\n"
+    "                              [--set | --dry-run]\n"
+    "       seedpress ledger refill [--model M] [--job N] [--since DAY] [--pruned] [--from KEY]\n"
+    "each with --ledger CONNINFO: the database, as libpq takes it; default:\n"
+    "$SEEDPRESS_LEDGER. A password belongs into ~/.pgpass, not here.\n"
     "\n"
-    "  migrate             brings the tables to what this program needs; doing it again,\n"
-    "                      or from two places at once, does no harm\n"
+    "migrate: brings the tables to what this program needs; doing it again, or from two\n"
+    "places at once, does no harm\n"
     "  --dry-run           only says what would be done\n"
-    "  --ledger CONNINFO   the database, as libpq takes it; default: $SEEDPRESS_LEDGER.\n"
-    "                      A password belongs into ~/.pgpass, not here\n"
+    "\n"
+    "check: reads every picture's row and file and says what does not hold; changes\n"
+    "nothing. Exit code 1 when anything was found. A line is a word, a key and why:\n"
+    "  model_missing, options_missing, run_missing, recipe_key, subject\n"
+    "                      the row does not say what it should\n"
+    "  bytes_missing, bytes_unknown, withdrawn_bytes, orphan_blob\n"
+    "                      a file is not there, or is there and should not be\n"
+    "  bytes_length, bytes_hash, core_hash, unreadable\n"
+    "                      a file is not the one that was stored\n"
+    "  --model M           of this model only (files without a row are of none)\n"
+    "  --sample N          reads the files of one picture in N; all rows all the same\n"
+    "  --decode            decodes every file that is read, not one in 20\n"
+    "  --from KEY          goes on where another check stopped\n"
+    "\n"
+    "prune: removes files, never rows; oldest first. Without --keep-days and --keep-bytes\n"
+    "by the rules that are recorded, of all models or of one\n"
+    "  --keep-days N       files stored in the last N days stay\n"
+    "  --keep-bytes SIZE   the newest files that take no more stay: 500M, 10G (1024 each)\n"
+    "  --set               records that as the model's rule and removes nothing now;\n"
+    "                      without either, the model has no rule any more\n"
+    "  --dry-run           only counts\n"
+    "\n"
+    "refill: has a broker render again what is lost, as after a backup without files was\n"
+    "restored. A file comes back if it is the same to a byte. Exit code 3 when some did not\n"
+    "  --job N             pictures that this bulk job had made\n"
+    "  --since DAY         pictures stored from then on: 2026-11-22\n"
+    "  --pruned            also those whose files were pruned or never kept\n"
+    "  --from KEY          goes on where another refill stopped\n"
     "\n"
     "examples:\n"
     "  seedpress ledger migrate --ledger 'host=/run/postgresql dbname=seedpress'\n"
-    "  seedpress ledger migrate --dry-run\n";
+    "  seedpress ledger check --sample 100\n"
+    "  seedpress ledger prune --model cats --keep-days 30 --set\n"
+    "  seedpress ledger prune --dry-run\n"
+    "  seedpress ledger refill --model cats\n";
 
 /* ---- ledger migrate ---- */
 
@@ -88,19 +124,23 @@ static int migrate(const struct command_context *ctx, int argc, char **argv)
 
 static const struct subcommand {
     const char *name;
-    command_run *run;               /* argv[0] is the subcommand's name */
+    command_run *run;               /* argv[0] is "ledger" */
 } SUBCOMMANDS[] = {
-    { "migrate", migrate },
+    { "migrate", migrate }, { "check", cmd_ledger_check_run }, { "prune", cmd_ledger_prune_run },
+    { "refill", cmd_ledger_refill_run },
 };
 enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 
 int cmd_ledger_run(const struct command_context *ctx, int argc, char **argv)
 {
     if (argc == 1)
-        return command_usage(ctx, argv[0], "ledger does what? Known: migrate");
+        return command_usage(ctx, argv[0], "ledger does what? Known: migrate, check, "
+                                           "prune, refill");
     for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        if (strcmp(argv[1], SUBCOMMANDS[i].name) == 0)
+        if (strcmp(argv[1], SUBCOMMANDS[i].name) == 0) {
+            argv[1] = argv[0];       /* whose help to point to */
             return SUBCOMMANDS[i].run(ctx, argc - 1, argv + 1);
-    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after ledger; known: migrate",
-                         argv[1]);
+        }
+    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after ledger; known: migrate, "
+                                       "check, prune, refill", argv[1]);
 }

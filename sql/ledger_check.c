@@ -91,8 +91,6 @@ static bool check_recipe(struct ledger_check *check, const PGresult *page, int l
     struct digest model = result_digest(page, line, CHECK_MODEL);
     struct digest subject = result_digest(page, line, CHECK_SUBJECT), made;
     struct recipe recipe;
-    char text[RECIPE_TEXT_MAX];
-    int len;
 
     if (result_is_null(page, line, CHECK_MODEL))
         find(check, LEDGER_MODEL_MISSING, key, "its model is not in the table models");
@@ -102,11 +100,9 @@ static bool check_recipe(struct ledger_check *check, const PGresult *page, int l
         find(check, LEDGER_RUN_MISSING, key, "its run is not in the table runs");
     if (result_is_null(page, line, CHECK_MODEL) || result_is_null(page, line, CHECK_OPTIONS))
         return false;
-    len = snprintf(text, sizeof text, "seedpress-recipe/1\nmodel=%s\nlatent=seed:%lld\npsi=%d\n%s",
-                   digest_hex(&model).text, (long long)result_int8(page, line, CHECK_SEED),
-                   (int)result_int4(page, line, CHECK_PSI),
-                   PQgetvalue(page, line, CHECK_OPTIONS));
-    if (len < 0 || (size_t)len >= sizeof text || recipe_parse(text, (size_t)len, &recipe, NULL)) {
+    if (!ledger_recipe(&model, result_int8(page, line, CHECK_SEED),
+                       result_int4(page, line, CHECK_PSI), PQgetvalue(page, line, CHECK_OPTIONS),
+                       &recipe)) {
         find(check, LEDGER_RECIPE_KEY, key, "its columns make no recipe");
         return false;
     }

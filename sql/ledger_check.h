@@ -30,7 +30,7 @@ const char *ledger_fault_word(enum ledger_fault fault);     /* "bytes_missing" *
 struct ledger_finding {
     enum ledger_fault fault;
     struct digest key;
-    char words[160];
+    char words[256];
 };
 
 struct ledger_check {

@@ -75,20 +75,26 @@ void ledger_rows_release(struct ledger_rows *self)
     *self = (struct ledger_rows){ 0 };
 }
 
+bool ledger_recipe(const struct digest *model, int64_t seed, int32_t psi, const char *options,
+                   struct recipe *out)
+{
+    char text[RECIPE_TEXT_MAX];
+    int len = snprintf(text, sizeof text,
+                       "seedpress-recipe/1\nmodel=%s\nlatent=seed:%lld\npsi=%d\n%s",
+                       digest_hex(model).text, (long long)seed, (int)psi, options);
+
+    return len > 0 && (size_t)len < sizeof text && !recipe_parse(text, (size_t)len, out, NULL);
+}
+
 /* The recipe out of its parts; its key must be the row's, or the row is not what was stored. */
 static enum err_code rebuild(const PGresult *result, int line, struct ledger_row *row,
                              struct err *e)
 {
     struct digest model = result_digest(result, line, ROW_MODEL);
-    char text[RECIPE_TEXT_MAX];
     struct digest key;
-    int len = snprintf(text, sizeof text,
-                       "seedpress-recipe/1\nmodel=%s\nlatent=seed:%lld\npsi=%d\n%s",
-                       digest_hex(&model).text, (long long)result_int8(result, line, ROW_SEED),
-                       (int)result_int4(result, line, ROW_PSI),
-                       PQgetvalue(result, line, ROW_OPTIONS));
-    bool whole = len > 0 && (size_t)len < sizeof text &&
-                 !recipe_parse(text, (size_t)len, &row->recipe, NULL);
+    bool whole = ledger_recipe(&model, result_int8(result, line, ROW_SEED),
+                               result_int4(result, line, ROW_PSI),
+                               PQgetvalue(result, line, ROW_OPTIONS), &row->recipe);
 
     row->key = result_digest(result, line, ROW_KEY);
     if (whole)

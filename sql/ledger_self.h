@@ -27,6 +27,9 @@ struct ledger {
 void ledger_rollback(struct ledger *self);
 /* How many rows a statement without RETURNING changed. */
 int64_t ledger_rows_changed(PGresult *result);
+/* A row's recipe out of its parts; false: they make none. Whether it is the row's, its key tells. */
+bool ledger_recipe(const struct digest *model, int64_t seed, int32_t psi, const char *options,
+                   struct recipe *out);
 /* The newest pictures of a subject, without data; max <= LEDGER_ROWS_MAX. Not ready: the caller
  * has called session_ready. */
 enum err_code ledger_find_subject(struct ledger *self, const struct digest *subject, size_t max,
