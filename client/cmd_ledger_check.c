@@ -17,7 +17,7 @@ enum { DECODE_ONE_IN = 20 };
 #define FILES_PREFIX "files:"
 
 struct options {
-    const char *conninfo, *model;
+    const char *conninfo, *segments, *model;
     int64_t sample;
     bool decode;                    /* every file that is read */
     bool has_from, only_files;      /* only_files: the walk over pictures is over */
@@ -34,13 +34,14 @@ struct run {
 
 /* ---- the command line ---- */
 
-enum { OPT_SAMPLE = 256, OPT_DECODE, OPT_MODEL, OPT_FROM, OPT_LEDGER };
+enum { OPT_SAMPLE = 256, OPT_DECODE, OPT_MODEL, OPT_FROM, OPT_SEGMENTS, OPT_LEDGER };
 
 static const struct option OPTIONS[] = {
     { "sample", required_argument, NULL, OPT_SAMPLE },
     { "decode", no_argument, NULL, OPT_DECODE },
     { "model", required_argument, NULL, OPT_MODEL },
     { "from", required_argument, NULL, OPT_FROM },
+    { "segments", required_argument, NULL, OPT_SEGMENTS },
     { "ledger", required_argument, NULL, OPT_LEDGER },
     { NULL, 0, NULL, 0 },
 };
@@ -61,6 +62,9 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
         out->only_files = strncmp(optarg, FILES_PREFIX, strlen(FILES_PREFIX)) == 0;
         return upkeep_read_key("--from", optarg + (out->only_files ? strlen(FILES_PREFIX) : 0),
                                &out->from, e);
+    case OPT_SEGMENTS:
+        out->segments = optarg;
+        return ERR_OK;
     default:
         out->conninfo = optarg;
         return ERR_OK;
@@ -208,7 +212,7 @@ int cmd_ledger_check_run(const struct command_context *ctx, int argc, char **arg
 
     if (!read_options(ctx, argc, argv, &options, &code))
         return code;
-    code = upkeep_open(ctx, options.conninfo, &ledger);
+    code = upkeep_open(ctx, options.conninfo, options.segments, &ledger);
     if (code)
         return code;
     self.decode = options.decode;

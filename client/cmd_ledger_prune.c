@@ -13,14 +13,14 @@
 #include <string.h>
 
 struct options {
-    const char *conninfo, *model;
+    const char *conninfo, *segments, *model;
     int64_t days, bytes;            /* 0: not given */
     bool set, dry;
 };
 
 /* ---- the command line ---- */
 
-enum { OPT_MODEL = 256, OPT_DAYS, OPT_BYTES, OPT_SET, OPT_DRY, OPT_LEDGER, DAYS_MAX = 36500 };
+enum { OPT_MODEL = 256, OPT_DAYS, OPT_BYTES, OPT_SET, OPT_DRY, OPT_SEGMENTS, OPT_LEDGER, DAYS_MAX = 36500 };
 
 static const struct option OPTIONS[] = {
     { "model", required_argument, NULL, OPT_MODEL },
@@ -28,6 +28,7 @@ static const struct option OPTIONS[] = {
     { "keep-bytes", required_argument, NULL, OPT_BYTES },
     { "set", no_argument, NULL, OPT_SET },
     { "dry-run", no_argument, NULL, OPT_DRY },
+    { "segments", required_argument, NULL, OPT_SEGMENTS },
     { "ledger", required_argument, NULL, OPT_LEDGER },
     { NULL, 0, NULL, 0 },
 };
@@ -63,6 +64,9 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
         return ERR_OK;
     case OPT_DRY:
         out->dry = true;
+        return ERR_OK;
+    case OPT_SEGMENTS:
+        out->segments = optarg;
         return ERR_OK;
     default:
         out->conninfo = optarg;
@@ -215,6 +219,20 @@ static int prune_one(const struct command_context *ctx, struct ledger *ledger,
     return self.prune.done ? EXIT_OK : err_info(ERR_CANCELLED)->exit_code;
 }
 
+/* Also what an earlier pruning, or a withdrawal, was interrupted at. Without the folder the rows go
+ * on naming what is to be erased. */
+static int erase(const struct command_context *ctx, struct ledger *ledger)
+{
+    bool more = true;
+    size_t erased;
+    struct err e;
+
+    while (more && !*ctx->interrupted)
+        if (ledger_erase(ledger, NULL, &erased, &more, &e))
+            return command_fail(ctx, &e);
+    return more ? err_info(ERR_CANCELLED)->exit_code : EXIT_OK;
+}
+
 int cmd_ledger_prune_run(const struct command_context *ctx, int argc, char **argv)
 {
     struct ledger_rule rules[LEDGER_RULES_MAX], own;
@@ -226,7 +244,7 @@ int cmd_ledger_prune_run(const struct command_context *ctx, int argc, char **arg
 
     if (!read_options(ctx, argc, argv, &options, &code))
         return code;
-    code = upkeep_open(ctx, options.conninfo, &ledger);
+    code = upkeep_open(ctx, options.conninfo, options.segments, &ledger);
     if (code)
         return code;
     own = (struct ledger_rule){ .days = (int)options.days, .bytes = options.bytes };
@@ -240,6 +258,8 @@ int cmd_ledger_prune_run(const struct command_context *ctx, int argc, char **arg
         puts("nothing to do: no rule is recorded, so all files are kept");
     for (size_t i = 0; !code && i < count; i++)
         code = prune_one(ctx, ledger, &rules[i], options.dry);
+    if (!code && !options.set && !options.dry)
+        code = erase(ctx, ledger);
     ledger_close(&ledger);
     return code;
 }

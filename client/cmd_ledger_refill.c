@@ -310,7 +310,7 @@ int cmd_ledger_refill_run(const struct command_context *ctx, int argc, char **ar
     }
     self->ctx = ctx;
     if (!read_options(ctx, argc, argv, &options, &code) ||
-        (code = upkeep_open(ctx, options.conninfo, &self->ledger)) ||
+        (code = upkeep_open(ctx, options.conninfo, NULL, &self->ledger)) ||
         (code = contact_open(ctx, &self->sp)))
         goto done;
     self->lost.one_model = options.model;

@@ -34,6 +34,8 @@ command_run cmd_generate_run, cmd_keygen_run, cmd_ledger_run, cmd_model_run,
 extern const char cmd_bench_help[], cmd_bulk_help[];
 extern const char cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[],
     cmd_model_help[], cmd_provenance_help[], cmd_render_help[], cmd_status_help[];
+command_run cmd_withdraw_run;
+extern const char cmd_withdraw_help[];
 
 /* `bulk export`, for `bulk` to hand to: argv[0] is "export". */
 command_run cmd_bulk_export_run;

@@ -17,6 +17,7 @@ static const struct command COMMANDS[] = {
     { "model", "list models, bind names to them, look into a file", cmd_model_help, cmd_model_run },
     { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },
     { "bench", "load a broker, and measure its answers", cmd_bench_help, cmd_bench_run },
+    { "withdraw", "take a picture back for ever", cmd_withdraw_help, cmd_withdraw_run },
     { "ledger", "the database behind the brokers", cmd_ledger_help, cmd_ledger_run },
     { "keygen", "make a pair of keys, and its line for a keyring", cmd_keygen_help,
       cmd_keygen_run },

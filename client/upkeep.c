@@ -8,8 +8,10 @@
 
 enum { NAMES_MAX = 4096 };
 
-int upkeep_open(const struct command_context *ctx, const char *conninfo, struct ledger **out)
+int upkeep_open(const struct command_context *ctx, const char *conninfo, const char *segments,
+                struct ledger **out)
 {
+    struct ledger_segments options = { .folder = segments };
     struct err e;
 
     *out = NULL;
@@ -18,7 +20,8 @@ int upkeep_open(const struct command_context *ctx, const char *conninfo, struct 
     if (!conninfo || !*conninfo)
         return command_usage(ctx, "ledger", "which database? Say --ledger CONNINFO, or set "
                                             "SEEDPRESS_LEDGER");
-    if (!ledger_open(conninfo, "seedpress ledger", out, &e))
+    if (!ledger_open(conninfo, "seedpress ledger", out, &e) &&
+        (!segments || !ledger_use_segments(*out, &options, &e)))
         return EXIT_OK;
     ledger_close(out);
     return command_fail(ctx, &e);

@@ -12,9 +12,10 @@
 /* argv[0] is "ledger", for words about the command line. */
 command_run cmd_ledger_check_run, cmd_ledger_prune_run, cmd_ledger_refill_run;
 
-/* The ledger under conninfo, NULL: of $SEEDPRESS_LEDGER. Gives the exit code after saying what is
- * wrong; *out is then NULL. */
-int upkeep_open(const struct command_context *ctx, const char *conninfo, struct ledger **out);
+/* The ledger under conninfo, NULL: of $SEEDPRESS_LEDGER, with its files in that folder of segments,
+ * NULL: it has none. Gives the exit code after saying what is wrong; *out is then NULL. */
+int upkeep_open(const struct command_context *ctx, const char *conninfo, const char *segments,
+                struct ledger **out);
 
 /* "cats", "cats@1a2b3c4d" or the first digits of a digest. ERR_UNKNOWN_MODEL, ERR_CONFLICT (digits
  * of several), and the ledger's. */

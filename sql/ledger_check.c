@@ -135,9 +135,10 @@ static bool check_presence(struct ledger_check *check, const PGresult *page, int
     }
     if (!kept) {
         check->not_kept++;
-        if (in_blobs)
+        if (in_blobs || in_segment)
             find(check, LEDGER_BYTES_UNKNOWN, key, "its row says that its file is not kept, and it "
-                 "is there");
+                 "is %s", in_segment ? "still to be erased from its segment: ledger prune does" :
+                 "there");
         return false;
     }
     if (!in_blobs && !in_segment) {
@@ -190,8 +191,8 @@ static enum err_code check_absence(struct ledger *self, struct ledger_check *che
     enum err_code rc = ledger_find_keys(self, key, 1, false, &rows, e);
 
     if (!rc && rows.count == 1 && rows.row[0].kept && !rows.row[0].withdrawn)
-        find(check, LEDGER_BYTES_MISSING, key, "its file of %lld bytes is not in its segment: "
-             "ledger refill renders it again", (long long)rows.row[0].bytes);
+        find(check, LEDGER_BYTES_MISSING, key, "its file of %lld bytes is not in its segment, "
+             "or not whole there", (long long)rows.row[0].bytes);
     ledger_rows_release(&rows);
     return rc;
 }

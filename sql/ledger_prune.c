@@ -63,7 +63,7 @@ static const struct statement PRUNE_WINDOW = {
     "), file AS ("
     " DELETE FROM blobs b USING locked l WHERE b.key = l.key"
     "), cleared AS ("
-    " UPDATE images i SET kept = false, segment = NULL, place = NULL FROM locked l"
+    " UPDATE images i SET kept = false FROM locked l"
     " WHERE i.key = l.key RETURNING i.bytes"
     ") SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM cleared"
 };
