@@ -20,7 +20,8 @@ struct options {
 
 /* ---- the command line ---- */
 
-enum { OPT_MODEL = 256, OPT_DAYS, OPT_BYTES, OPT_SET, OPT_DRY, OPT_SEGMENTS, OPT_LEDGER, DAYS_MAX = 36500 };
+enum { OPT_MODEL = 256, OPT_DAYS, OPT_BYTES, OPT_SET, OPT_DRY, OPT_SEGMENTS, OPT_LEDGER,
+       DAYS_MAX = 36500 };
 
 static const struct option OPTIONS[] = {
     { "model", required_argument, NULL, OPT_MODEL },

@@ -31,7 +31,7 @@ const char cmd_withdraw_help[] =
     "\n"
     "examples:\n"
     "  seedpress withdraw 9c6e3172...d99a50 --reason 'looks like a person who asked'\n"
-    "  seedpress withdraw --sha256 \"$(sha256sum <seed0042.jpg | cut -c1-64)\" --reason 'ticket 17'\n";
+    "  seedpress withdraw --sha256 aab080d3...26fcca --reason 'ticket 17'\n";
 
 enum { OPT_SHA256 = 256, OPT_REASON, REASON_MAX = 200 };
 

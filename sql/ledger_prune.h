@@ -43,8 +43,8 @@ struct ledger_prune {
  * ERR_RANGE, ERR_CANCELLED, ERR_LEDGER_DOWN, ERR_VERSION. */
 enum err_code ledger_prune_begin(struct ledger *self, struct ledger_prune *prune,
                                  const volatile sig_atomic_t *interrupted, struct err *e);
-/* One step: at most LEDGER_PRUNE_FILES_MAX files in a transaction of their own, oldest first. Files in
- * segments are no longer named then; ledger_erase takes their bytes from the disk. */
+/* One step: at most LEDGER_PRUNE_FILES_MAX files in a transaction of their own, oldest first. What
+ * lay in segments is not kept any more then; ledger_erase takes its bytes from the disk. */
 enum err_code ledger_prune_step(struct ledger *self, struct ledger_prune *prune, struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
-/* A ledger is backed up without its files, restored elsewhere, and made whole again: the commands are
- * those of deploy/BACKUP.md, the programs are real. Before it one picture is withdrawn with the
+/* A ledger is backed up without its files, restored elsewhere, and made whole again: the commands
+ * are those of deploy/BACKUP.md, the programs are real. Before it one picture is withdrawn with the
  * command, and one pruned: neither comes back by itself. */
 #include "base/file.h"
 #include "tests/kit_stack.h"

@@ -1,5 +1,5 @@
-/* The upkeep of the ledger with the real command: what `ledger check` finds of every kind of damage,
- * what `ledger prune` removes and what it leaves. */
+/* The upkeep of the ledger with the real command: what `ledger check` finds of every kind of
+ * damage, what `ledger prune` removes and what it leaves. */
 #include "sql/ledger_withdraw.h"
 #include "tests/kit_pictures.h"
 #include "tests/kit_temp.h"

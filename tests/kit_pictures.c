@@ -130,7 +130,8 @@ struct kit_literal pictures_literal(const struct kit_pictures *self, uint32_t se
     return out;
 }
 
-static void write_sql(char sql[SQL_MAX], const char *fmt, va_list args)
+static void __attribute__((format(printf, 2, 0)))
+write_sql(char sql[SQL_MAX], const char *fmt, va_list args)
 {
     int len = vsnprintf(sql, SQL_MAX, fmt, args);
 

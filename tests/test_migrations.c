@@ -1,5 +1,5 @@
-/* Two schemas side by side: what a program of the first one says to a ledger of the second, word for
- * word (git show 222edd2:sql/ledger_store.c, ledger_find.c), and what becomes of its rows. */
+/* Two schemas side by side: what a program of the first one says to a ledger of the second, word
+ * for word (git show 222edd2:sql/ledger_store.c, ledger_find.c), and what becomes of its rows. */
 #include "sql/ledger_check.h"
 #include "sql/migrations.h"
 #include "tests/kit_pictures.h"
