@@ -22,7 +22,7 @@ enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL,
                    CLIENT_WAITERS, LEVEL_WAITERS, QUEUE_BYTES, CLIENT_BYTES, CLIENT_RATE,
                    CLIENT_BURST, AFFINITY, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE,
                    KEYRING, ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE,
-                   METRICS, BULK_LEASE_TIME, BULK_CHUNKS };
+                   METRICS, BULK_LEASE_TIME, BULK_CHUNKS, SEGMENTS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -71,6 +71,8 @@ static const struct setting SETTINGS[] = {
                     "1: a second process starts the broker again when it is killed" },
     [METRICS] = { "metrics_listen", SETTING_TEXT, 0, 60, 0, "127.0.0.1:7703",
                   "address and port of /metrics, /livez and /readyz; empty: none" },
+    [SEGMENTS] = { "segments", SETTING_TEXT, 0, 1000, 0, "",
+                   "folder of files that are not in the database, as the workers have it" },
     [LEVEL_WAITERS] = { "level_waiters_max", SETTING_INT, 1, 10000000, 80000, "",
                         "of them of one priority" },
     [QUEUE_BYTES] = { "queue_bytes", SETTING_INT, 1 << 20, INT64_C(1) << 40, 128 << 20, "",
@@ -149,11 +151,12 @@ struct scribes {
     struct scribe *looks, *bulk;    /* for what somebody waits for; for bulk jobs */
 };
 
-static enum err_code open_scribes(const char *conninfo, struct scribes *out, struct err *e)
+static enum err_code open_scribes(const char *conninfo, const char *segments, struct scribes *out,
+                                  struct err *e)
 {
-    enum err_code rc = scribe_create(conninfo, &out->looks, e);
+    enum err_code rc = scribe_create(conninfo, segments, &out->looks, e);
 
-    return rc || !conninfo ? rc : scribe_create(conninfo, &out->bulk, e);
+    return rc || !conninfo ? rc : scribe_create(conninfo, segments, &out->bulk, e);
 }
 
 static void close_scribes(struct scribes *self)
@@ -224,7 +227,8 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
         goto done;
     options.keyring = ports.keyring;
     options.gate = ports.gate;
-    if ((rc = open_scribes(options.without_ledger ? NULL : settings_text(s, LEDGER), &scribes, e)))
+    if ((rc = open_scribes(options.without_ledger ? NULL : settings_text(s, LEDGER),
+                           settings_text(s, SEGMENTS), &scribes, e)))
         goto done;
     name_broker(holder, sizeof holder);
     options.bulk_holder = holder;

@@ -3,6 +3,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "sql/segments.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,7 +20,7 @@ enum {
 struct scribe {
     struct channel *asked, *answered;
     struct ledger *ledger;          /* the thread's own */
-    char *conninfo;
+    char *conninfo, *segments;
     atomic_bool up;
     pthread_t thread;
     bool running;
@@ -67,9 +68,18 @@ static void answer(struct scribe *self, struct errand *errand)
 /* Connects when there is no ledger object yet: at first, or after a schema that does not fit. */
 static enum err_code open_ledger(struct scribe *self, struct err *e)
 {
+    struct ledger_segments segments = { .folder = self->segments };
+    enum err_code rc;
+    struct err why;
+
     if (self->ledger)
         return ERR_OK;
-    return ledger_open(self->conninfo, "seedpress-broker", &self->ledger, e);
+    rc = ledger_open(self->conninfo, "seedpress-broker", &self->ledger, e);
+    if (self->ledger && *self->segments && ledger_use_segments(self->ledger, &segments, &why)) {
+        ledger_close(&self->ledger);
+        rc = err_set(e, ERR_LEDGER_DOWN, "%s", why.msg);
+    }
+    return rc;
 }
 
 static bool take_row(struct ledger_rows *from, const struct digest *key, struct ledger_rows *out)
@@ -222,16 +232,31 @@ static void *run(void *arg)
 
 /* ---- the loop's side ---- */
 
-enum err_code scribe_create(const char *conninfo, struct scribe **out, struct err *e)
+/* Whoever starts a broker is told of a wrong folder then, not by the first look-up. */
+static enum err_code check_segments(const char *folder, struct err *e)
+{
+    struct segments *segments;
+    enum err_code rc = *folder ? segments_open(folder, SEGMENTS_READ, 0, &segments, e) : ERR_OK;
+
+    if (!rc && *folder)
+        segments_close(&segments);
+    return rc;
+}
+
+enum err_code scribe_create(const char *conninfo, const char *segments, struct scribe **out,
+                            struct err *e)
 {
     struct scribe *self = calloc(1, sizeof *self);
     enum err_code rc;
 
     *out = NULL;
-    if (!self || (conninfo && !(self->conninfo = strdup(conninfo)))) {
+    if (!self || !(self->segments = strdup(segments)) ||
+        (conninfo && !(self->conninfo = strdup(conninfo)))) {
         rc = err_set(e, ERR_NOMEM, "no memory for the ledger's thread");
         goto done;
     }
+    if ((rc = check_segments(segments, e)))
+        goto done;
     /* Until it is seen to be down: the first change is logged. */
     atomic_init(&self->up, conninfo != NULL);
     if ((rc = channel_create(ASKED_MAX, &self->asked, e)) ||
@@ -272,6 +297,7 @@ void scribe_destroy(struct scribe **self)
     channel_destroy(&(*self)->asked);
     channel_destroy(&(*self)->answered);
     free((*self)->conninfo);
+    free((*self)->segments);
     free(*self);
     *self = NULL;
 }

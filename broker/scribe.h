@@ -54,8 +54,10 @@ void errand_destroy(struct errand **self);
 
 struct scribe;
 /* Starts the thread; the ledger may be down. conninfo is copied. NULL: there is no ledger and no
- * thread, and every errand is refused. */
-enum err_code scribe_create(const char *conninfo, struct scribe **out, struct err *e);
+ * thread, and every errand is refused. segments is the ledger's folder of segments, "": none.
+ * ERR_FILE: it cannot be read. */
+enum err_code scribe_create(const char *conninfo, const char *segments, struct scribe **out,
+                            struct err *e);
 /* Ends the thread and every errand. */
 void scribe_destroy(struct scribe **self);
 

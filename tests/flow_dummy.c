@@ -224,7 +224,7 @@ static void without_a_ledger_nobody_runs_errands(void **state)
     struct err e;
 
     (void)state;
-    assert_int_equal(scribe_create(NULL, &scribe, &e), ERR_OK);
+    assert_int_equal(scribe_create(NULL, "", &scribe, &e), ERR_OK);
     assert_false(scribe_ledger_is_up(scribe));
     assert_false(scribe_ask(scribe, errand));
     assert_null(scribe_answer(scribe));

@@ -75,7 +75,7 @@ static void set_up(void)
         link_create(context, &options, &workers, &e) ||
         link_bind(clients, "inproc://clients", &e) ||
         link_bind(workers, "inproc://workers", &e) ||
-        scribe_create("host=/nonexistent dbname=none", &scribe, &e))
+        scribe_create("host=/nonexistent dbname=none", "", &scribe, &e))
         abort();
     for (int i = 0; i < PEERS; i++)
         add_peer(i);

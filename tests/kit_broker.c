@@ -61,7 +61,7 @@ void desk_open(struct desk *self, const char *conninfo, const struct broker_opti
     must(link_create(self->context, &worker_side, &self->workers, &e), &e);
     must(link_bind(self->clients, CLIENTS, &e), &e);
     must(link_bind(self->workers, WORKERS, &e), &e);
-    must(scribe_create(conninfo ? conninfo : NO_LEDGER, &self->scribe, &e), &e);
+    must(scribe_create(conninfo ? conninfo : NO_LEDGER, "", &self->scribe, &e), &e);
     ask_once(self->scribe);
     assert_true(scribe_ledger_is_up(self->scribe) == (conninfo != NULL));
     must(broker_create(options, self->clients, self->workers, self->scribe, self->now_ms,

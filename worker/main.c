@@ -31,7 +31,7 @@
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY, KEY_FILE, BROKER_KEY, ALLOW_PLAIN,
-                   METRICS, REPLAY };
+                   METRICS, REPLAY, SEGMENTS };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -71,6 +71,8 @@ static const struct setting SETTINGS[] = {
                   "address and port of /metrics, /livez and /readyz; empty: none" },
     [REPLAY] = { "replay_one_in", SETTING_INT, 0, 1000000000, 1000, "",
                  "when idle, one stored picture in so many is rendered again and compared; 0: none" },
+    [SEGMENTS] = { "segments", SETTING_TEXT, 0, 1000, 0, "",
+                   "folder for files in place of the database, the same for all; empty: none" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -173,6 +175,17 @@ static void warn_of_names(struct worker_parts *w)
     free(names);
 }
 
+static enum err_code open_ledger(const struct settings *s, struct worker_parts *w, struct err *e)
+{
+    struct ledger_segments segments = { .folder = settings_text(s, SEGMENTS), .writer = w->name };
+    enum err_code rc = ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
+    struct err why;
+
+    if (w->ledger && *segments.folder && ledger_use_segments(w->ledger, &segments, &why))
+        return err_set(e, why.code, "%s", why.msg);
+    return rc;
+}
+
 /* No picture without provenance: a worker that the ledger does not know does not start. It waits
  * for a ledger that is away, but not for one whose schema does not fit. */
 static enum err_code join_ledger(const struct settings *s, struct worker_parts *w, struct err *e)
@@ -181,7 +194,7 @@ static enum err_code join_ledger(const struct settings *s, struct worker_parts *
     bool told = false;
     enum err_code rc;
 
-    rc = ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
+    rc = open_ledger(s, w, e);
     if (!rc)
         rc = register_run(w, e);
     while (rc == ERR_LEDGER_DOWN && !w->stopped) {
@@ -192,8 +205,7 @@ static enum err_code join_ledger(const struct settings *s, struct worker_parts *
         health_turn(&w->dials.health, clock_ms(), "ledger down");
         notify_turn(&w->notify, clock_ms());
         w->stopped = stop_is_asked(w->stop_fd);
-        rc = w->ledger ? register_run(w, e)
-                       : ledger_open(settings_text(s, LEDGER), "seedpress-worker", &w->ledger, e);
+        rc = w->ledger ? register_run(w, e) : open_ledger(s, w, e);
     }
     if (!rc)
         warn_of_names(w);
