@@ -3,18 +3,24 @@
  *  - Keys are sorted, so that two writers of the same keys wait for each other in one direction.
  *  - BEGIN is sent by itself and each statement has its own Sync: the server's time limits then
  *    hold for each one, and locks are asked for in the order in which we sent them.
+ *  - Rows go many in a statement, as arrays: a statement costs several times what a row costs.
  *  - The shared advisory lock lets any number of writers go on together, but none beside a
  *    withdrawal, which takes it alone: either its tombstone is seen here, or our row by it.
- *  - What is reported was read after the commit, by a statement with a snapshot of its own: a row
- *    that another writer had not committed yet when ours was refused is seen only then. */
+ *  - Of a row that this transaction added nothing is read back: it is committed, and ours. What else
+ *    is reported was read after the commit, by a statement with a snapshot of its own: a row that
+ *    another writer had not committed yet when ours was refused is seen only then. */
 #include "sql/ledger.h"
 
+#include "sql/columns.h"
 #include "sql/ledger_self.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WRITE "write to the ledger"
+
+enum { PIECE_BYTES = 2 << 20 };     /* of files in one statement */
 
 _Static_assert((int)LEDGER_BATCH_MAX <= (int)SEGMENTS_BATCH_MAX, "a batch is put at once");
 _Static_assert((int)LEDGER_FILE_MAX <= (int)SEGMENTS_RECORD_MAX, "every file fits");
@@ -30,46 +36,49 @@ static const struct statement BEGIN_STORE = { "begin_store", WRITE, "BEGIN" };
 static const struct statement LOCK_STORE = {
     "lock_store", WRITE, "SELECT pg_advisory_xact_lock_shared(7301)"
 };
-/* Gives a row when ours is the first. The sub-selects are the foreign keys: NULL, when there is no
- * such model, options or run (with that class and encoder), is a bad row. */
-static const struct statement STORE_IMAGE = {
-    "store_image", WRITE,
+/* Gives the keys of those whose row is the first. The sub-selects are the foreign keys: NULL, when
+ * there is no such model, options or run (with that class and encoder), is a bad row. */
+static const struct statement STORE_IMAGES = {
+    "store_images", WRITE,
     "WITH won AS ("
     " INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id,"
     "                     run_id, batch_size, render_us, bytes, kept, job_id, segment, place)"
-    " SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea,"
-    "        (SELECT id FROM models WHERE digest = $5::bytea),"
-    "        $6::bigint, $7::int,"
-    "        (SELECT id FROM options WHERE id = $8::int),"
-    "        (SELECT id FROM runs WHERE id = $9::bigint AND numerics_class = $10::text"
-    "                               AND encoder = $11::text),"
-    "        $12::int, $13::bigint, $14::int, $15::boolean,"
-    "        (SELECT id FROM bulk_jobs WHERE id = $17::bigint), $18::int, $19::bigint"
-    " WHERE NOT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea)"
+    " SELECT c.key, c.subject, c.file_sha, c.core_sha,"
+    "        (SELECT m.id FROM models m WHERE m.digest = c.model), c.seed, c.psi,"
+    "        (SELECT o.id FROM options o WHERE o.id = c.options_id),"
+    "        (SELECT r.id FROM runs r WHERE r.id = c.run_id AND r.numerics_class = c.class"
+    "                                 AND r.encoder = c.encoder),"
+    "        c.batch_size, c.render_us, c.bytes, c.kept <> 0,"
+    "        (SELECT j.id FROM bulk_jobs j WHERE j.id = c.job_id),"
+    "        nullif(c.segment, 0), CASE WHEN c.segment > 0 THEN c.place END"
+    " FROM " COLUMNS_TABLE
+    " WHERE NOT EXISTS (SELECT 1 FROM withdrawn w WHERE w.subject = c.subject)"
     " ON CONFLICT (key) DO NOTHING RETURNING key"
     "), file AS ("
-    " INSERT INTO blobs (key, data) SELECT key, $16::bytea FROM won"
-    "  WHERE $15::boolean AND $18::int IS NULL"
-    ") SELECT 1 FROM won"
+    " INSERT INTO blobs (key, data) SELECT f.key, f.data"
+    " FROM unnest($1::bytea[], $19::bytea[]) AS f (key, data) JOIN won ON won.key = f.key"
+    " WHERE octet_length(f.data) > 0"
+    ") SELECT key FROM won"
 };
 /* Puts back what the row has lost: pruned, or never kept, or not in the backup that this is. Behind
  * the insertion, so that it sees the row of a writer that was waited for. */
 static const struct statement REFILL_IMAGE = {
     "refill_image", WRITE,
     "WITH lost AS ("
-    " UPDATE images i SET kept = true, segment = NULL, place = NULL"
+    " UPDATE images i SET kept = true, segment = $4::int, place = $5::bigint"
     " WHERE key = $1::bytea AND file_sha = $2::bytea"
     " AND (NOT kept OR (segment IS NULL"
     "                   AND NOT EXISTS (SELECT 1 FROM blobs WHERE key = $1::bytea)))"
     " AND NOT EXISTS (SELECT 1 FROM withdrawn w WHERE w.subject = i.subject)"
     " RETURNING key"
     ") INSERT INTO blobs (key, data) SELECT key, $3::bytea FROM lost"
+    "  WHERE $4::int IS NULL"
     "  ON CONFLICT (key) DO UPDATE SET data = excluded.data"
 };
 static const struct statement COMMIT_STORE = { "commit_store", WRITE, "COMMIT" };
 /* Always one row; NULLs when nothing is stored under key $1. $2 is the subject. */
 #define WINNER_COLUMNS                                                                             \
-    "SELECT i.file_sha, i.core_sha, r.numerics_class, r.encoder, i.run_id, w.withdrawn,"   \
+    "SELECT i.file_sha, i.core_sha, r.numerics_class, r.encoder, i.run_id, w.withdrawn,"           \
     " i.segment, i.place"
 #define WINNER_TABLES                                                                              \
     " FROM (SELECT EXISTS (SELECT 1 FROM withdrawn WHERE subject = $2::bytea) AS withdrawn) w"     \
@@ -91,7 +100,7 @@ enum winner_column { WINNER_FILE_SHA, WINNER_CORE_SHA, WINNER_CLASS, WINNER_ENCO
                      WINNER_DATA };
 
 static const struct statement *const SERIES[] = {
-    &BEGIN_STORE, &LOCK_STORE, &STORE_IMAGE, &COMMIT_STORE, &READ_WINNER, &FETCH_WINNER
+    &BEGIN_STORE, &LOCK_STORE, &STORE_IMAGES, &COMMIT_STORE, &READ_WINNER, &FETCH_WINNER
 };
 
 /* One image on its way. */
@@ -172,42 +181,47 @@ static enum err_code options_id(struct ledger *self, const struct recipe *recipe
 
 /* ---- one transaction ---- */
 
-static enum err_code send_image(struct ledger *self, const struct item *item, struct err *e)
+/* The images of one statement: as many as have PIECE_BYTES of files, so that none lasts long. */
+static size_t piece_end(const struct item *items, size_t from, size_t count)
 {
-    const struct ledger_image *image = item->image;
-    struct params p = { 0 };
+    size_t end = from, bytes = 0;
 
-    params_digest(&p, &item->key);
-    params_digest(&p, &item->subject);
-    params_digest(&p, &image->file_sha);
-    params_digest(&p, &image->core_sha);
-    params_digest(&p, &image->recipe.model);
-    params_int8(&p, image->recipe.seed);
-    params_int4(&p, image->recipe.psi);
-    params_int4(&p, item->options_id);
-    params_int8(&p, image->run_id);
-    params_text(&p, image->numerics_class);
-    params_text(&p, image->encoder);
-    params_int4(&p, image->batch_size);
-    params_int8(&p, image->render_us);
-    params_int4(&p, (int32_t)image->len);
-    params_bool(&p, image->keep);
-    if (image->keep && item->at.segment == 0)
-        params_bytes(&p, image->data, image->len);
-    else
-        params_null(&p);
-    if (image->job_id)
-        params_int8(&p, image->job_id);
-    else
-        params_null(&p);
-    if (item->at.segment > 0) {
-        params_int4(&p, item->at.segment);
-        params_int8(&p, item->at.place);
-    } else {
-        params_null(&p);
-        params_null(&p);
+    while (end < count && (end == from || bytes + items[end].image->len <= PIECE_BYTES))
+        bytes += items[end++].image->len;
+    return end;
+}
+
+static struct columns_row row_of(const struct item *item)
+{
+    return (struct columns_row){ item->key, item->subject, item->options_id, item->image, item->at };
+}
+
+static enum err_code send_piece(struct ledger *self, const struct item *items, size_t count,
+                                struct err *e)
+{
+    struct params p = { 0 };
+    struct columns columns;
+    size_t file_bytes = 0;
+    enum err_code rc;
+
+    for (size_t i = 0; i < count; i++) {
+        struct columns_row row = row_of(&items[i]);
+
+        file_bytes += columns_file_len(&row);
     }
-    return session_send(self->session, &STORE_IMAGE, &p, e);
+    if (columns_init(&columns, count, file_bytes)) {
+        for (size_t i = 0; i < count; i++) {
+            struct columns_row row = row_of(&items[i]);
+
+            columns_add(&columns, &row);
+        }
+        columns_params(&columns, &p);
+        rc = session_send(self->session, &STORE_IMAGES, &p, e);
+    } else {
+        rc = err_set(e, ERR_NOMEM, "no memory for %zu pictures of a write", count);
+    }
+    columns_release(&columns);
+    return rc;
 }
 
 static bool is_refill(const struct item *item)
@@ -221,7 +235,15 @@ static enum err_code send_refill(struct ledger *self, const struct item *item, s
 
     params_digest(&p, &item->key);
     params_digest(&p, &item->image->file_sha);
-    params_bytes(&p, item->image->data, item->image->len);
+    if (item->at.segment > 0) {
+        params_null(&p);
+        params_int4(&p, item->at.segment);
+        params_int8(&p, item->at.place);
+    } else {
+        params_bytes(&p, item->image->data, item->image->len);
+        params_null(&p);
+        params_null(&p);
+    }
     return session_send(self->session, &REFILL_IMAGE, &p, e);
 }
 
@@ -327,7 +349,7 @@ static enum err_code judge(struct ledger *self, struct item *item, const PGresul
     bool same_core = digest_equal(&stored->core_sha, &image->core_sha);
     stored->alarm = same_class && same_encoder && !same_core;
     if (digest_equal(&stored->file_sha, &image->file_sha)) {
-        stored->outcome = item->won ? LEDGER_STORED : LEDGER_SAME;
+        stored->outcome = LEDGER_SAME;
     } else if (PQnfields(row) <= WINNER_DATA) {
         item->unlike = true;
     } else if ((rc = winner_bytes(self, item, row, &why))) {
@@ -356,16 +378,14 @@ static enum err_code send_series(struct ledger *self, const struct item *items, 
     enum err_code rc = session_send(self->session, &BEGIN_STORE, NULL, e);
     if (!rc)
         rc = session_send(self->session, &LOCK_STORE, NULL, e);
-    for (size_t i = 0; !rc && i < count; i++)
-        rc = send_image(self, &items[i], e);
+    for (size_t from = 0, end; !rc && from < count; from = end) {
+        end = piece_end(items, from, count);
+        rc = send_piece(self, &items[from], end - from, e);
+    }
     for (size_t i = 0; !rc && i < count; i++)
         if (is_refill(&items[i]))
             rc = send_refill(self, &items[i], e);
-    if (!rc)
-        rc = session_send(self->session, &COMMIT_STORE, NULL, e);
-    for (size_t i = 0; !rc && i < count; i++)
-        rc = send_read(self, &READ_WINNER, &items[i], e);
-    return rc;
+    return rc ? rc : session_send(self->session, &COMMIT_STORE, NULL, e);
 }
 
 /* The next answer of the series. The first failure is the one to report: those after it only say
@@ -380,6 +400,19 @@ static PGresult *next_answer(struct ledger *self, enum err_code *rc, struct err 
     return result;
 }
 
+/* Which of the piece's images are the first: result has their keys. */
+static void mark_won(struct item *items, size_t count, const PGresult *result)
+{
+    for (size_t i = 0; i < count; i++)
+        items[i].won = false;
+    for (int row = 0; row < PQntuples(result); row++) {
+        struct digest key = result_digest(result, row, 0);
+
+        for (size_t i = 0; i < count; i++)
+            items[i].won = items[i].won || digest_equal(&items[i].key, &key);
+    }
+}
+
 static enum err_code read_series(struct ledger *self, struct item *items, size_t count,
                                  struct err *e)
 {
@@ -388,9 +421,10 @@ static enum err_code read_series(struct ledger *self, struct item *items, size_t
 
     PQclear(next_answer(self, &rc, e));                 /* BEGIN */
     PQclear(next_answer(self, &rc, e));                 /* the lock */
-    for (size_t i = 0; i < count; i++) {
+    for (size_t from = 0, end; from < count; from = end) {
+        end = piece_end(items, from, count);
         result = next_answer(self, &rc, e);
-        items[i].won = PQntuples(result) == 1;
+        mark_won(&items[from], end - from, result);
         PQclear(result);
     }
     for (size_t i = 0; i < count; i++)
@@ -400,14 +434,44 @@ static enum err_code read_series(struct ledger *self, struct item *items, size_t
     if (!rc && strcmp(PQcmdStatus(result), "COMMIT") != 0)
         rc = err_set(e, ERR_LEDGER_DOWN, "could not " WRITE ": the transaction was rolled back");
     PQclear(result);
-    for (size_t i = 0; i < count; i++) {
-        result = next_answer(self, &rc, e);
-        if (!rc)
-            drop_unless_named(self, &items[i], result);
-        if (!rc)
-            rc = judge(self, &items[i], result, e);
-        PQclear(result);
-    }
+    return rc;
+}
+
+/* A row that this transaction added and committed is ours: no withdrawal was let in between. */
+static void take_own(struct item *item)
+{
+    const struct ledger_image *image = item->image;
+    struct ledger_stored *stored = item->stored;
+
+    stored->outcome = LEDGER_STORED;
+    stored->file_sha = image->file_sha;
+    stored->core_sha = image->core_sha;
+    stored->run_id = image->run_id;
+    snprintf(stored->numerics_class, sizeof stored->numerics_class, "%s", image->numerics_class);
+    snprintf(stored->encoder, sizeof stored->encoder, "%s", image->encoder);
+}
+
+/* What stands in place of the images that were not the first. */
+static enum err_code read_winners(struct ledger *self, struct item *items, size_t count,
+                                  struct err *e)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; !rc && i < count; i++)
+        if (items[i].won)
+            take_own(&items[i]);
+        else
+            rc = send_read(self, &READ_WINNER, &items[i], e);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < count; i++)
+        if (!items[i].won) {
+            PGresult *result = next_answer(self, &rc, e);
+            if (!rc)
+                drop_unless_named(self, &items[i], result);
+            if (!rc)
+                rc = judge(self, &items[i], result, e);
+            PQclear(result);
+        }
     return rc;
 }
 
@@ -449,6 +513,8 @@ static enum err_code store_together(struct ledger *self, struct item *items, siz
         rc = send_series(self, items, count, e);
     if (!rc)
         rc = read_series(self, items, count, e);
+    if (!rc)
+        rc = read_winners(self, items, count, e);
     return rc ? rc : fetch_winners(self, items, count, e);
 }
 

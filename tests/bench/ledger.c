@@ -1,0 +1,354 @@
+/* ledger -- what storing and finding pictures costs, as ratios within one run.
+ *
+ *     ledger [store | path | find]...      all of them if none is named
+ *
+ * store: ledger_store beside plain pipelined inserts of the same bytes into the same PostgreSQL, by
+ *        one connection each: files in the database, and in segments.
+ * path:  the whole path (bulk job or request, queue, JPEG, ledger, answer) with an engine that costs
+ *        next to nothing, beside the same plain inserts of the files that it made.
+ * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000 rows.
+ *
+ * fsync is on. The rounds of a part give every variant its turn; printed are median, lowest and
+ * highest. */
+#include "base/clock.h"
+#include "sql/ledger.h"
+#include "tests/kit_postgres.h"
+
+#include <endian.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { ROUNDS = 7, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
+
+static const char CLASS[] = "bench-class-1", ENCODER[] = "bench-encoder-1";
+
+static void die(const char *words)
+{
+    fprintf(stderr, "ledger: %s\n", words);
+    exit(1);
+}
+
+/* ---- the database ---- */
+
+static void pass(PGconn *conn, PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_PIPELINE_SYNC)
+        die(PQerrorMessage(conn));
+    PQclear(result);
+}
+
+static void run_sql(PGconn *conn, const char *sql)
+{
+    pass(conn, PQexec(conn, sql));
+}
+
+static PGconn *connect_plain(const char *conninfo)
+{
+    PGconn *conn = PQconnectdb(conninfo);
+
+    if (PQstatus(conn) != CONNECTION_OK)
+        die(PQerrorMessage(conn));
+    run_sql(conn, "SET synchronous_commit TO on");
+    run_sql(conn, "SET plan_cache_mode TO force_generic_plan");
+    return conn;
+}
+
+/* ---- pictures ---- */
+
+static struct digest model;
+static int64_t run_id;
+
+static struct recipe recipe_of(uint32_t seed)
+{
+    return (struct recipe){ .model = model, .seed = seed, .psi = 700000, .cutoff = 10,
+                            .class_index = -1, .noise = RECIPE_NOISE_CONST, .width = 64,
+                            .height = 64, .quality = 90, .mark = RECIPE_MARK_XMP };
+}
+
+/* Files that do not compress, each another one. */
+struct pictures {
+    uint8_t *bytes;                 /* [count, size] */
+    size_t count, size;
+    struct ledger_image image[PICTURES_MAX];
+    struct digest key[PICTURES_MAX];
+};
+
+static void pictures_paint(struct pictures *self, size_t count, size_t size, uint32_t first_seed)
+{
+    static uint64_t state = 88172645463325252u;
+
+    self->count = count;
+    self->size = size;
+    for (size_t i = 0; i + 8 <= count * size; i += 8) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        memcpy(self->bytes + i, &state, 8);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *data = self->bytes + i * size;
+        struct digest sha = digest_of(data, size);
+
+        self->image[i] = (struct ledger_image){
+            .recipe = recipe_of(first_seed + (uint32_t)i), .file_sha = sha, .core_sha = sha,
+            .run_id = run_id, .numerics_class = CLASS, .encoder = ENCODER, .batch_size = 16,
+            .render_us = 1000, .data = data, .len = size, .keep = true,
+        };
+        self->key[i] = recipe_key(&self->image[i].recipe);
+    }
+}
+
+/* ---- writing ---- */
+
+/* The peers: prepared inserts in libpq's pipeline mode, BATCH a transaction, one Sync each. */
+static const char MAKE_PLAIN[] =
+    "CREATE TABLE plain (key bytea PRIMARY KEY, model int NOT NULL, seed bigint NOT NULL,"
+    " psi int NOT NULL, sha bytea NOT NULL, created timestamptz NOT NULL DEFAULT now(),"
+    " data bytea NOT NULL);"
+    "CREATE INDEX plain_sha ON plain (sha);"
+    "ALTER TABLE plain ALTER COLUMN data SET STORAGE EXTERNAL";
+static const char INSERT_PLAIN[] =
+    "INSERT INTO plain (key, model, seed, psi, sha, data)"
+    " VALUES ($1::bytea, 1, $2::bigint, 700000, $3::bytea, $4::bytea)";
+static const char INSERT_SCHEMA[] =
+    "WITH row AS (INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi,"
+    "  options_id, run_id, batch_size, render_us, bytes, kept)"
+    " VALUES ($1::bytea, $1::bytea, $3::bytea, $3::bytea, 1, $2::bigint, 700000, 1, 1, 16, 1000,"
+    "  octet_length($4::bytea), true))"
+    "INSERT INTO blobs (key, data) VALUES ($1::bytea, $4::bytea)";
+
+static void prepare(PGconn *conn, const char *name, const char *sql)
+{
+    pass(conn, PQprepare(conn, name, sql, 0, NULL));
+}
+
+static void insert_batch(PGconn *conn, const char *name, const struct pictures *p, size_t first,
+                         size_t count)
+{
+    PGresult *result;
+
+    for (size_t i = first; i < first + count; i++) {
+        int64_t seed = (int64_t)htobe64((uint64_t)p->image[i].recipe.seed);
+        const char *values[] = { (const char *)p->key[i].bytes, (const char *)&seed,
+                                 (const char *)p->image[i].file_sha.bytes,
+                                 (const char *)p->image[i].data };
+        int lens[] = { DIGEST_LEN, 8, DIGEST_LEN, (int)p->image[i].len };
+        int formats[] = { 1, 1, 1, 1 };
+
+        if (!PQsendQueryPrepared(conn, name, 4, values, lens, formats, 1))
+            die(PQerrorMessage(conn));
+    }
+    if (!PQpipelineSync(conn))
+        die(PQerrorMessage(conn));
+    for (size_t i = 0; i < count; i++)
+        while ((result = PQgetResult(conn)))
+            pass(conn, result);
+    pass(conn, PQgetResult(conn));
+}
+
+static double insert_all(PGconn *conn, const char *name, const struct pictures *p)
+{
+    int64_t from_us = clock_us();
+
+    PQenterPipelineMode(conn);
+    for (size_t at = 0; at < p->count; at += BATCH)
+        insert_batch(conn, name, p, at, p->count - at < BATCH ? p->count - at : BATCH);
+    PQexitPipelineMode(conn);
+    return (double)p->count * 1e6 / (double)(clock_us() - from_us);
+}
+
+static double store_all(struct ledger *ledger, const struct pictures *p)
+{
+    int64_t from_us = clock_us();
+    struct err e;
+
+    for (size_t at = 0; at < p->count; at += BATCH) {
+        struct ledger_stored stored[BATCH];
+        size_t count = p->count - at < BATCH ? p->count - at : BATCH;
+
+        if (ledger_store(ledger, &p->image[at], count, stored, &e))
+            die(e.msg);
+        for (size_t i = 0; i < count; i++)
+            if (stored[i].outcome != LEDGER_STORED)
+                die("a picture was not stored");
+    }
+    return (double)p->count * 1e6 / (double)(clock_us() - from_us);
+}
+
+/* ---- figures ---- */
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+struct spread {
+    double median, lowest, highest;
+};
+
+static struct spread spread_of(const double *values, size_t count)
+{
+    double sorted[64];
+
+    memcpy(sorted, values, count * sizeof *sorted);
+    qsort(sorted, count, sizeof *sorted, by_size);
+    return (struct spread){ sorted[count / 2], sorted[0], sorted[count - 1] };
+}
+
+/* ---- store ---- */
+
+enum variant { PLAIN, SCHEMA, BLOBS, SEGMENTS, VARIANTS };
+static const char *const VARIANT_WORDS[VARIANTS] = {
+    "one table, plain inserts", "our tables, plain inserts", "ledger_store", "with segments"
+};
+
+struct bench {
+    struct kit_postgres pg;
+    PGconn *conn;                   /* of the peers, and for all else */
+    struct ledger *ledger, *with_segments;
+    char folder[300];
+};
+
+static void open_ledger(struct bench *b, const char *folder, struct ledger **out)
+{
+    struct ledger_segments segments = { .folder = folder, .writer = "bench" };
+    struct err e;
+
+    if (ledger_open(b->pg.conninfo, "bench", out, &e) ||
+        (folder && ledger_use_segments(*out, &segments, &e)))
+        die(e.msg);
+}
+
+static void bench_open(struct bench *b)
+{
+    struct model_facts facts = { .digest = digest_of("bench", 5), .width = 64, .height = 64,
+                                 .num_ws = 10, .z_dim = 32, .w_dim = 32,
+                                 .noise_modes = 1u << RECIPE_NOISE_CONST };
+    struct ledger_model named = { "bench", &facts, "stylegan2", "" };
+    struct ledger_run run = { "bench", "0", "bench", "", "", CLASS, ENCODER, "" };
+    struct err e;
+
+    model = facts.digest;
+    setenv("SEEDPRESS_PG_FSYNC", "on", 1);
+    kit_postgres_start(&b->pg);
+    if (ledger_migrate(b->pg.conninfo, false, NULL, NULL, &e))
+        die(e.msg);
+    snprintf(b->folder, sizeof b->folder, "%s/segments", b->pg.dir);
+    if (mkdir(b->folder, 0700))
+        die("no folder for segments");
+    open_ledger(b, NULL, &b->ledger);
+    open_ledger(b, b->folder, &b->with_segments);
+    if (ledger_put_model(b->ledger, &named, &e) || ledger_start_run(b->ledger, &run, &run_id, &e))
+        die(e.msg);
+    b->conn = connect_plain(b->pg.conninfo);
+}
+
+static void bench_close(struct bench *b)
+{
+    PQfinish(b->conn);
+    ledger_close(&b->ledger);
+    ledger_close(&b->with_segments);
+    kit_postgres_destroy(&b->pg);
+}
+
+static double run_variant(struct bench *b, enum variant variant, const struct pictures *p)
+{
+    run_sql(b->conn, "CHECKPOINT");
+    switch (variant) {
+    case PLAIN:
+        return insert_all(b->conn, "plain", p);
+    case SCHEMA:
+        return insert_all(b->conn, "schema", p);
+    case BLOBS:
+        return store_all(b->ledger, p);
+    case SEGMENTS:
+        return store_all(b->with_segments, p);
+    case VARIANTS:
+        break;
+    }
+    return 0;
+}
+
+static void print_variants(double rates[VARIANTS][ROUNDS], size_t size)
+{
+    for (int v = 0; v < VARIANTS; v++) {
+        double ratios[ROUNDS];
+
+        for (int round = 0; round < ROUNDS; round++)
+            ratios[round] = rates[v][round] / rates[PLAIN][round];
+        struct spread rate = spread_of(rates[v], ROUNDS), ratio = spread_of(ratios, ROUNDS);
+
+        printf("store %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  %6.1f MB/s  "
+               "ratio %.2f (%.2f to %.2f)\n", size, VARIANT_WORDS[v], rate.median, rate.lowest,
+               rate.highest, rate.median * (double)size / 1e6, ratio.median, ratio.lowest,
+               ratio.highest);
+    }
+    fflush(stdout);
+}
+
+static void bench_store(void)
+{
+    static const struct { size_t size, count; } LOADS[] = {
+        { 3000, 2048 }, { 25000, 768 }, { 150000, 192 }
+    };
+    static struct pictures p;
+    static double rates[VARIANTS][ROUNDS];
+    struct bench b;
+    uint32_t seed = 0;
+
+    p.bytes = malloc((size_t)PICTURES_MAX * 20000 > 192u * SIZE_MAX_BYTES
+                         ? (size_t)PICTURES_MAX * 20000 : 192u * SIZE_MAX_BYTES);
+    if (!p.bytes)
+        die("no memory");
+    bench_open(&b);
+    run_sql(b.conn, MAKE_PLAIN);
+    prepare(b.conn, "plain", INSERT_PLAIN);
+    prepare(b.conn, "schema", INSERT_SCHEMA);
+    for (size_t load = 0; load < sizeof LOADS / sizeof LOADS[0]; load++) {
+        for (int round = -1; round < ROUNDS; round++)       /* the first one warms all up */
+            for (int v = 0; v < VARIANTS; v++) {
+                pictures_paint(&p, LOADS[load].count, LOADS[load].size, seed);
+                seed += (uint32_t)LOADS[load].count;
+                double rate = run_variant(&b, (enum variant)v, &p);
+
+                if (round >= 0)
+                    rates[v][round] = rate;
+            }
+        print_variants(rates, LOADS[load].size);
+    }
+    free(p.bytes);
+    bench_close(&b);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} PARTS[] = {
+    { "store", bench_store },
+};
+
+int main(int argc, char **argv)
+{
+    size_t parts = sizeof PARTS / sizeof PARTS[0];
+
+    for (int i = 1; i < argc; i++) {
+        size_t part = 0;
+
+        while (part < parts && strcmp(argv[i], PARTS[part].name) != 0)
+            part++;
+        if (part == parts)
+            die("usage: ledger [store | path | find]...");
+    }
+    for (size_t part = 0; part < parts; part++)
+        for (int i = 1; i == 1 || i < argc; i++)
+            if (argc == 1 || strcmp(argv[i], PARTS[part].name) == 0)
+                PARTS[part].run();
+    return 0;
+}
