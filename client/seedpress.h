@@ -45,7 +45,7 @@ enum {
     SEEDPRESS_SEEDS_MAX = 1000,     /* pictures of one submit; ask for more in several */
     SEEDPRESS_HEX = 65,             /* a SHA-256 as lower-case hex digits, with its NUL */
     SEEDPRESS_ROWS_MAX = 100,       /* rows of one look-up */
-    SEEDPRESS_LIKE_MAX = 64,        /* perceptual hashes of one look-up */
+    SEEDPRESS_LIKE_MAX = 144,       /* perceptual hashes of one look-up, two a window */
     SEEDPRESS_PARTS_MAX = 1000      /* parts of one bulk job */
 };
 

@@ -615,8 +615,8 @@ static enum err_code check_whole(const struct message *m, struct err *e)
             return err_set(e, ERR_INVALID, "\"model\" goes with \"seed\" and \"since\" only");
         if (l->job == 0 && l->first > 0)
             return err_set(e, ERR_INVALID, "\"first\" goes with \"job\" only");
-        if (l->like.len % 16 != 0)
-            return err_set(e, ERR_INVALID, "\"like\" is hashes of 16 hex digits each");
+        if (l->like.len % 32 != 0)
+            return err_set(e, ERR_INVALID, "\"like\" is pairs of hashes, of 16 hex digits each");
     } else if (m->type == MESSAGE_BULK_SUBMIT) {
         return check_parts(&m->bulk_submit.parts, e);
     } else if (m->type == MESSAGE_WITHDRAW) {

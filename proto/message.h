@@ -26,7 +26,7 @@ enum {
     MESSAGE_FLOATS_MAX = 9,         /* items of a list of floats: transform */
     MESSAGE_PARTS_MAX = 1000,       /* parts of one bulk job */
     MESSAGE_FAILURES_MAX = 500,     /* failures of one bulk_plan */
-    MESSAGE_LIKE_MAX = 64,          /* perceptual hashes of one lookup */
+    MESSAGE_LIKE_MAX = 144,         /* perceptual hashes of one lookup, two a window */
     MESSAGE_FIELDS_MAX = 64,        /* rows of one table; a test holds them to it */
 };
 
@@ -122,7 +122,8 @@ struct message_lookup {
     int64_t job;                    /* pictures of a bulk job, from item first on; 0: not given */
     int64_t first;                  /* with job */
     int64_t since;                  /* seconds since 1970; -1: not given */
-    struct text like;               /* perceptual hashes, 16 hex digits each; "": not given */
+    struct text like;               /* perceptual hashes, 16 hex digits each, two a window
+                                       (base/likeness.h); "": not given */
     int64_t limit;
 };
 struct message_fetch {

@@ -110,7 +110,7 @@ static const struct field LOOKUP[] = {
     { NAME("since"), FIELD_INT, .min = 0, .max = BIG, .def = ABSENT, AT(message_lookup, since),
       .help = "pictures stored from then on, seconds since 1970, of `model`" },
     { NAME("like"), FIELD_TEXT, .max = 16 * MESSAGE_LIKE_MAX, AT(message_lookup, like),
-      .help = "perceptual hashes of 16 hex digits each: pictures that look alike, nearest first" },
+      .help = "perceptual hashes of 16 hex digits each: pictures that look alike, likeliest first" },
     { NAME("limit"), FIELD_INT, .min = 1, .max = 100, .def = 10, AT(message_lookup, limit),
       .help = "rows of the answer, newest first" },
 };
