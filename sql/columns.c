@@ -4,10 +4,13 @@
 
 /* As COLUMNS_TABLE lists them. */
 enum column { KEY, SUBJECT, FILE_SHA, CORE_SHA, MODEL, SEED, PSI, OPTIONS, RUN, CLASS, ENCODER,
-              BATCH_SIZE, RENDER_US, BYTES, KEPT, JOB, SEGMENT, PLACE, DATA };
+              BATCH_SIZE, RENDER_US, BYTES, KEPT, JOB, SEGMENT, PLACE, LIKENESS, DATA };
 _Static_assert(DATA + 1 == COLUMNS, "every column has its array");
 
-enum { TEXT_MAX = 64 };             /* more than table runs takes; cut words name no run */
+enum {
+    TEXT_MAX = 64,                  /* more than table runs takes; cut words name no run */
+    HASH_LEN = 8,                   /* perceptual hashes lie one behind the other, high byte first */
+};
 
 bool columns_init(struct columns *self, size_t rows, size_t file_bytes)
 {
@@ -19,7 +22,8 @@ bool columns_init(struct columns *self, size_t rows, size_t file_bytes)
         [CLASS] = { ARRAY_TEXT, TEXT_MAX }, [ENCODER] = { ARRAY_TEXT, TEXT_MAX },
         [BATCH_SIZE] = { ARRAY_INT4, 4 }, [RENDER_US] = { ARRAY_INT8, 8 },
         [BYTES] = { ARRAY_INT4, 4 }, [KEPT] = { ARRAY_INT4, 4 }, [JOB] = { ARRAY_INT8, 8 },
-        [SEGMENT] = { ARRAY_INT4, 4 }, [PLACE] = { ARRAY_INT8, 8 }, [DATA] = { ARRAY_BYTEA, 0 },
+        [SEGMENT] = { ARRAY_INT4, 4 }, [PLACE] = { ARRAY_INT8, 8 },
+        [LIKENESS] = { ARRAY_BYTEA, HASH_LEN * LEDGER_LIKENESS_MAX }, [DATA] = { ARRAY_BYTEA, 0 },
     };
     bool room = true;
 
@@ -46,6 +50,16 @@ static void add_text(struct array *array, const char *text)
     array_add_bytes(array, text, strnlen(text, TEXT_MAX));
 }
 
+static void add_likeness(struct array *array, const struct ledger_image *image)
+{
+    uint8_t hashes[HASH_LEN * LEDGER_LIKENESS_MAX];
+
+    for (size_t i = 0; i < image->likeness_count; i++)
+        for (int b = 0; b < HASH_LEN; b++)
+            hashes[HASH_LEN * i + (size_t)b] = (uint8_t)(image->likeness[i] >> (56 - 8 * b));
+    array_add_bytes(array, hashes, HASH_LEN * image->likeness_count);
+}
+
 void columns_add(struct columns *self, const struct columns_row *row)
 {
     const struct ledger_image *image = row->image;
@@ -69,6 +83,7 @@ void columns_add(struct columns *self, const struct columns_row *row)
     array_add_int8(&a[JOB], image->job_id);
     array_add_int4(&a[SEGMENT], row->at.segment);
     array_add_int8(&a[PLACE], row->at.place);
+    add_likeness(&a[LIKENESS], image);
     array_add_bytes(&a[DATA], columns_file_len(row) > 0 ? (const void *)image->data : "",
                     columns_file_len(row));
 }

@@ -16,7 +16,7 @@ struct columns_row {
     struct segments_place at;       /* segment 0: the file goes into blobs, where it is kept */
 };
 
-enum { COLUMNS = 19 };
+enum { COLUMNS = 20 };
 
 struct columns {
     struct array array[COLUMNS];
@@ -32,13 +32,14 @@ size_t columns_file_len(const struct columns_row *row);
 /* Borrowed until columns_release. */
 void columns_params(const struct columns *self, struct params *p);
 
-/* What the statement selects from: a row for each that was added, with these columns. The last is
- * empty where no file goes into blobs; 0 stands for NULL in job_id, segment and place. */
+/* What the statement selects from: a row for each that was added, with these columns. data is empty
+ * where no file goes into blobs, likeness where there is none; 0 stands for NULL in job_id, segment and place. */
 #define COLUMNS_TABLE                                                                              \
     "unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bigint[],"        \
     " $7::int[], $8::int[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::bigint[],"    \
-    " $14::int[], $15::int[], $16::bigint[], $17::int[], $18::bigint[], $19::bytea[])"             \
+    " $14::int[], $15::int[], $16::bigint[], $17::int[], $18::bigint[], $19::bytea[],"             \
+    " $20::bytea[])"                                                                               \
     " AS c (key, subject, file_sha, core_sha, model, seed, psi, options_id, run_id, class,"        \
-    " encoder, batch_size, render_us, bytes, kept, job_id, segment, place, data)"
+    " encoder, batch_size, render_us, bytes, kept, job_id, segment, place, likeness, data)"
 
 #endif

@@ -56,8 +56,12 @@ static const struct statement STORE_IMAGES = {
     " ON CONFLICT (key) DO NOTHING RETURNING key"
     "), file AS ("
     " INSERT INTO blobs (key, data) SELECT f.key, f.data"
-    " FROM unnest($1::bytea[], $19::bytea[]) AS f (key, data) JOIN won ON won.key = f.key"
+    " FROM unnest($1::bytea[], $20::bytea[]) AS f (key, data) JOIN won ON won.key = f.key"
     " WHERE octet_length(f.data) > 0"
+    "), alike AS ("
+    " INSERT INTO likenesses (key, hashes) SELECT l.key, l.hashes"
+    " FROM unnest($1::bytea[], $19::bytea[]) AS l (key, hashes) JOIN won ON won.key = l.key"
+    " WHERE octet_length(l.hashes) > 0"
     ") SELECT key FROM won"
 };
 /* Puts back what the row has lost: pruned, or never kept, or not in the backup that this is. Behind
@@ -539,6 +543,11 @@ static enum err_code store_alone(struct ledger *self, struct item *items, size_t
 /* What must not even be sent. The rest is for the table's own checks to refuse. */
 static bool is_sendable(const struct ledger_image *image, struct err *why)
 {
+    if (image->likeness_count > LEDGER_LIKENESS_MAX) {
+        err_set(why, ERR_INVALID, "%zu perceptual hashes of one picture, %d fit",
+                image->likeness_count, LEDGER_LIKENESS_MAX);
+        return false;
+    }
     if (image->len > 0 && image->len <= LEDGER_FILE_MAX)
         return true;
     err_set(why, ERR_INVALID, "a picture of %zu bytes cannot be stored, 1 to %d can", image->len,

@@ -58,6 +58,7 @@ static void describe(const struct archive *self, const struct job *job, struct l
         .batch_size = job->batch_size, .render_us = job->render_us, .data = job->picture.file,
         .len = job->picture.len, .keep = job->keep != MESSAGE_KEEP_PROVENANCE,
         .refill = job->keep == MESSAGE_KEEP_REFILL, .job_id = job->bulk,
+        .likeness = job->likeness, .likeness_count = job->likeness_count,
     };
 }
 

@@ -1,6 +1,7 @@
 #include "worker/encoders.h"
 
 #include "base/clock.h"
+#include "kernels/thumbnail.h"
 #include "worker/job.h"
 #include "worker/renderer.h"
 
@@ -17,9 +18,28 @@ struct encoder {
 
 struct encoders {
     struct channel *encode, *archive, *events;
+    bool likeness;
     int count;
     struct encoder encoder[];       /* [count] */
 };
+
+/* Of the pixels; of the file, where the device gave coefficients. Without memory there are none: the
+ * picture is stored all the same. */
+static void take_likeness(struct job *job, struct picture_source source)
+{
+    enum { LEAST = 128 };           /* pixels of a side that hashes can use */
+    struct thumbnail small;
+    struct err e;
+
+    if (source.rgb) {
+        job->likeness_count = likeness_of_stored(source.rgb, job->recipe.width, job->recipe.height,
+                                                 3 * (size_t)job->recipe.width, job->likeness);
+    } else if (!thumbnail_make(job->picture.file, job->picture.len, LEAST, &small, &e)) {
+        job->likeness_count = likeness_of_stored(small.rgb, small.width, small.height,
+                                                 3 * (size_t)small.width, job->likeness);
+        free(small.rgb);
+    }
+}
 
 static void *run(void *arg)
 {
@@ -31,6 +51,8 @@ static void *run(void *arg)
         enum err_code rc = picture_encode(self->jpeg, &job->recipe, rendered_source(job),
                                           &job->picture, &job->why);
 
+        if (!rc && self->all->likeness && !job->own)
+            take_likeness(job, rendered_source(job));
         rendered_release(job);
         job->encode_us = clock_us() - from_us;
         job->encoded_ms = clock_ms();
@@ -44,9 +66,11 @@ static void *run(void *arg)
     return NULL;
 }
 
-enum err_code encoders_create(int threads, struct channel *encode, struct channel *archive,
-                              struct channel *events, struct encoders **out, struct err *e)
+enum err_code encoders_create(const struct encoders_options *options, struct channel *encode,
+                              struct channel *archive, struct channel *events,
+                              struct encoders **out, struct err *e)
 {
+    int threads = options->threads;
     struct encoders *self = calloc(1, sizeof *self + (size_t)threads * sizeof self->encoder[0]);
     enum err_code rc = ERR_OK;
 
@@ -56,6 +80,7 @@ enum err_code encoders_create(int threads, struct channel *encode, struct channe
     self->encode = encode;
     self->archive = archive;
     self->events = events;
+    self->likeness = options->likeness;
     for (; !rc && self->count < threads; self->count++) {
         struct encoder *encoder = &self->encoder[self->count];
 

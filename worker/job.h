@@ -3,6 +3,7 @@
 #ifndef WORKER_JOB_H
 #define WORKER_JOB_H
 
+#include "base/likeness.h"
 #include "kernels/picture.h"
 #include "proto/message.h"
 #include "proto/recipe.h"
@@ -63,7 +64,9 @@ struct job {
 
     /* encoder */
     struct picture picture;
-    int64_t encode_us;
+    uint64_t likeness[LIKENESS_STORED_MAX];     /* [likeness_count] */
+    size_t likeness_count;
+    int64_t encode_us;              /* file and hashes */
     int64_t encoded_ms;             /* when that was done; clock_ms's scale */
 
     /* archive */

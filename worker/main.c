@@ -31,7 +31,7 @@
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY, KEY_FILE, BROKER_KEY, ALLOW_PLAIN,
-                   METRICS, REPLAY, SEGMENTS };
+                   METRICS, REPLAY, SEGMENTS, LIKENESS };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -73,6 +73,8 @@ static const struct setting SETTINGS[] = {
                  "when idle, one stored picture in so many is rendered again and compared; 0: none" },
     [SEGMENTS] = { "segments", SETTING_TEXT, 0, 1000, 0, "",
                    "folder for files in place of the database, the same for all; empty: none" },
+    [LIKENESS] = { "likeness", SETTING_TEXT, 0, 3, 0, "on",
+                   "on or off: perceptual hashes of each picture, by which changed copies are found" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
 
@@ -291,6 +293,18 @@ static int64_t turn_dials(struct worker_parts *w, int64_t now_ms, bool draining)
     return notify_turn(&w->notify, now_ms);
 }
 
+static enum err_code encoders_of(const struct settings *s, struct encoders_options *out,
+                                 struct err *e)
+{
+    const char *likeness = settings_text(s, LIKENESS);
+
+    *out = (struct encoders_options){ .threads = (int)settings_int(s, ENCODERS),
+                                      .likeness = strcmp(likeness, "on") == 0 };
+    if (out->likeness || strcmp(likeness, "off") == 0)
+        return ERR_OK;
+    return err_set(e, ERR_INVALID, "likeness \"%s\" is neither on nor off", likeness);
+}
+
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
 {
     size_t batch_max = (size_t)settings_int(s, BATCH);
@@ -298,6 +312,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
     struct batcher_options options = batches_of(s, &w->dials);
     const char *numerics_class = w->backend->numerics_class(w->engine);
     struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name(), &w->dials };
+    struct encoders_options encoding;
     enum err_code rc;
 
     if ((rc = batcher_create(&options, &w->batcher, e)) ||
@@ -306,8 +321,8 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         (rc = channel_create(3 * most + 64, &w->events, e)) ||   /* each job: three at most */
         (rc = renderer_create(&w->library, batch_max, w->batcher, w->encode, w->events,
                               &w->dials, &w->renderer, e)) ||
-        (rc = encoders_create((int)settings_int(s, ENCODERS), w->encode, w->files, w->events,
-                              &w->encoders, e)) ||
+        (rc = encoders_of(s, &encoding, e)) ||
+        (rc = encoders_create(&encoding, w->encode, w->files, w->events, &w->encoders, e)) ||
         (rc = archive_create(w->ledger, &run, w->files, w->events, &w->archive, e)) ||
         (rc = start_sampler(s, w, e)) ||
         (rc = link_context_create(&w->context, e)))
