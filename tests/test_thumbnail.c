@@ -3,6 +3,7 @@
 #include "base/likeness.h"
 #include "kernels/jpeg.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* A slope with a bright corner, as a JPEG and as pixels. */
+/* Waves of two colours, as a JPEG and as pixels. */
 struct shot {
     int width, height;
     uint8_t *rgb, *file;
@@ -26,8 +27,11 @@ static struct shot shot_of(int width, int height)
     s.rgb = malloc((size_t)width * (size_t)height * 3);
     assert_non_null(s.rgb);
     for (int i = 0; i < width * height; i++) {
-        int x = 255 * (i % width) / width, y = 255 * (i / width) / height;
-        uint8_t pixel[3] = { (uint8_t)x, (uint8_t)y, (uint8_t)(x < 90 && y < 60 ? 250 : 40) };
+        double x = (i % width + 0.5) / width, y = (i / width + 0.5) / height;
+        double wave = sin(9 * x + 4 * y) + sin(17 * x * y + 2) + sin(23 * (x - 0.3) * (y - 0.6));
+        double hue = cos(11 * y - 5 * x * x) + sin(13 * x);
+        uint8_t pixel[3] = { (uint8_t)(128 + 38 * wave), (uint8_t)(128 + 60 * hue),
+                             (uint8_t)(128 + 25 * wave - 25 * hue) };
 
         memcpy(s.rgb + 3 * i, pixel, sizeof pixel);
     }
