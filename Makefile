@@ -110,7 +110,7 @@ $B/libseedpress-cuda.so: $(CU:%.cu=$B/cuda/%.o) kernels/cuda/backend.map
 BARE    := $(patsubst %,$B/bare/%.o,proto/digest kernels/safetensors tests/kit_golden)
 CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_networks.c \
                 base/npy.c base/file.c base/clock.c proto/err.c proto/number.c proto/recipe.c) \
-           $(filter-out %/jpeg.o %/picture.o %/safetensors.o %/thumbnail.o,$(KERN)) \
+           $(filter-out %/jpeg.o %/jpeg_pixels.o %/picture.o %/safetensors.o %/thumbnail.o,$(KERN)) \
            $(filter-out $B/tests/gpu/check.o,$(call obj,tests/gpu/*.c))
 # tests/gpu/run.sh asks for those of the GPU that is there.
 GPU_TARGETS ?= $(TARGETS)

@@ -172,6 +172,9 @@ static void take_result(struct broker *b, struct news *n, const struct message_r
         .encoder = text_copy(m->encoder, encoder, sizeof encoder), .run = m->run,
         .render_us = m->render_us, .encode_us = m->encode_us, .store_us = m->store_us,
         .batch = m->batch, .source = MESSAGE_SOURCE_RENDER, .bytes = m->bytes, .jpeg = file,
+        .rendered_sha = m->rendered_sha256, .rendered_core_sha = m->rendered_core_sha256,
+        .rendered_class = m->rendered_class, .rendered_run = m->rendered_run,
+        .rendered_levels = m->rendered_levels, .rendered_psnr = m->rendered_psnr,
     };
 
     render_take_result(b, r, &picture, n->now_ms);

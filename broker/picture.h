@@ -15,6 +15,10 @@ struct picture {
     enum message_source source;
     int64_t bytes;                  /* of the file */
     struct frame *jpeg;             /* NULL: not here */
+    /* What was rendered for it, where a picture was stored before; else all zero. */
+    struct digest rendered_sha, rendered_core_sha;
+    struct text rendered_class;
+    int64_t rendered_run, rendered_levels, rendered_psnr;   /* as in message_image */
 };
 
 #endif

@@ -91,6 +91,14 @@ static void fill_image(struct message_image *image, const struct picture *p,
     image->encode_ms = p->encode_us / 1000;
     image->store_ms = p->store_us / 1000;
     image->batch = p->batch;
+    image->rendered_sha256 = p->rendered_sha;
+    image->rendered_core_sha256 = p->rendered_core_sha;
+    image->rendered_class = p->rendered_class;
+    image->rendered_run = p->rendered_run;
+    if (p->rendered_run > 0) {
+        image->rendered_levels = p->rendered_levels;
+        image->rendered_psnr = p->rendered_psnr;
+    }
 }
 
 void reply_picture(struct broker *b, const struct request *request, const struct picture *picture,

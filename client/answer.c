@@ -144,12 +144,15 @@ static void copy_hex(const struct digest *digest, char out[SEEDPRESS_HEX])
 void answer_image(const struct message_image *image, const struct frame *file,
                   struct seedpress_image *out)
 {
+    static const struct digest none;
+
     *out = (struct seedpress_image){
         .data = file ? frame_data(file) : NULL,
         .len = file ? frame_len(file) : (size_t)image->bytes,
         .seed = (uint32_t)image->seed, .psi = (double)image->psi / 1e6, .run = image->run,
         .source = (int)image->source, .queue_ms = image->queue_ms, .render_ms = image->render_ms,
         .encode_ms = image->encode_ms, .store_ms = image->store_ms, .batch = (int)image->batch,
+        .rendered_levels = -1, .rendered_psnr = -1,
     };
     copy_hex(&image->model, out->model);
     copy_hex(&image->recipe_key, out->recipe_key);
@@ -159,6 +162,15 @@ void answer_image(const struct message_image *image, const struct frame *file,
     COPY_TEXT(image->numerics_class, out->numerics_class);
     COPY_TEXT(image->encoder, out->encoder);
     COPY_TEXT(image->warning, out->warning);
+    if (!digest_equal(&image->rendered_sha256, &none)) {
+        copy_hex(&image->rendered_sha256, out->rendered_sha256);
+        copy_hex(&image->rendered_core_sha256, out->rendered_core_sha256);
+        COPY_TEXT(image->rendered_class, out->rendered_class);
+        out->rendered_run = image->rendered_run;
+        out->rendered_levels = (int)image->rendered_levels;
+        if (image->rendered_psnr >= 0)
+            out->rendered_psnr = (double)image->rendered_psnr / 1e6;
+    }
 }
 
 void answer_row(const struct message_row *row, struct seedpress_row *out)

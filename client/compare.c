@@ -22,37 +22,8 @@ static const double SHARED_MIN = 0.5;
 /* How far out of proportion a copy may be: without a bound, unlike pictures would be bent until
  * they look alike. */
 static const double STRETCH_MAX = 1.34;
-static const double PSNR_MAX = 99;
 /* Of pixels' variance, in levels: below, a picture is flat and correlates with nothing. */
 static const double VARIANCE_MIN = 1;
-
-static double psnr_of(double mean_square)
-{
-    double psnr = mean_square > 0 ? 10 * log10(255.0 * 255.0 / mean_square) : PSNR_MAX;
-
-    return psnr < PSNR_MAX ? psnr : PSNR_MAX;
-}
-
-bool compare_levels(const struct image *a, const struct image *b, struct compare_levels *out)
-{
-    size_t count = (size_t)a->width * (size_t)a->height * 3;
-    uint64_t sum = 0, squares = 0;
-    int max = 0;
-
-    if (a->width != b->width || a->height != b->height)
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        int d = abs((int)a->rgb[i] - (int)b->rgb[i]);
-
-        max = d > max ? d : max;
-        sum += (uint64_t)d;
-        squares += (uint64_t)(d * d);
-    }
-    *out = (struct compare_levels){ .same = max == 0, .max = max,
-                                    .mean = (double)sum / (double)count,
-                                    .psnr_db = psnr_of((double)squares / (double)count) };
-    return true;
-}
 
 /* ---- luma, at any size ---- */
 
@@ -565,7 +536,7 @@ static struct compare_fit fit_of(const struct view *view, const struct guess *gu
         .scale_x = guess->sx, .scale_y = guess->sy, .pixels = sums.n,
         .shows = part(sums.n, shown_pixels(view, guess)),
         .covers = part(sums.n, (double)view->p.width * view->p.height),
-        .psnr_db = psnr_of((sums.pp - 2 * sums.po + sums.oo) / sums.n),
+        .psnr_db = levels_psnr((sums.pp - 2 * sums.po + sums.oo) / sums.n),
     };
 }
 

@@ -1,21 +1,13 @@
-/* compare -- how alike two pictures are: pixel by pixel where they have the same size, and where
- * one is a scaled, cropped or framed copy of the other, by finding how it lies in the other. */
+/* compare -- whether one picture is a scaled, cropped or framed copy of another, and how it lies in
+ * it. By how much pictures of one size differ, pixel by pixel, says kernels/levels.h. */
 #ifndef CLIENT_COMPARE_H
 #define CLIENT_COMPARE_H
 
 #include "client/image.h"
 
-#include <stdbool.h>
+#include "kernels/levels.h"
 
-/* Levels are those of 8 bit, 0..255. */
-struct compare_levels {
-    bool same;                      /* every pixel is */
-    int max;                        /* largest difference of a channel */
-    double mean;                    /* mean difference of the channels */
-    double psnr_db;                 /* 10 log10(255^2 / mean squared difference); 99 when same */
-};
-/* False, and *out undefined, when they differ in size. */
-bool compare_levels(const struct image *a, const struct image *b, struct compare_levels *out);
+#include <stdbool.h>
 
 /* Where an original lies in a picture, and how well it fits there. Rotated and mirrored copies are
  * not looked for. */

@@ -14,7 +14,7 @@
 
 enum {
     IMAGE_FILE_MAX = 64 << 20,      /* bytes */
-    IMAGE_PIXELS_MAX = 100000000,
+    IMAGE_PIXELS_MAX = 100000000,   /* of a JPEG: JPEG_PIXELS_MAX, the same */
 };
 
 enum image_format { IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };

@@ -199,6 +199,12 @@ struct seedpress_image {
     int64_t queue_ms, render_ms, encode_ms, store_ms;
     int batch;                      /* pictures rendered together */
     char warning[161];              /* "" when there is none */
+    /* What a new render gave, where a picture was stored before: that one is the answer, and may
+     * differ. "": nothing was rendered, or what was is this picture. */
+    char rendered_sha256[SEEDPRESS_HEX], rendered_core_sha256[SEEDPRESS_HEX], rendered_class[64];
+    int64_t rendered_run;
+    int rendered_levels;            /* largest difference of a pixel from the stored picture's, */
+    double rendered_psnr;           /* 0..255, and PSNR in dB, 99 at most; -1: not compared */
 };
 
 /* One picture (request->count is 1), waited for. Its error is the function's. */

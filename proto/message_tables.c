@@ -271,6 +271,20 @@ static const struct field IMAGE[] = {
       .help = "pictures rendered together" },
     { NAME("warning"), FIELD_TEXT, .max = 160, AT(message_image, warning),
       .help = "something asked for had no effect" },
+    { NAME("rendered_sha256"), FIELD_DIGEST, AT(message_image, rendered_sha256),
+      .help = "of what was rendered for this, where a picture was stored before" },
+    { NAME("rendered_core_sha256"), FIELD_DIGEST,
+      AT(message_image, rendered_core_sha256),
+      .help = "of that file without APPn and COM segments" },
+    { NAME("rendered_class"), FIELD_TEXT, .max = 63, AT(message_image, rendered_class),
+      .help = "the arithmetic that did it" },
+    { NAME("rendered_run"), FIELD_INT, .min = 0, .max = BIG, AT(message_image, rendered_run),
+      .help = "the start of the worker that did it" },
+    { NAME("rendered_levels"), FIELD_INT, .min = 0, .max = 255, .def = ABSENT,
+      AT(message_image, rendered_levels),
+      .help = "largest difference of its pixels from the stored ones; absent: not compared" },
+    { NAME("rendered_psnr"), FIELD_DECIMAL, .min = 0, .max = 99000000, .def = INT64_MIN,
+      AT(message_image, rendered_psnr), .help = "of its pixels against the stored ones, in dB" },
 };
 static const struct field_table IMAGE_TABLE = TABLE(message_image, IMAGE);
 
@@ -651,6 +665,20 @@ static const struct field RESULT[] = {
       AT(message_result, bytes), .help = "length of its file" },
     { NAME("want"), FIELD_WORD, .max = 1, .def = MESSAGE_WANT_IMAGE, .words = WANT_WORDS,
       AT(message_result, want), .help = "`receipt`: its file is not in the frame" },
+    { NAME("rendered_sha256"), FIELD_DIGEST, AT(message_result, rendered_sha256),
+      .help = "of what was rendered for this, where a picture was stored before" },
+    { NAME("rendered_core_sha256"), FIELD_DIGEST,
+      AT(message_result, rendered_core_sha256),
+      .help = "of that file without APPn and COM segments" },
+    { NAME("rendered_class"), FIELD_TEXT, .max = 63, AT(message_result, rendered_class),
+      .help = "the arithmetic that did it" },
+    { NAME("rendered_run"), FIELD_INT, .min = 0, .max = BIG, AT(message_result, rendered_run),
+      .help = "the start of the worker that did it" },
+    { NAME("rendered_levels"), FIELD_INT, .min = 0, .max = 255, .def = ABSENT,
+      AT(message_result, rendered_levels),
+      .help = "largest difference of its pixels from the stored ones; absent: not compared" },
+    { NAME("rendered_psnr"), FIELD_DECIMAL, .min = 0, .max = 99000000, .def = INT64_MIN,
+      AT(message_result, rendered_psnr), .help = "of its pixels against the stored ones, in dB" },
 };
 static const struct field_table RESULT_TABLE = TABLE(message_result, RESULT);
 

@@ -19,7 +19,7 @@ kernels/cuda kernels,base,proto      cuda
 sql      sql,base,proto              libpq-fe.h
 worker   worker,kernels,sql,base,proto utlist.h
 broker   broker,sql,base,proto       uthash.h utlist.h
-client   client,kernels,sql,base,proto archive.h archive_entry.h cjson/ jpeglib.h jerror.h png.h uthash.h utlist.h webp/
+client   client,kernels,sql,base,proto archive.h archive_entry.h cjson/ png.h uthash.h utlist.h webp/
 '
 foreign='cuda cublas msgpack openssl/ ini.h zmq cjson/ jpeglib jerror jconfig turbojpeg libpq png.h uthash utlist sodium microhttpd archive webp/ cbor'
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kernels/jpeg_pixels.h"
 #include "worker/job.h"
 
 #include <pthread.h>
@@ -83,6 +84,26 @@ static enum err_code store(struct archive *self, const struct ledger_image *imag
     return ERR_OK;
 }
 
+/* Other pixels won: by how much do ours differ? Seldom: two classes, or an alarm. */
+static void measure(struct job *job)
+{
+    const struct ledger_stored *won = &job->stored;
+    uint8_t *ours = NULL, *theirs = NULL;
+    int size[4];
+    struct err e;
+
+    if (won->outcome != LEDGER_WINNER || digest_equal(&won->core_sha, &job->picture.core_sha))
+        return;
+    if (!jpeg_pixels_read(job->picture.file, job->picture.len, &ours, &size[0], &size[1], &e) &&
+        !jpeg_pixels_read(won->data, won->len, &theirs, &size[2], &size[3], &e) &&
+        size[0] == size[2] && size[1] == size[3]) {
+        job->off = levels_of(ours, theirs, (size_t)size[0] * (size_t)size[1] * 3);
+        job->is_measured = true;
+    }
+    free(ours);
+    free(theirs);
+}
+
 static void store_batch(struct archive *self, struct job **batch, size_t count)
 {
     struct ledger_image images[LEDGER_BATCH_MAX];
@@ -105,6 +126,7 @@ static void store_batch(struct archive *self, struct job **batch, size_t count)
 
         job->store_us = clock_us() - from_us;
         job->stored = stored[i];
+        measure(job);
         if (rc)
             err_set(&job->why, rc == ERR_LEDGER_DOWN ? ERR_RETRY : rc, "%s", e.msg);
         else if (stored[i].outcome == LEDGER_REFUSED)

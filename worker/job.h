@@ -4,6 +4,7 @@
 #define WORKER_JOB_H
 
 #include "base/likeness.h"
+#include "kernels/levels.h"
 #include "kernels/picture.h"
 #include "proto/message.h"
 #include "proto/recipe.h"
@@ -71,6 +72,8 @@ struct job {
 
     /* archive */
     struct ledger_stored stored;
+    struct levels off;              /* is_measured: how far our render is from the stored picture */
+    bool is_measured;
     int64_t store_us;
 
     struct err why;                 /* code set: the job failed at some stage */

@@ -422,6 +422,22 @@ static bool frame_files(struct job *const *jobs, size_t count, struct frame *out
     return frame_init_take(out, bytes, len);
 }
 
+/* Who wants a new render of what was stored before learns what this one gave. */
+static void say_rendered(const struct uplink *self, const struct job *job,
+                         struct message_result *result)
+{
+    if (job->stored.outcome == LEDGER_STORED)
+        return;
+    result->rendered_sha256 = job->picture.file_sha;
+    result->rendered_core_sha256 = job->picture.core_sha;
+    result->rendered_class = text_of(self->parts.numerics_class);
+    result->rendered_run = self->parts.run_id;
+    if (job->is_measured) {
+        result->rendered_levels = job->off.max;
+        result->rendered_psnr = (int64_t)(job->off.psnr_db * 1e6);
+    }
+}
+
 static void send_results(struct uplink *self, struct side *side, struct job *const *jobs,
                          size_t count, int64_t now_ms)
 {
@@ -440,7 +456,9 @@ static void send_results(struct uplink *self, struct side *side, struct job *con
             .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,
             .bytes = (int64_t)file_len(job),
             .want = job->is_receipt ? MESSAGE_WANT_RECEIPT : MESSAGE_WANT_IMAGE,
+            .rendered_levels = -1, .rendered_psnr = INT64_MIN,
         };
+        say_rendered(self, job, &results[i]);
     }
     message_init(&m, MESSAGE_RESULTS, 0);
     m.results.results = (struct records){ results, count };
