@@ -28,17 +28,15 @@ struct command {
     command_run *run;
 };
 
-command_run cmd_bench_run, cmd_bulk_run, cmd_bulk_submit_run;
-command_run cmd_generate_run, cmd_keygen_run, cmd_ledger_run, cmd_model_run,
-    cmd_provenance_run, cmd_render_run, cmd_status_run;
-extern const char cmd_bench_help[], cmd_bulk_help[];
-extern const char cmd_generate_help[], cmd_keygen_help[], cmd_ledger_help[],
-    cmd_model_help[], cmd_provenance_help[], cmd_render_help[], cmd_status_help[];
-command_run cmd_withdraw_run;
-extern const char cmd_withdraw_help[];
+command_run cmd_bench_run, cmd_bulk_run, cmd_generate_run, cmd_keygen_run, cmd_ledger_run,
+    cmd_model_run, cmd_provenance_run, cmd_render_run, cmd_status_run, cmd_verify_run,
+    cmd_withdraw_run;
+extern const char cmd_bench_help[], cmd_bulk_help[], cmd_generate_help[], cmd_keygen_help[],
+    cmd_ledger_help[], cmd_model_help[], cmd_provenance_help[], cmd_render_help[],
+    cmd_status_help[], cmd_verify_help[], cmd_withdraw_help[];
 
-/* `bulk export`, for `bulk` to hand to: argv[0] is "export". */
-command_run cmd_bulk_export_run;
+/* What `bulk` hands to files of their own: argv[0] is "submit", "export". */
+command_run cmd_bulk_submit_run, cmd_bulk_export_run;
 extern const char cmd_bulk_export_help[];
 
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its

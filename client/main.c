@@ -14,6 +14,7 @@ static const struct command COMMANDS[] = {
       cmd_render_run },
     { "bulk", "jobs of many pictures, made while nobody waits", cmd_bulk_help, cmd_bulk_run },
     { "provenance", "where a picture came from", cmd_provenance_help, cmd_provenance_run },
+    { "verify", "render a picture's recipe again and compare", cmd_verify_help, cmd_verify_run },
     { "model", "list models, bind names to them, look into a file", cmd_model_help, cmd_model_run },
     { "status", "what the broker has to do, and its workers", cmd_status_help, cmd_status_run },
     { "bench", "load a broker, and measure its answers", cmd_bench_help, cmd_bench_run },
@@ -47,6 +48,7 @@ static const char HELP_TAIL[] =
     "examples:\n"
     "  seedpress generate --model avatars64 --seeds 0-99 --psi 0.7 -o pictures\n"
     "  seedpress provenance pictures/seed0000.jpg\n"
+    "  seedpress verify pictures/seed0000.jpg\n"
     "  seedpress render --model-file avatars64.safetensors --seed 42 --psi 0.7 -o 42.jpg\n"
     "  seedpress render --model-file avatars64.safetensors --seeds 0-99 -o pictures\n"
     "  seedpress model inspect avatars64.safetensors\n"

@@ -345,6 +345,101 @@ static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
     expect_words(&ran, 1, "grade       claimed\n", NULL);
 }
 
+/* ---- verify ---- */
+
+static void picture_as_it_was_made_is_identical(void **state)
+{
+    struct temp_path path = made("verified.jpg", "41", "0.7");
+    struct temp_path bare = stripped("verified.jpg", "verified-bare.jpg");
+    struct ran ran = SEEDPRESS("verify", path.text);
+
+    (void)state;
+    assert_non_null(strstr(ran.out, "rendered    now, by run 1, cpu-fp32"));
+    expect_words(&ran, 0, "answer      identical\n", NULL);
+    ran = SEEDPRESS("verify", bare.text);
+    expect_words(&ran, 0, "answer      same pixels\n", NULL);
+    ran = SEEDPRESS("verify", path.text, "--model-file", MODEL_FILE, "--backend", "cpu");
+    assert_non_null(strstr(ran.out, "recipe      found in the file's metadata"));
+    expect_words(&ran, 0, "answer      identical\n", NULL);
+}
+
+static void edited_picture_is_different_with_figures(void **state)
+{
+    static const int AT[4] = { 0, 0, 60, 60 };
+    struct temp_path path;
+    struct ran ran;
+    cJSON *object;
+
+    (void)state;
+    made("tampered.jpg", "42", "0.7");
+    path = compressed("tampered.jpg", "tampered30.jpg", 30, WITH_RECIPE);
+    ran = SEEDPRESS("--json", "verify", path.text);
+    object = object_of(&ran, 1);
+    assert_string_equal(string_in(object, "answer"), "different");
+    assert_true(number_in(object, "max_levels") > 5 && number_in(object, "psnr_db") < 40);
+    cJSON_Delete(object);
+    path = compressed("tampered.jpg", "tampered99.jpg", 99, WITH_RECIPE);
+    ran = SEEDPRESS("--json", "verify", path.text);
+    object = object_of(&ran, 0);
+    assert_string_equal(string_in(object, "answer"), "within tolerance");
+    assert_true(number_in(object, "psnr_db") >= 40);
+    cJSON_Delete(object);
+    path = cropped("tampered.jpg", "tampered.png", AT, WITH_RECIPE);
+    ran = SEEDPRESS("verify", path.text);
+    expect_words(&ran, 1, "it has 60 x 60 pixels and the render 64 x 64", NULL);
+    path = cropped("tampered.jpg", "bare.png", AT, WITHOUT_RECIPE);
+    ran = SEEDPRESS("verify", path.text);
+    expect_words(&ran, 1, "answer      no record", NULL);
+}
+
+/* The stored picture is the answer to everybody; what a render gives now may be another one. */
+static void picture_that_no_longer_comes_out_is_different(void **state)
+{
+    struct temp_path path = made("aged.jpg", "43", "0.7");
+    struct ran ran;
+    cJSON *object;
+
+    (void)state;
+    made("other.jpg", "44", "0.7");
+    /* As if another arithmetic had made 43: the file of 44 under its key. */
+    kit_postgres_exec(stack.pg.conninfo,
+                      "UPDATE blobs SET data = (SELECT b.data FROM blobs b JOIN images i USING (key)"
+                      " WHERE i.seed = 44) WHERE key = (SELECT key FROM images WHERE seed = 43);"
+                      "UPDATE images SET (file_sha, core_sha, bytes) = (SELECT file_sha, core_sha,"
+                      " bytes FROM images WHERE seed = 44) WHERE seed = 43");
+    ran = SEEDPRESS("--json", "verify", path.text);
+    object = object_of(&ran, 0);     /* 43 as it was made: this is what a render gives */
+    assert_string_equal(string_in(object, "answer"), "identical");
+    cJSON_Delete(object);
+    kit_postgres_exec(stack.pg.conninfo, "DELETE FROM blobs WHERE key = (SELECT key FROM images"
+                      " WHERE seed = 44); DELETE FROM images WHERE seed = 44");
+    path = temp_path(&temp, "other.jpg");
+    ran = SEEDPRESS("--json", "verify", path.text);
+    object = object_of(&ran, 1);
+    assert_string_equal(string_in(object, "answer"), "different");
+    assert_non_null(strstr(string_in(object, "note"), "now makes other pixels than those stored"));
+    assert_true(number_in(object, "max_levels") > 50 && number_in(object, "psnr_db") < 30);
+    cJSON_Delete(object);
+}
+
+static void verify_needs_a_picture_and_its_model(void **state)
+{
+    struct temp_path path = made("model.jpg", "45", "0.7");
+    struct temp_path text = write_temp("verify.txt", "a text\n", 7);
+    struct ran ran = SEEDPRESS("verify", text.text);
+
+    (void)state;
+    expect_words(&ran, 7, NULL, "neither JPEG, PNG nor WebP");
+    ran = SEEDPRESS("verify", path.text, "--model-file", text.text);
+    expect_words(&ran, 7, NULL, "verify.txt");
+    ran = SEEDPRESS("verify", path.text, "--backend", "cpu");
+    expect_words(&ran, 2, NULL, "--backend and --precision go with --model-file");
+    ran = SEEDPRESS("verify");
+    expect_words(&ran, 2, NULL, "which picture?");
+    ran = SEEDPRESS("verify", path.text, "--model-file", MODEL_FILE, "--precision", "fp7");
+    expect_words(&ran, 2, NULL, "fp7");
+}
+
 /* ---- what is no picture, no file, no question ---- */
 
 static void what_is_no_picture_is_said(void **state)
@@ -429,6 +524,10 @@ int main(void)
         cmocka_unit_test(picture_made_elsewhere_is_confirmed_by_a_render),
         cmocka_unit_test(recipe_of_another_picture_is_refuted),
         cmocka_unit_test(recipe_of_a_model_that_nobody_has_is_a_claim),
+        cmocka_unit_test(picture_as_it_was_made_is_identical),
+        cmocka_unit_test(edited_picture_is_different_with_figures),
+        cmocka_unit_test(picture_that_no_longer_comes_out_is_different),
+        cmocka_unit_test(verify_needs_a_picture_and_its_model),
         cmocka_unit_test(what_is_no_picture_is_said),
         cmocka_unit_test(questions_that_cannot_be_meant_are_refused),
     };
