@@ -199,8 +199,8 @@ struct message_image {              /* IMAGE (a frame with the JPEG follows) and
     struct digest rendered_sha256, rendered_core_sha256;
     struct text rendered_class;
     int64_t rendered_run;
-    int64_t rendered_levels;        /* largest difference of its pixels from the stored ones, 0..255; */
-    int64_t rendered_psnr;          /* millionths of a dB; INT64_MIN (and levels -1): not compared */
+    int64_t rendered_levels;        /* its pixels' largest difference from the stored ones, 0..255 */
+    int64_t rendered_psnr;          /* in millionths of a dB; INT64_MIN, levels -1: not compared */
 };
 struct message_error {
     struct text code;               /* err_info()->word */
@@ -327,10 +327,9 @@ struct message_result {
     int64_t batch;
     int64_t bytes;                  /* of the winner's file */
     int64_t want;                   /* enum message_want: a receipt's file is not in the frame */
-    struct digest rendered_sha256, rendered_core_sha256;    /* of what this worker rendered, where */
-    struct text rendered_class;                             /* a picture was stored before; else */
-    int64_t rendered_run;                                   /* all zero */
-    int64_t rendered_levels, rendered_psnr;                 /* as in message_image */
+    struct digest rendered_sha256, rendered_core_sha256;    /* as in message_image */
+    struct text rendered_class;
+    int64_t rendered_run, rendered_levels, rendered_psnr;
 };
 struct message_results {            /* a frame with the files follows, one after the other */
     struct records results;         /* struct message_result */
