@@ -92,7 +92,8 @@ static void take_memory(struct jpeg_reader *self)
 
     if (width > JPEG_PIXELS_MAX / height) {
         self->code = err_set(self->e, ERR_FILE,
-                             "the JPEG has %zu x %zu pixels, more than %d in all", width, height, JPEG_PIXELS_MAX);
+                             "the JPEG has %zu x %zu pixels, more than %d in all", width, height,
+                             JPEG_PIXELS_MAX);
         longjmp(self->back, 1);
     }
     self->rgb = malloc(width * height * 3);
