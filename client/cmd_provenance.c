@@ -21,7 +21,7 @@
 const char cmd_provenance_help[] =
     "seedpress provenance - where a picture came from\n"
     "\n"
-    "usage: seedpress provenance FILE [--no-render]\n"
+    "usage: seedpress provenance FILE [--trust CERTIFICATES] [--no-render]\n"
     "       seedpress provenance --seed N [--model M] [--psi P]\n"
     "       seedpress provenance --recipe KEY | --sha256 HEX\n"
     "       seedpress provenance --job N [--first I]\n"
@@ -31,6 +31,8 @@ const char cmd_provenance_help[] =
     "                   looked up, then the picture without its metadata. If neither is\n"
     "                   known, the recipe that it names and pictures that look like it are\n"
     "                   fetched or rendered again and compared with it\n"
+    "  --trust CERTS    a PEM file of certificates: whom to believe what Content Credentials\n"
+    "                   (C2PA) in the file say; without it nobody\n"
     "  --no-render      compare with stored files only; nothing is rendered\n"
     "  --seed N         everything that was stored of a seed, newest first\n"
     "  --model M        with --seed: of this model only\n"
@@ -44,6 +46,8 @@ const char cmd_provenance_help[] =
     "  --limit N        rows at most, 1..100; default 10\n"
     "\n"
     "grades of a FILE, the best first:\n"
+    "  signed                    Content Credentials in the file hold, their signer is trusted,\n"
+    "                            and they name the recipe\n"
     "  exact                     the ledger knows exactly this file\n"
     "  exact (metadata differs)  it knows this picture; only what stands around it differs\n"
     "  confirmed                 a picture was made again and compared: this one was made\n"
@@ -52,12 +56,13 @@ const char cmd_provenance_help[] =
     "  claimed                   the file names a recipe that could not be checked\n"
     "  no record                 nothing is known (which does not mean that a camera made it)\n"
     "\n"
-    "exit codes: 0 for exact and confirmed; 1 for possible, claimed and no record; 7 for a\n"
+    "exit codes: 0 for signed, exact and confirmed; 1 for possible, claimed and no record; 7 for a\n"
     "file that is unknown and no picture\n"
     "\n"
     "examples:\n"
     "  seedpress provenance seed0000.jpg\n"
     "  seedpress provenance screenshot.png\n"
+    "  seedpress provenance seed0000.jpg --trust our-certificate.pem\n"
     "  seedpress provenance --seed 42 --model avatars64 --psi 0.7\n"
     "  seedpress provenance --job 7 --first 1000 --limit 100\n"
     "  seedpress provenance --model avatars64 --since 2d\n";
@@ -65,7 +70,7 @@ const char cmd_provenance_help[] =
 enum { LIMIT_DEFAULT = 10 };
 
 struct options {
-    const char *file;
+    const char *file, *trust_file;
     struct seedpress_query query;
     bool has_job, has_first, no_render;
 };
@@ -73,7 +78,7 @@ struct options {
 /* ---- the command line ---- */
 
 enum { OPT_SEED = 256, OPT_MODEL, OPT_PSI, OPT_RECIPE, OPT_SHA256, OPT_LIMIT, OPT_JOB, OPT_FIRST,
-       OPT_SINCE, OPT_NO_RENDER };
+       OPT_SINCE, OPT_NO_RENDER, OPT_TRUST };
 
 static const struct option OPTIONS[] = {
     { "seed", required_argument, NULL, OPT_SEED },
@@ -86,6 +91,7 @@ static const struct option OPTIONS[] = {
     { "first", required_argument, NULL, OPT_FIRST },
     { "since", required_argument, NULL, OPT_SINCE },
     { "no-render", no_argument, NULL, OPT_NO_RENDER },
+    { "trust", required_argument, NULL, OPT_TRUST },
     { NULL, 0, NULL, 0 },
 };
 
@@ -127,6 +133,9 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
         rc = when_parse("--since", optarg, (int64_t)time(NULL), &q->since, e);
         q->has_since = true;
         break;
+    case OPT_TRUST:
+        out->trust_file = optarg;
+        break;
     case OPT_NO_RENDER:
         out->no_render = true;
         break;
@@ -152,8 +161,8 @@ static const char *contradiction(const struct options *options)
         return "--model goes with --seed or --since, --psi with --seed";
     if (options->has_first && !options->has_job)
         return "--first goes with --job";
-    if (options->no_render && !options->file)
-        return "--no-render goes with a FILE";
+    if ((options->no_render || options->trust_file) && !options->file)
+        return "--no-render and --trust go with a FILE";
     return NULL;
 }
 
@@ -283,11 +292,29 @@ static void add_fit(cJSON *line, const struct compare_fit *fit)
     cJSON_AddItemToObject(line, "place", place);
 }
 
-/* What the file says of itself, where a line is about the file. */
-static void add_claim(cJSON *line, const struct origin_claim *claim)
+static void add_credentials(cJSON *line, const struct c2pa_finding *found)
 {
     cJSON *object;
 
+    if (found->verdict == C2PA_NONE)
+        return;
+    object = cJSON_AddObjectToObject(line, "credentials");
+    cJSON_AddBoolToObject(object, "valid", found->verdict == C2PA_VALID);
+    cJSON_AddBoolToObject(object, "trusted", found->trusted);
+    cJSON_AddStringToObject(object, "signer", found->signer);
+    if (*found->words)
+        cJSON_AddStringToObject(object, "words", found->words);
+    if (found->recipe.len > 0)
+        cJSON_AddStringToObject(object, "recipe", found->recipe.text);
+}
+
+/* What the file says of itself. */
+static void add_claims(cJSON *line, const struct origin *origin)
+{
+    const struct origin_claim *claim = &origin->claim;
+    cJSON *object;
+
+    add_credentials(line, &origin->credentials);
     if (!claim->is_made)
         return;
     object = cJSON_AddObjectToObject(line, "claim");
@@ -297,7 +324,7 @@ static void add_claim(cJSON *line, const struct origin_claim *claim)
         add_fit(object, &claim->fit);
 }
 
-static void print_match_json(const struct origin_match *match, const struct origin_claim *claim)
+static void print_match_json(const struct origin_match *match, const struct origin *origin)
 {
     cJSON *line = cJSON_CreateObject();
     struct digest key = digest_of(match->recipe.text, match->recipe.len);
@@ -318,20 +345,31 @@ static void print_match_json(const struct origin_match *match, const struct orig
         add_row(line, &match->row);
     else
         cJSON_AddStringToObject(line, "recipe_key", digest_hex(&key).text);
-    add_claim(line, claim);
+    add_claims(line, origin);
     command_print(line);
 }
 
-static void print_no_record(const struct command_context *ctx, const struct origin_claim *claim)
+static void print_no_record(const struct command_context *ctx, const struct origin *origin)
 {
     if (ctx->json) {
         cJSON *line = cJSON_CreateObject();
 
         cJSON_AddStringToObject(line, "grade", origin_grade_name(ORIGIN_NO_RECORD));
-        add_claim(line, claim);
+        add_claims(line, origin);
         command_print(line);
     } else
         printf("%-12sno record (which does not mean that a camera made it)\n", "grade");
+}
+
+static void print_credentials(const struct c2pa_finding *found)
+{
+    if (found->verdict == C2PA_BROKEN)
+        printf("%-12sdo not hold: %s\n", "credentials", found->words);
+    else if (found->verdict == C2PA_VALID && found->trusted)
+        printf("%-12svalid, signed by %s\n", "credentials", found->signer);
+    else if (found->verdict == C2PA_VALID)
+        printf("%-12svalid, signed by %s, whom nobody vouches for: %s\n", "credentials",
+               found->signer, found->words);
 }
 
 /* Gives the exit code. */
@@ -341,12 +379,14 @@ static int print_origin(const struct command_context *ctx, const struct origin *
         if (!ctx->json && i > 0)
             putchar('\n');
         if (ctx->json)
-            print_match_json(&origin->matches[i], &origin->claim);
+            print_match_json(&origin->matches[i], origin);
         else
             print_match(&origin->matches[i]);
     }
     if (origin->count == 0)
-        print_no_record(ctx, &origin->claim);
+        print_no_record(ctx, origin);
+    if (!ctx->json)
+        print_credentials(&origin->credentials);
     if (!ctx->json && origin->claim.is_refuted)
         printf("%-12sthe recipe in the file makes another picture (correlation %.4f)\n", "note",
                origin->claim.fit.correlation);
@@ -378,24 +418,19 @@ static int grade_file(const struct command_context *ctx, struct seedpress *sp,
                       const struct options *options, const uint8_t *file, size_t len)
 {
     struct showing showing = { .ctx = ctx };
-    struct origin_search search = { .sp = sp, .limit = options->query.limit,
-                                    .no_render = options->no_render, .go_on = go_on,
+    struct origin_search search = { .sp = sp, .name = options->file,
+                                    .limit = options->query.limit,
+                                    .no_render = options->no_render,
+                                    .trust_file = options->trust_file, .go_on = go_on,
                                     .arg = &showing };
     struct origin origin;
     struct seedpress_error error;
     enum seedpress_code rc = origin_find(&search, file, len, &origin, &error);
-    struct err e;
     int code;
 
     if (showing.is_begun)
         progress_end(&showing.progress);
-    if (rc == SEEDPRESS_FILE) {
-        err_set(&e, ERR_FILE,
-                "the ledger does not know \"%.80s\", and it cannot be compared: %.100s",
-                options->file, error.message);
-        code = command_fail(ctx, &e);
-    } else
-        code = rc ? contact_fail(ctx, &error) : print_origin(ctx, &origin);
+    code = rc ? contact_fail(ctx, &error) : print_origin(ctx, &origin);
     origin_release(&origin);
     return code;
 }

@@ -14,7 +14,7 @@ enum { RENDER_DEADLINE_MS = 60000 };
 
 const char *origin_grade_name(enum origin_grade grade)
 {
-    static const char *const NAMES[] = { "exact", "exact (metadata differs)", "confirmed",
+    static const char *const NAMES[] = { "signed", "exact", "exact (metadata differs)", "confirmed",
                                          "possible", "claimed", "no record" };
 
     return NAMES[grade];
@@ -76,6 +76,35 @@ static enum seedpress_code by_hashes(struct work *work, const uint8_t *file, siz
         query = (struct seedpress_query){ .core_sha256 = hex.text, .limit = work->search->limit };
         rc = look_up(work, &query, ORIGIN_EXACT_PICTURE);
     }
+    return rc;
+}
+
+/* ---- Content Credentials ---- */
+
+/* Whether they prove the recipe by themselves. Rows of the ledger are then shown with them. */
+static bool is_signed(const struct origin *out)
+{
+    const struct c2pa_finding *found = &out->credentials;
+
+    return found->verdict == C2PA_VALID && found->trusted && found->recipe.len > 0;
+}
+
+static enum seedpress_code by_signature(struct work *work)
+{
+    struct origin *out = work->out;
+    const struct recipe_text *recipe = &out->credentials.recipe;
+    struct digest key = digest_of(recipe->text, recipe->len);
+    struct digest_hex hex = digest_hex(&key);
+    struct seedpress_query query = { .recipe_key = hex.text, .limit = 1 };
+    enum seedpress_code rc = SEEDPRESS_OK;
+
+    for (size_t i = 0; i < out->count; i++)
+        out->matches[i].grade = ORIGIN_SIGNED;
+    if (out->count == 0)
+        rc = look_up(work, &query, ORIGIN_SIGNED);
+    if (!rc && out->count == 0)
+        out->matches[out->count++] = (struct origin_match){ .grade = ORIGIN_SIGNED,
+                                                            .recipe = *recipe };
     return rc;
 }
 
@@ -178,11 +207,14 @@ static int by_grade(const void *a, const void *b)
 
 static enum seedpress_code by_picture(struct work *work, const uint8_t *file, size_t len)
 {
-    struct err e;
+    struct err why, e;
     enum seedpress_code rc;
 
-    if (image_decode(file, len, &work->image, &e))
+    if (image_decode(file, len, &work->image, &why)) {
+        err_set(&e, why.code, "the ledger does not know \"%.80s\", and it cannot be compared: %.90s",
+                work->search->name, why.msg);
         return fail(work, &e);
+    }
     rc = by_claim(work, file, len);
     qsort(work->out->matches, work->out->count, sizeof *work->out->matches, by_grade);
     image_release(&work->image);
@@ -208,9 +240,14 @@ enum seedpress_code origin_find(const struct origin_search *search, const uint8_
 {
     struct work work = { .search = search, .out = out, .error = error };
     enum seedpress_code rc = begin(&work);
+    struct err e;
 
+    if (!rc && c2pa_check(file, len, search->trust_file, &out->credentials, &e))
+        rc = fail(&work, &e);
     if (!rc)
         rc = by_hashes(&work, file, len);
+    if (!rc && is_signed(out))
+        rc = by_signature(&work);
     if (!rc && out->count == 0)
         rc = by_picture(&work, file, len);
     if (!rc && out->count > 0)

@@ -4,6 +4,7 @@
 #ifndef CLIENT_ORIGIN_H
 #define CLIENT_ORIGIN_H
 
+#include "base/c2pa.h"
 #include "client/compare.h"
 #include "client/seedpress.h"
 #include "proto/err.h"
@@ -14,6 +15,8 @@
 #include <stdint.h>
 
 enum origin_grade {                 /* the best first */
+    ORIGIN_SIGNED,                  /* its Content Credentials hold and name the recipe; their signer
+                                       is trusted */
     ORIGIN_EXACT,                   /* the ledger has exactly this file */
     ORIGIN_EXACT_PICTURE,           /* it has this picture; only the metadata differs */
     ORIGIN_CONFIRMED,               /* made again and compared: it is this one */
@@ -49,12 +52,15 @@ struct origin {
     struct origin_match *matches;   /* [count], the best first */
     size_t count;
     struct origin_claim claim;
+    struct c2pa_finding credentials;
 };
 
 struct origin_search {
     struct seedpress *sp;           /* borrowed */
+    const char *name;               /* the file's, for words; NULL: not needed */
     int limit;                      /* matches at most, 1..SEEDPRESS_ROWS_MAX */
     bool no_render;                 /* compare with stored bytes only */
+    const char *trust_file;         /* PEM certificates of signers; NULL: none is trusted */
     /* Called before each of count candidates is made and compared; false ends the search with
      * SEEDPRESS_CANCELLED. NULL: nobody asks. */
     bool (*go_on)(void *arg, size_t done, size_t count);

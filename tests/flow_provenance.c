@@ -1,10 +1,12 @@
 /* `seedpress provenance` and `seedpress verify` from outside, on a real broker, worker and
  * PostgreSQL: pictures as they were made, edited ones, strangers, and files that are none. */
+#include "base/c2pa.h"
 #include "base/file.h"
 #include "base/mark.h"
 #include "client/image.h"
 #include "client/png.h"
 #include "kernels/jpeg.h"
+#include "tests/kit_certificate.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -345,6 +347,68 @@ static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
     expect_words(&ran, 1, "grade       claimed\n", NULL);
 }
 
+/* ---- Content Credentials ---- */
+
+/* from with a manifest, signed by one whom root vouches for. */
+static struct temp_path signed_copy(const char *from, const char *to,
+                                    const struct kit_certificate *root)
+{
+    struct certificate_wish wish = CERTIFICATE_WISH(root);
+    struct kit_certificate leaf = certificate_make(&wish);
+    const struct kit_certificate *chain[] = { &leaf };
+    struct temp_path cert = certificate_write(&temp, "leaf.pem", chain, 1);
+    struct temp_path key = certificate_write_key(&temp, "leaf.key", &leaf, NULL), path;
+    struct file file = read_temp(from), out;
+    struct c2pa_signer *signer;
+    struct recipe_text text;
+    struct err e;
+
+    assert_true(mark_find(file.data, file.len, &text));
+    if (c2pa_signer_create(cert.text, key.text, &signer, &e) ||
+        c2pa_sign(signer, &text, file.data, file.len, &out.data, &out.len, &e))
+        fail_msg("%s", e.msg);
+    path = write_temp(to, out.data, out.len);
+    c2pa_signer_destroy(&signer);
+    certificate_release(&leaf);
+    free(file.data);
+    free(out.data);
+    return path;
+}
+
+static void credentials_of_a_trusted_signer_are_signed(void **state)
+{
+    struct kit_certificate root = certificate_make_root("Picture Authority");
+    const struct kit_certificate *chain[] = { &root };
+    struct temp_path trust = certificate_write(&temp, "trust.pem", chain, 1), path;
+    struct file file;
+    struct ran ran;
+
+    (void)state;
+    made("plain.jpg", "51", "0.7");
+    path = signed_copy("plain.jpg", "signed.jpg", &root);
+    ran = SEEDPRESS("provenance", path.text, "--trust", trust.text);
+    assert_non_null(strstr(ran.out, "credentials valid, signed by Picture Maker"));
+    assert_non_null(strstr(ran.out, "seed        51\n"));
+    expect_words(&ran, 0, "grade       signed\n", NULL);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "whom nobody vouches for"));
+    expect_words(&ran, 0, "grade       exact (metadata differs)\n", NULL);
+
+    file = read_temp("signed.jpg");
+    file.data[file.len - 40] ^= 1;  /* a pixel */
+    path = write_temp("resigned.jpg", file.data, file.len);
+    free(file.data);
+    ran = SEEDPRESS("provenance", path.text, "--trust", trust.text);
+    assert_non_null(strstr(ran.out, "credentials do not hold: "));
+    assert_null(strstr(ran.out, "grade       signed"));
+    assert_null(strstr(ran.out, "grade       exact"));
+    ran_release(&ran);
+    ran = SEEDPRESS("provenance", path.text, "--trust", path.text);
+    assert_null(strstr(ran.err, "the ledger does not know"));
+    expect_words(&ran, 7, NULL, "resigned.jpg");
+    certificate_release(&root);
+}
+
 /* ---- verify ---- */
 
 static void picture_as_it_was_made_is_identical(void **state)
@@ -486,7 +550,7 @@ static void questions_that_cannot_be_meant_are_refused(void **state)
         { { "provenance", "--model", "m", "--since", "soon", NULL }, "--since needs a date" },
         { { "provenance", "--model", "m", "--since", "2026-02-30", NULL }, "there is no" },
         { { "provenance", "--model", "m", "--since", "1969-12-31", NULL }, "before 1970" },
-        { { "provenance", "--seed", "1", "--no-render", NULL }, "--no-render goes with a FILE" },
+        { { "provenance", "--seed", "1", "--no-render", NULL }, "--no-render and --trust go with a FILE" },
         { { "provenance", "--recipe", "abc", NULL }, "64 lower-case hex digits" },
     };
 
@@ -524,6 +588,7 @@ int main(void)
         cmocka_unit_test(picture_made_elsewhere_is_confirmed_by_a_render),
         cmocka_unit_test(recipe_of_another_picture_is_refuted),
         cmocka_unit_test(recipe_of_a_model_that_nobody_has_is_a_claim),
+        cmocka_unit_test(credentials_of_a_trusted_signer_are_signed),
         cmocka_unit_test(picture_as_it_was_made_is_identical),
         cmocka_unit_test(edited_picture_is_different_with_figures),
         cmocka_unit_test(picture_that_no_longer_comes_out_is_different),
