@@ -24,6 +24,7 @@ enum {
     /* All of a manifest but certificates and the recipe is 2000 bytes. */
     REST_MAX = 4096,
     URN_CAP = sizeof "urn:c2pa:" + 36,
+    DAY_S = 86400,
     BUILDS_MAX = 8,                 /* each only grows by the heads of two numbers */
 };
 
@@ -73,6 +74,16 @@ void c2pa_signer_destroy(struct c2pa_signer **self)
     free((*self)->header);
     free(*self);
     *self = NULL;
+}
+
+struct c2pa_signer_facts c2pa_signer_facts(const struct c2pa_signer *self)
+{
+    int64_t until = credential_until(self->credential), left = until - clock_wall_ms() / 1000;
+    struct c2pa_signer_facts facts = { .days_left = left < 0 ? -1 : left / DAY_S };
+
+    snprintf(facts.name, sizeof facts.name, "%s", credential_name(self->credential));
+    snprintf(facts.until, sizeof facts.until, "%s", certificate_day(until).text);
+    return facts;
 }
 
 enum err_code c2pa_signer_check(const struct c2pa_signer *self, struct err *e)

@@ -19,6 +19,12 @@ struct c2pa_signer;                 /* may be used by several threads at once */
 enum err_code c2pa_signer_create(const char *cert_file, const char *key_file,
                                  struct c2pa_signer **out, struct err *e);
 void c2pa_signer_destroy(struct c2pa_signer **self);
+struct c2pa_signer_facts {
+    char name[128];                 /* common name and organisation, in printable ASCII */
+    char until[24];                 /* "2026-11-22", the last day of the certificate */
+    int64_t days_left;              /* whole ones; negative: it has expired */
+};
+struct c2pa_signer_facts c2pa_signer_facts(const struct c2pa_signer *self);
 /* ERR_UNSUPPORTED: self is NULL (no certificate is set up), or the certificate has expired. */
 enum err_code c2pa_signer_check(const struct c2pa_signer *self, struct err *e);
 

@@ -17,6 +17,7 @@ enum { KEY_FILE_MAX = 64 << 10, DER_SIGNATURE_MAX = 80, HALF = CREDENTIAL_SIGNAT
 struct credential {
     EVP_PKEY *key;
     int64_t until;
+    char name[128];
     size_t count;
     struct {
         uint8_t *data;              /* OpenSSL's to free */
@@ -144,6 +145,7 @@ enum err_code credential_create(const char *cert_file, const char *key_file,
                      "is another's", key_file, cert_file);
     if (!rc && certificate_days(sk_X509_value(all, 0), &days)) {
         self->until = days.until;
+        certificate_name(sk_X509_value(all, 0), self->name, sizeof self->name);
         *out = self;
         self = NULL;
     }
@@ -162,6 +164,11 @@ void credential_destroy(struct credential **self)
     EVP_PKEY_free((*self)->key);
     free(*self);
     *self = NULL;
+}
+
+const char *credential_name(const struct credential *self)
+{
+    return self->name;
 }
 
 int64_t credential_until(const struct credential *self)

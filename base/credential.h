@@ -20,6 +20,8 @@ enum err_code credential_create(const char *cert_file, const char *key_file,
                                 struct credential **out, struct err *e);
 void credential_destroy(struct credential **self);
 
+/* Whom the certificate names: certificate_name. */
+const char *credential_name(const struct credential *self);
 /* The last second of its validity, since 1970. */
 int64_t credential_until(const struct credential *self);
 /* Certificates as DER, the signer's first; index < credential_count. */

@@ -107,6 +107,7 @@ const char *answer_check_asked(const struct message_image *image,
     ok = ok && (recipe.class_index == asked->class_index || recipe.class_index < 0);
     ok = ok && ((int)recipe.noise == (wish.noise < 0 ? RECIPE_NOISE_CONST : wish.noise) ||
                 recipe.noise == RECIPE_NOISE_NONE);
+    ok = ok && (int)recipe.mark == (wish.mark < 0 ? RECIPE_MARK_XMP : wish.mark);
     ok = ok && (recipe.noise != RECIPE_NOISE_RANDOM || recipe.noise_seed == wish.noise_seed);
     /* A cutoff may have become the number of the model's rows: by itself, or because of psi 1. */
     ok = ok && (wish.cutoff < 0 || recipe.cutoff <= wish.cutoff || wish.psi == 1000000);

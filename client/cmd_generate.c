@@ -150,6 +150,7 @@ static void set_wish(struct options *options)
     r->noise_mode = wish->noise;
     r->noise_seed = wish->noise_seed;
     r->quality = wish->quality;
+    r->mark = wish->mark;
     r->translate[0] = (double)wish->transform.tx / 1e6;
     r->translate[1] = (double)wish->transform.ty / 1e6;
     r->rotate = (double)wish->transform.degrees / 1e6;

@@ -3,6 +3,7 @@
  * gives the same file. */
 #include "client/command.h"
 
+#include "base/c2pa.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mark.h"
@@ -36,6 +37,8 @@ const char cmd_render_help[] =
     "                       the CPU; changes the numerics class, see the summary\n"
     "  --threads N          of the CPU backend; default 0, one for each core\n"
     "  --batch N            pictures rendered together; changes no pixel; default 8\n"
+    "  --c2pa-cert FILE     with --mark c2pa: the certificate that signs, PEM, with its chain\n"
+    "  --c2pa-key FILE      and its private key, PEM, on P-256, for its owner alone\n"
     "arrays of one seed, as NumPy files:\n"
     "  --dump-z FILE        z, float64 [z_dim]\n"
     "  --dump-ws FILE       w after truncation, float32 [num_ws, w_dim]\n"
@@ -48,7 +51,9 @@ const char cmd_render_help[] =
     "  seedpress render --model-file avatars64.safetensors --seed 0 --dump-image 0.npy\n"
     "  seedpress render --model-file faces3.safetensors --seed 42 --rotate 15 -o 42.png\n"
     "  seedpress render --model-file faces3.safetensors --seed 42 -o 42.png \\\n"
-    "      --transform 1,0,0.25,0,1,0,0,0,1\n";
+    "      --transform 1,0,0.25,0,1,0,0,0,1\n"
+    "  seedpress render --model-file avatars64.safetensors --seed 42 -o 42.jpg \\\n"
+    "      --mark c2pa --c2pa-cert maker.pem --c2pa-key maker.key\n";
 
 enum { BATCH_DEFAULT = 8, BATCH_MAX = 256, THREADS_MAX = 256, DEVICE_MAX = 63 };
 
@@ -56,6 +61,7 @@ enum dump { DUMP_Z, DUMP_WS, DUMP_IMAGE, DUMP_U8, DUMP_COUNT };
 
 struct options {
     const char *model_file, *backend;
+    const char *c2pa_cert, *c2pa_key;
     const char *dump[DUMP_COUNT];   /* file names; NULL: not wanted */
     struct picture_options picture;
     enum precision precision;
@@ -73,6 +79,7 @@ struct run {
     struct engine *engine;
     struct net *net;
     struct jpeg_encoder *encoder;
+    struct c2pa_signer *signer;     /* NULL: nothing is to be signed */
     int batch;                      /* samples in one render */
     struct output output;           /* room for batch pictures */
     struct capture capture;         /* for one seed; its arrays are ours */
@@ -84,7 +91,7 @@ struct run {
 
 enum {
     OPT_MODEL_FILE = PICTURE_OPTIONS_OWN, OPT_BACKEND, OPT_DEVICE, OPT_PRECISION,
-    OPT_THREADS, OPT_BATCH,
+    OPT_THREADS, OPT_BATCH, OPT_C2PA_CERT, OPT_C2PA_KEY,
     OPT_DUMP,                       /* + enum dump */
 };
 
@@ -95,6 +102,8 @@ static const struct option OPTIONS[] = {
     { "precision", required_argument, NULL, OPT_PRECISION },
     { "threads", required_argument, NULL, OPT_THREADS },
     { "batch", required_argument, NULL, OPT_BATCH },
+    { "c2pa-cert", required_argument, NULL, OPT_C2PA_CERT },
+    { "c2pa-key", required_argument, NULL, OPT_C2PA_KEY },
     { "dump-z", required_argument, NULL, OPT_DUMP + DUMP_Z },
     { "dump-ws", required_argument, NULL, OPT_DUMP + DUMP_WS },
     { "dump-image", required_argument, NULL, OPT_DUMP + DUMP_IMAGE },
@@ -121,6 +130,12 @@ static enum err_code take_option(void *command, int opt, struct err *e)
         return command_read_int("--threads", optarg, 0, THREADS_MAX, &out->threads, e);
     case OPT_BATCH:
         return command_read_int("--batch", optarg, 1, BATCH_MAX, &out->batch, e);
+    case OPT_C2PA_CERT:
+        out->c2pa_cert = optarg;
+        return ERR_OK;
+    case OPT_C2PA_KEY:
+        out->c2pa_key = optarg;
+        return ERR_OK;
     default:
         out->dump[opt - OPT_DUMP] = optarg;
         return ERR_OK;
@@ -137,6 +152,20 @@ static enum err_code find_target(struct options *options, struct err *e)
     return rc;
 }
 
+/* A manifest is signed, and of a JPEG. */
+static enum err_code check_signing(const struct options *options, struct err *e)
+{
+    bool signs = options->picture.wish.mark == RECIPE_MARK_C2PA;
+
+    if (signs && (!options->c2pa_cert || !options->c2pa_key))
+        return err_set(e, ERR_INVALID, "--mark c2pa needs --c2pa-cert FILE and --c2pa-key FILE");
+    if (!signs && (options->c2pa_cert || options->c2pa_key))
+        return err_set(e, ERR_INVALID, "--c2pa-cert and --c2pa-key go with --mark c2pa only");
+    if (signs && options->target.kind == TARGET_PNG)
+        return err_set(e, ERR_INVALID, "--mark c2pa signs .jpg files only");
+    return ERR_OK;
+}
+
 /* Reads argv and checks what can be checked with no file open. False: *code is the exit code. */
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
                          struct options *out, struct seeds *seeds, int *code)
@@ -149,7 +178,7 @@ static bool read_options(const struct command_context *ctx, int argc, char **arg
         return false;
     if (!out->model_file)
         *code = command_usage(ctx, argv[0], "which model? Say --model-file FILE");
-    else if (find_target(out, &e))
+    else if (find_target(out, &e) || check_signing(out, &e))
         *code = command_usage(ctx, argv[0], "%s", e.msg);
     else
         picture_options_settle(ctx, argv[0], &out->picture, &out->target, seeds, code);
@@ -169,6 +198,7 @@ static void close_run(struct run *run)
     free(run->capture.ws);
     free(run->capture.z);
     output_release(&run->output);
+    c2pa_signer_destroy(&run->signer);
     jpeg_encoder_destroy(&run->encoder);
     if (run->net)
         run->backend->unload(&run->net);
@@ -242,6 +272,8 @@ static enum err_code open_run(struct run *run, struct err *e)
         rc = resolve(run, run->seeds.ranges[0].first, &recipe, &warning, e);
     if (!rc && warning)
         command_warn(run->ctx, warning);
+    if (!rc && options->c2pa_cert)
+        rc = c2pa_signer_create(options->c2pa_cert, options->c2pa_key, &run->signer, e);
     if (!rc)
         rc = target_prepare(&options->target, e);
     if (!rc)
@@ -275,9 +307,11 @@ static enum err_code write_png(const struct recipe *recipe, const uint8_t *rgb,
     size_t len;
     enum err_code rc;
 
-    if (!mark_xmp(&text, xmp, sizeof xmp))
+    bool marked = recipe->mark != RECIPE_MARK_NONE;
+
+    if (marked && !mark_xmp(&text, xmp, sizeof xmp))
         return err_set(e, ERR_BUG, "a recipe of %zu bytes does not fit into its mark", text.len);
-    rc = png_encode(rgb, recipe->width, recipe->height, xmp, &file, &len, e);
+    rc = png_encode(rgb, recipe->width, recipe->height, marked ? xmp : NULL, &file, &len, e);
     if (!rc) {
         written->file_sha = digest_of(file, len);
         rc = file_write_atomic(written->file.path, file, len, e);
@@ -286,15 +320,19 @@ static enum err_code write_png(const struct recipe *recipe, const uint8_t *rgb,
     return rc;
 }
 
-static enum err_code write_jpeg(struct jpeg_encoder *encoder, const struct recipe *recipe,
+static enum err_code write_jpeg(const struct run *run, const struct recipe *recipe,
                                 struct picture_source source, struct written *written,
                                 struct err *e)
 {
     struct picture picture;
-    enum err_code rc = picture_encode(encoder, recipe, source, &picture, e);
+    enum err_code rc = picture_encode(run->encoder, recipe, source, &picture, e);
 
-    if (rc)
+    if (!rc)
+        rc = picture_sign(run->signer, recipe, &picture, e);
+    if (rc) {
+        picture_release(&picture);
         return rc;
+    }
     written->file_sha = picture.file_sha;
     written->core_sha = picture.core_sha;
     written->has_core = true;
@@ -332,7 +370,7 @@ static enum err_code write_picture(struct run *run, const struct recipe *recipe,
         return rc;
     rc = options->target.kind == TARGET_PNG
              ? write_png(recipe, source.rgb, &written, e)
-             : write_jpeg(run->encoder, recipe, source, &written, e);
+             : write_jpeg(run, recipe, source, &written, e);
     if (!rc && run->ctx->json)
         print_written(recipe, &written);
     return rc;

@@ -9,7 +9,7 @@
 
 enum {                              /* above every character, so that no letter means one of them */
     OPT_SEED = 256, OPT_SEEDS, OPT_PSI, OPT_CUTOFF, OPT_CLASS, OPT_NOISE_MODE, OPT_NOISE_SEED,
-    OPT_TRANSLATE, OPT_ROTATE, OPT_TRANSFORM, OPT_QUALITY,
+    OPT_TRANSLATE, OPT_ROTATE, OPT_TRANSFORM, OPT_QUALITY, OPT_MARK,
 };
 
 static const struct option OPTIONS[] = {
@@ -24,12 +24,15 @@ static const struct option OPTIONS[] = {
     { "rotate", required_argument, NULL, OPT_ROTATE },
     { "transform", required_argument, NULL, OPT_TRANSFORM },
     { "quality", required_argument, NULL, OPT_QUALITY },
+    { "mark", required_argument, NULL, OPT_MARK },
     { "output", required_argument, NULL, 'o' },
 };
 enum { OPTION_COUNT = sizeof OPTIONS / sizeof OPTIONS[0] };
 
 /* In the order of enum recipe_noise. */
 static const char *const NOISE_WORDS[] = { "none", "const", "random", "stream", NULL };
+/* In the order of enum recipe_mark. */
+static const char *const MARK_WORDS[] = { "none", "xmp", "c2pa", NULL };
 
 /* ---- lists of numbers ---- */
 
@@ -177,6 +180,8 @@ static enum err_code take_option(struct picture_options *out, int opt, struct er
         return command_read_whole("--noise-seed", optarg, 0, UINT32_MAX, &wish->noise_seed, e);
     case OPT_QUALITY:
         return command_read_int("--quality", optarg, 1, 100, &wish->quality, e);
+    case OPT_MARK:
+        return command_read_word("--mark", optarg, MARK_WORDS, &wish->mark, e);
     default:
         return read_transform(&wish->transform, opt, e);
     }

@@ -25,7 +25,9 @@
     "  --rotate DEG         StyleGAN 3: turn, in degrees\n"                                        \
     "  --transform M        StyleGAN 3: in their place the whole matrix that goes into\n"          \
     "                       synthesis.input.transform: m00,m01,m02,m10,...,m22\n"                  \
-    "  --quality Q          of the JPEG, 1..100; default 90\n"
+    "  --quality Q          of the JPEG, 1..100; default 90\n"                                     \
+    "  --mark WORD          what the file says of itself: none; xmp, the recipe; c2pa, that and\n" \
+    "                       a signed C2PA manifest; default xmp\n"
 
 struct picture_options {
     const char *seed, *seeds;       /* as given; NULL: not */

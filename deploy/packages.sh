@@ -18,7 +18,8 @@ build="gcc libc6-dev make pkg-config libzmq3-dev libpq-dev libssl-dev libjpeg62-
        libpng-dev libwebp-dev libcjson-dev libinih-dev libmicrohttpd-dev libarchive-dev
        libcbor-dev uthash-dev"
 demo="$build postgresql"
-test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack"
+test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack
+      nodejs npm"
 
 bench="$test libopenblas-dev libdnnl-dev"
 
@@ -43,6 +44,8 @@ is_installed_as() {
     libjpeg62-turbo-dev) is_installed libjpeg-turbo8-dev ;;
     libmsgpack-dev) is_installed libmsgpack-c-dev ;;
     pkg-config) is_installed pkgconf ;;
+    nodejs) command -v node >/dev/null ;;       # wherever they come from
+    npm) command -v npm >/dev/null ;;
     *) return 1 ;;
     esac
 }

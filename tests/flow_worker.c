@@ -555,7 +555,7 @@ static void a_job_that_cannot_be_rendered_fails_alone_and_says_why(void **state)
     recipe.class_index = 3;
     add_job(&b, &recipe);
     recipe = recipe_of(&s, next_seed);
-    recipe.mark = RECIPE_MARK_C2PA;              /* only the encoder knows */
+    recipe.mark = RECIPE_MARK_C2PA;              /* this worker has no certificate */
     add_job(&b, &recipe);
     recipe = recipe_of(&s, next_seed);
     recipe.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 1 };

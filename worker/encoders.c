@@ -17,8 +17,7 @@ struct encoder {
 };
 
 struct encoders {
-    struct channel *encode, *archive, *events;
-    bool likeness;
+    struct encoders_parts parts;
     int count;
     struct encoder encoder[];       /* [count] */
 };
@@ -41,46 +40,56 @@ static void take_likeness(struct job *job, struct picture_source source)
     }
 }
 
+/* What is only compared needs neither signature nor hashes. */
+static enum err_code make_file(struct encoder *self, struct job *job)
+{
+    const struct encoders_parts *parts = &self->all->parts;
+    enum err_code rc = picture_encode(self->jpeg, &job->recipe, rendered_source(job),
+                                      &job->picture, &job->why);
+
+    if (rc || job->own)
+        return rc;
+    rc = picture_sign(parts->signer, &job->recipe, &job->picture, &job->why);
+    if (rc)
+        picture_release(&job->picture);
+    else if (parts->likeness)
+        take_likeness(job, rendered_source(job));
+    return rc;
+}
+
 static void *run(void *arg)
 {
     struct encoder *self = arg;
+    const struct encoders_parts *parts = &self->all->parts;
     struct job *job;
 
-    while ((job = channel_take(self->all->encode, CHANNEL_FOREVER))) {
+    while ((job = channel_take(parts->encode, CHANNEL_FOREVER))) {
         int64_t from_us = clock_us();
-        enum err_code rc = picture_encode(self->jpeg, &job->recipe, rendered_source(job),
-                                          &job->picture, &job->why);
+        enum err_code rc = make_file(self, job);
 
-        if (!rc && self->all->likeness && !job->own)
-            take_likeness(job, rendered_source(job));
         rendered_release(job);
         job->encode_us = clock_us() - from_us;
         job->encoded_ms = clock_ms();
         if (job->own)
             channel_put(job->own, &job->ended, CHANNEL_FOREVER);
         else if (rc)
-            channel_put(self->all->events, &job->ended, CHANNEL_FOREVER);
+            channel_put(parts->events, &job->ended, CHANNEL_FOREVER);
         else
-            channel_put(self->all->archive, job, CHANNEL_FOREVER);
+            channel_put(parts->archive, job, CHANNEL_FOREVER);
     }
     return NULL;
 }
 
-enum err_code encoders_create(const struct encoders_options *options, struct channel *encode,
-                              struct channel *archive, struct channel *events,
+enum err_code encoders_create(int threads, const struct encoders_parts *parts,
                               struct encoders **out, struct err *e)
 {
-    int threads = options->threads;
     struct encoders *self = calloc(1, sizeof *self + (size_t)threads * sizeof self->encoder[0]);
     enum err_code rc = ERR_OK;
 
     *out = NULL;
     if (!self)
         return err_set(e, ERR_NOMEM, "no memory for %d encoders", threads);
-    self->encode = encode;
-    self->archive = archive;
-    self->events = events;
-    self->likeness = options->likeness;
+    self->parts = *parts;
     for (; !rc && self->count < threads; self->count++) {
         struct encoder *encoder = &self->encoder[self->count];
 
@@ -91,7 +100,7 @@ enum err_code encoders_create(const struct encoders_options *options, struct cha
         encoder->running = !rc;
     }
     if (rc) {
-        channel_close(encode);
+        channel_close(parts->encode);
         encoders_destroy(&self);
     }
     *out = self;

@@ -1,4 +1,5 @@
 /* seedpress-worker: reads settings, builds the stages, runs the loop, tears down in reverse. */
+#include "base/c2pa.h"
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/key.h"
@@ -31,7 +32,7 @@
 
 enum setting_row { BROKERS, LEDGER, MODELS, BACKEND, DEVICE, PRECISION, THREADS, BATCH, RESERVE,
                    BATCH_MS, FILL, BULK, ENCODERS, DRAIN, DUMMY, KEY_FILE, BROKER_KEY, ALLOW_PLAIN,
-                   METRICS, REPLAY, SEGMENTS, LIKENESS };
+                   METRICS, REPLAY, SEGMENTS, LIKENESS, C2PA_CERT, C2PA_KEY };
 
 static const struct setting SETTINGS[] = {
     [BROKERS] = { "brokers", SETTING_TEXT, 0, 2000, 0, "tcp://127.0.0.1:7702",
@@ -75,8 +76,12 @@ static const struct setting SETTINGS[] = {
                    "folder for files in place of the database, the same for all; empty: none" },
     [LIKENESS] = { "likeness", SETTING_TEXT, 0, 3, 0, "on",
                    "on or off: perceptual hashes of each picture, by which changed copies are found" },
+    [C2PA_CERT] = { "c2pa_cert", SETTING_TEXT, 0, 1000, 0, "",
+                    "certificate that signs pictures of mark c2pa, PEM, with its chain; empty: none" },
+    [C2PA_KEY] = { "c2pa_key", SETTING_TEXT, 0, 1000, 0, "",
+                   "with c2pa_cert: its private key, PEM, on P-256, for the owner alone" },
 };
-enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500 };
+enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], RETRY_MS = 500, RENEW_DAYS = 30 };
 
 /* Everything that main builds, in the order in which it is built. */
 struct worker_parts {
@@ -86,6 +91,7 @@ struct worker_parts {
     struct ledger *ledger;
     struct batcher *batcher;
     struct channel *encode, *files, *events;
+    struct c2pa_signer *signer;     /* NULL: pictures are not signed here */
     struct renderer *renderer;
     struct encoders *encoders;
     struct archive *archive;
@@ -111,6 +117,26 @@ static void name_worker(char *out, size_t cap)
 
     gethostname(host, sizeof host - 1);
     snprintf(out, cap, "%s:%d:%lld", host, (int)getpid(), (long long)(clock_wall_ms() / 1000));
+}
+
+static enum err_code open_signer(const struct settings *s, struct worker_parts *w, struct err *e)
+{
+    const char *cert = settings_text(s, C2PA_CERT), *key = settings_text(s, C2PA_KEY);
+    struct c2pa_signer_facts facts;
+    enum err_code rc;
+
+    if (!*cert && !*key)
+        return ERR_OK;
+    if (!*cert || !*key)
+        return err_set(e, ERR_INVALID, "c2pa_cert and c2pa_key go together, and %s is missing",
+                       *cert ? "c2pa_key" : "c2pa_cert");
+    if ((rc = c2pa_signer_create(cert, key, &w->signer, e)))
+        return rc;
+    facts = c2pa_signer_facts(w->signer);
+    log_event(facts.days_left < RENEW_DAYS ? LOG_WARN : LOG_INFO, "certificate",
+              "signer=\"%s\" until=%s days_left=%lld", facts.name, facts.until,
+              (long long)facts.days_left);
+    return ERR_OK;
 }
 
 static enum err_code open_engine(const struct settings *s, int device, struct worker_parts *w,
@@ -293,16 +319,16 @@ static int64_t turn_dials(struct worker_parts *w, int64_t now_ms, bool draining)
     return notify_turn(&w->notify, now_ms);
 }
 
-static enum err_code encoders_of(const struct settings *s, struct encoders_options *out,
-                                 struct err *e)
+static enum err_code start_encoders(const struct settings *s, struct worker_parts *w,
+                                    struct err *e)
 {
     const char *likeness = settings_text(s, LIKENESS);
+    struct encoders_parts parts = { w->encode, w->files, w->events, w->signer,
+                                    strcmp(likeness, "on") == 0 };
 
-    *out = (struct encoders_options){ .threads = (int)settings_int(s, ENCODERS),
-                                      .likeness = strcmp(likeness, "on") == 0 };
-    if (out->likeness || strcmp(likeness, "off") == 0)
-        return ERR_OK;
-    return err_set(e, ERR_INVALID, "likeness \"%s\" is neither on nor off", likeness);
+    if (!parts.likeness && strcmp(likeness, "off") != 0)
+        return err_set(e, ERR_INVALID, "likeness \"%s\" is neither on nor off", likeness);
+    return encoders_create((int)settings_int(s, ENCODERS), &parts, &w->encoders, e);
 }
 
 static enum err_code build_stages(const struct settings *s, struct worker_parts *w, struct err *e)
@@ -312,7 +338,6 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
     struct batcher_options options = batches_of(s, &w->dials);
     const char *numerics_class = w->backend->numerics_class(w->engine);
     struct archive_run run = { w->run_id, numerics_class, jpeg_encoder_name(), &w->dials };
-    struct encoders_options encoding;
     enum err_code rc;
 
     if ((rc = batcher_create(&options, &w->batcher, e)) ||
@@ -321,8 +346,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
         (rc = channel_create(3 * most + 64, &w->events, e)) ||   /* each job: three at most */
         (rc = renderer_create(&w->library, batch_max, w->batcher, w->encode, w->events,
                               &w->dials, &w->renderer, e)) ||
-        (rc = encoders_of(s, &encoding, e)) ||
-        (rc = encoders_create(&encoding, w->encode, w->files, w->events, &w->encoders, e)) ||
+        (rc = start_encoders(s, w, e)) ||
         (rc = archive_create(w->ledger, &run, w->files, w->events, &w->archive, e)) ||
         (rc = start_sampler(s, w, e)) ||
         (rc = link_context_create(&w->context, e)))
@@ -330,6 +354,7 @@ static enum err_code build_stages(const struct settings *s, struct worker_parts 
 
     struct uplink_parts parts = {
         .library = &w->library, .batcher = w->batcher, .events = w->events,
+        .signer = w->signer,
         .report = report_stages, .report_arg = w, .batch_max = (int64_t)batch_max,
         .worker = w->name,
         .numerics_class = numerics_class, .encoder = jpeg_encoder_name(),
@@ -414,6 +439,7 @@ static void tear_down(struct worker_parts *w)
     library_close(&w->library);
     if (w->engine)
         w->backend->close(&w->engine);
+    c2pa_signer_destroy(&w->signer);
     key_pair_wipe(&w->own);
 }
 
@@ -429,6 +455,8 @@ static enum err_code serve_device(const struct settings *s, int device, int port
     rc = key_find_both(settings_text(s, KEY_FILE), settings_text(s, BROKER_KEY), &w.own,
                        w.broker_key, &w.has_keys, e);
     w.curve = (struct link_curve){ w.own.public_key, w.own.secret_key, w.broker_key };
+    if (!rc)
+        rc = open_signer(s, &w, e);
     if (!rc)
         rc = open_engine(s, device, &w, e);
     notify_init(&w.notify);

@@ -48,6 +48,7 @@ struct uplink {
     size_t capacity;                /* the parts', and one for every broker at least */
     int64_t next_heartbeat_ms;
     bool draining;
+    bool told_expired;              /* the certificate has, and the log says so */
 };
 
 static const struct address BROKER = { .len = 0 };
@@ -236,6 +237,19 @@ static enum err_code check_recipe(const struct recipe *recipe, struct text text,
     return ERR_OK;
 }
 
+/* Asked before anything is rendered for it. */
+static enum err_code check_mark(struct uplink *self, const struct recipe *recipe, struct err *e)
+{
+    const struct c2pa_signer *signer = self->parts.signer;
+    enum err_code rc = recipe->mark == RECIPE_MARK_C2PA ? c2pa_signer_check(signer, e) : ERR_OK;
+
+    if (rc && signer && !self->told_expired) {
+        self->told_expired = true;
+        log_event(LOG_ERROR, "certificate_expired", "reason=\"%s\"", e->msg);
+    }
+    return rc;
+}
+
 static enum err_code take_job(struct uplink *self, size_t broker, const struct message_job *in,
                               bool express, int64_t now_ms, struct err *e)
 {
@@ -259,6 +273,8 @@ static enum err_code take_job(struct uplink *self, size_t broker, const struct m
                          digest_hex(&job->recipe.model).text);
         else
             rc = check_recipe(&job->recipe, in->recipe, job->model->facts, e);
+        if (!rc)
+            rc = check_mark(self, &job->recipe, e);
     }
     if (!rc && !batcher_add(self->parts.batcher, job))
         rc = err_set(e, ERR_RETRY, "this worker takes no more work");
@@ -387,6 +403,13 @@ static size_t sent_len(const struct job *job)
     return job->is_receipt ? 0 : file_len(job);
 }
 
+/* Of the file that is sent. Where the stored bytes are gone, that is this render's: a signed one is
+ * another file each time, of the same core hash. */
+static struct digest file_sha(const struct job *job)
+{
+    return job->stored.outcome == LEDGER_WINNER ? job->stored.file_sha : job->picture.file_sha;
+}
+
 static uint8_t *take_file(struct job *job)
 {
     uint8_t **at = job->stored.outcome == LEDGER_WINNER ? &job->stored.data : &job->picture.file;
@@ -450,7 +473,7 @@ static void send_results(struct uplink *self, struct side *side, struct job *con
         const struct ledger_stored *s = &job->stored;
 
         results[i] = (struct message_result){
-            .lease = job->lease, .recipe_key = job->key, .sha256 = s->file_sha,
+            .lease = job->lease, .recipe_key = job->key, .sha256 = file_sha(job),
             .core_sha256 = s->core_sha, .numerics_class = text_of(s->numerics_class),
             .encoder = text_of(s->encoder), .run = s->run_id, .render_us = job->render_us,
             .encode_us = job->encode_us, .store_us = job->store_us, .batch = job->batch_size,

@@ -3,6 +3,7 @@
 #ifndef WORKER_UPLINK_H
 #define WORKER_UPLINK_H
 
+#include "base/c2pa.h"
 #include "base/channel.h"
 #include "base/link.h"
 #include "proto/err.h"
@@ -30,6 +31,7 @@ struct uplink_parts {
     struct stages_report (*report)(void *arg, int64_t now_ms);
     void *report_arg;
     int64_t batch_max;
+    const struct c2pa_signer *signer;   /* NULL: what is to be signed is refused */
     bool dummy;                     /* what comes of it is no picture */
     const char *worker, *numerics_class, *encoder, *device;
     int64_t run_id;
