@@ -157,12 +157,12 @@ static enum err_code check_signing(const struct options *options, struct err *e)
 {
     bool signs = options->picture.wish.mark == RECIPE_MARK_C2PA;
 
+    if (signs && options->target.kind == TARGET_PNG)
+        return err_set(e, ERR_INVALID, "--mark c2pa signs .jpg files only");
     if (signs && (!options->c2pa_cert || !options->c2pa_key))
         return err_set(e, ERR_INVALID, "--mark c2pa needs --c2pa-cert FILE and --c2pa-key FILE");
     if (!signs && (options->c2pa_cert || options->c2pa_key))
         return err_set(e, ERR_INVALID, "--c2pa-cert and --c2pa-key go with --mark c2pa only");
-    if (signs && options->target.kind == TARGET_PNG)
-        return err_set(e, ERR_INVALID, "--mark c2pa signs .jpg files only");
     return ERR_OK;
 }
 

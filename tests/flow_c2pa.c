@@ -184,7 +184,7 @@ static void read_opinions(const char *text, struct exhibit *exhibits, size_t cou
 }
 
 /* Shows files of the folder to both validators. */
-static void show(struct exhibit *exhibits, size_t count)
+static void show(struct exhibit *exhibits, size_t count, const char *trusted)
 {
     const char *build = getenv("SEEDPRESS_BUILD");
     struct temp_path paths[FILES_MAX];
@@ -200,7 +200,7 @@ static void show(struct exhibit *exhibits, size_t count)
     ran_release(&ran);
 
     argv[2] = modules;
-    argv[3] = trust.text;
+    argv[3] = trusted;
     for (size_t i = 0; i < count; i++) {
         paths[i] = temp_path(&temp, exhibits[i].name);
         argv[4 + i] = paths[i].text;
@@ -268,7 +268,7 @@ static void independent_validators_agree_on_what_holds_and_what_does_not(void **
     put_changed("recipe.jpg", file, len, find_last(file, len, "latent=seed:") + 12);
     put_changed("claim.jpg", file, len, find_last(file, len, "xmp:iid:") + 8);
     free(file);
-    show(e, COUNT(e));
+    show(e, COUNT(e), trust.text);
 
     assert_true(e[0].by_wasm.valid);
     assert_true(e[0].by_wasm.trusted);
@@ -281,6 +281,53 @@ static void independent_validators_agree_on_what_holds_and_what_does_not(void **
     assert_invalid(&e[3], "assertion.hashedURI.mismatch");
     assert_invalid(&e[4], "assertion.hashedURI.mismatch");
     assert_invalid(&e[5], "claimSignature.mismatch");
+}
+
+/* ---- a certificate of one's own ---- */
+
+static void the_commands_of_the_readme_make_a_certificate_that_signs(void **state)
+{
+    static const char READ[] =
+        "sed -n '/^openssl req -x509/,/^```/p' worker/README.md | sed '$d' >\"$1/make.sh\" && "
+        "cd \"$1\" && sh -eu make.sh";
+    struct ran ran = run_program((const char *const[]){ "sh", "-c", READ, "sh", temp.folder,
+                                                        NULL });
+    struct temp_path own_cert = temp_path(&temp, "c2pa.pem"), ca = temp_path(&temp, "ca.pem");
+    struct temp_path own_key = temp_path(&temp, "c2pa.key");
+    struct recipe recipe;
+    struct recipe_text text;
+    struct c2pa_signer *signer;
+    struct c2pa_finding finding;
+    struct answer plain = ask(5, RECIPE_MARK_XMP);
+    uint8_t *out;
+    size_t len;
+    struct err e;
+
+    (void)state;
+    if (ran.exit_code != 0)
+        fail_msg("%s", ran.err);
+    ran_release(&ran);
+    if (c2pa_signer_create(own_cert.text, own_key.text, &signer, &e))
+        fail_msg("%s", e.msg);
+    assert_int_equal(plain.m.type, MESSAGE_IMAGE);
+    assert_int_equal(recipe_parse(plain.m.image.recipe.data, plain.m.image.recipe.len, &recipe, &e),
+                     ERR_OK);
+    text = recipe_text(&recipe);
+    assert_int_equal(c2pa_sign(signer, &text, frame_data(&plain.parcel.body[1]),
+                               frame_len(&plain.parcel.body[1]), &out, &len, &e), ERR_OK);
+    assert_int_equal(c2pa_check(out, len, ca.text, &finding, &e), ERR_OK);
+    assert_int_equal(finding.verdict, C2PA_VALID);
+    assert_true(finding.trusted);
+    assert_string_equal(finding.signer, "My pictures, Me");
+    put("own.jpg", out, len);
+    free(out);
+    drop(&plain);
+    c2pa_signer_destroy(&signer);
+
+    struct exhibit own = { .name = "own.jpg" };
+
+    show(&own, 1, ca.text);
+    assert_true(own.by_wasm.valid && own.by_wasm.trusted && own.by_ts.valid);
 }
 
 /* ---- without a certificate ---- */
@@ -360,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_worker_with_a_certificate_signs_what_is_to_be_signed),
         cmocka_unit_test(what_was_pruned_comes_back_as_the_same_picture_signed_anew),
         cmocka_unit_test(independent_validators_agree_on_what_holds_and_what_does_not),
+        cmocka_unit_test(the_commands_of_the_readme_make_a_certificate_that_signs),
         cmocka_unit_test(a_worker_does_not_start_with_a_certificate_that_cannot_sign),
         cmocka_unit_test(without_a_certificate_it_is_unsupported_at_once_and_others_go_on),
     };

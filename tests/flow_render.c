@@ -3,6 +3,7 @@
 #include "base/mark.h"
 #include "base/npy.h"
 #include "kernels/picture.h"
+#include "tests/kit_certificate.h"
 #include "tests/kit_temp.h"
 
 #include <cjson/cJSON.h>
@@ -58,6 +59,12 @@ static void assert_ok(const struct ran *ran)
 {
     if (ran->exit_code != 0)
         fail_msg("exit code %d: %s", ran->exit_code, ran->err);
+}
+
+static void run_ok(struct ran ran)
+{
+    assert_ok(&ran);
+    ran_release(&ran);
 }
 
 /* One line of NDJSON; *at steps behind it. */
@@ -344,6 +351,54 @@ static void noise_and_psi_change_the_picture_as_they_say(void **state)
     temp_destroy(&temp);
 }
 
+/* ---- the mark ---- */
+
+static void a_file_is_marked_as_asked_and_its_picture_is_the_same(void **state)
+{
+    struct temp temp = temp_create();
+    struct temp_path plain = temp_path(&temp, "plain.jpg"), none = temp_path(&temp, "none.jpg");
+    struct temp_path made = temp_path(&temp, "signed.jpg"), png = temp_path(&temp, "none.png");
+    struct kit_certificate root = certificate_make_root("Root"), maker;
+    struct certificate_wish wish = CERTIFICATE_WISH(&root);
+    const struct kit_certificate *list[] = { &maker };
+    struct digest core[3];
+    const char *files[] = { plain.text, none.text, made.text };
+    struct c2pa_finding finding;
+    struct recipe_text text;
+    struct temp_path cert, key;
+    uint8_t *file;
+    size_t len;
+    struct err e;
+
+    (void)state;
+    maker = certificate_make(&wish);
+    cert = certificate_write(&temp, "cert.pem", list, 1);
+    key = certificate_write_key(&temp, "cert.key", &maker, NULL);
+    run_ok(SEEDPRESS("render", "--model-file", MODEL, "--seed", "3", "-o", plain.text));
+    run_ok(SEEDPRESS("render", "--model-file", MODEL, "--seed", "3", "--mark", "none", "-o",
+                     none.text));
+    run_ok(SEEDPRESS("render", "--model-file", MODEL, "--seed", "3", "--mark", "none", "-o",
+                     png.text));
+    run_ok(SEEDPRESS("render", "--model-file", MODEL, "--seed", "3", "--mark", "c2pa", "-o",
+                     made.text, "--c2pa-cert", cert.text, "--c2pa-key", key.text));
+    for (size_t i = 0; i < COUNT(files); i++) {
+        file = load(files[i], &len);
+        assert_true(mark_core_sha256(file, len, &core[i]));
+        assert_true(digest_equal(&core[i], &core[0]));
+        assert_int_equal(mark_find(file, len, &text), i != 1);
+        assert_int_equal(c2pa_check(file, len, NULL, &finding, &e), ERR_OK);
+        assert_int_equal(finding.verdict, i == 2 ? C2PA_VALID : C2PA_NONE);
+        assert_int_equal(finding.recipe.len > 0, i == 2);
+        free(file);
+    }
+    file = load(png.text, &len);
+    assert_false(mark_find(file, len, &text));
+    free(file);
+    certificate_release(&maker);
+    certificate_release(&root);
+    temp_destroy(&temp);
+}
+
 /* ---- what is wrong ---- */
 
 static void what_is_wrong_is_said_in_words_with_its_exit_code(void **state)
@@ -375,6 +430,12 @@ static void what_is_wrong_is_said_in_words_with_its_exit_code(void **state)
           "2 pictures do not fit into one file" },
         { { "render", "--model-file", MODEL, "--seeds", "0-1", "--dump-z", "z.npy" }, 2,
           "arrays are dumped of one seed" },
+        { { "render", "--model-file", MODEL, "--seed", "0", "--mark", "c2pa" }, 2,
+          "--mark c2pa needs --c2pa-cert FILE and --c2pa-key FILE" },
+        { { "render", "--model-file", MODEL, "--seed", "0", "--mark", "c2pa", "-o", "x.png" }, 2,
+          "--mark c2pa signs .jpg files only" },
+        { { "render", "--model-file", MODEL, "--seed", "0", "--c2pa-cert", "x.pem" }, 2,
+          "go with --mark c2pa only" },
         { { "render", "--model-file", MODEL, "--seed", "0", "--frobnicate" }, 2,
           "unknown option --frobnicate" },
         { { "render", "--model-file", MODEL, "--seed", "0", "-x" }, 2, "unknown option -x" },
@@ -432,6 +493,7 @@ static void options_of_a_picture_mean_the_same_to_generate_and_render(void **sta
         { { "--class", "x" }, "--class needs a whole number, not \"x\"" },
         { { "--quality", "0" }, "--quality 0 is out of range: 1..100" },
         { { "--quality", "101" }, "1..100" },
+        { { "--mark", "exif" }, "--mark is one of none, xmp, c2pa, not \"exif\"" },
         { { "--noise-mode", "fixed" },
           "--noise-mode is one of none, const, random, stream, not \"fixed\"" },
         { { "--noise-mode", "random" }, "--noise-mode random needs --noise-seed N" },
@@ -656,6 +718,7 @@ int main(void)
         cmocka_unit_test(batch_and_threads_change_no_byte),
         cmocka_unit_test(arrays_show_the_inside_of_one_render),
         cmocka_unit_test(noise_and_psi_change_the_picture_as_they_say),
+        cmocka_unit_test(a_file_is_marked_as_asked_and_its_picture_is_the_same),
         cmocka_unit_test(what_is_wrong_is_said_in_words_with_its_exit_code),
         cmocka_unit_test(options_of_a_picture_mean_the_same_to_generate_and_render),
         cmocka_unit_test(options_that_change_nothing_change_no_recipe),
