@@ -307,23 +307,24 @@ static enum err_code find_place(const uint8_t *jpeg, size_t len, size_t *place, 
     return ERR_OK;
 }
 
-static enum err_code assemble(const struct manifest *m, const uint8_t *jpeg, size_t len,
+static enum err_code assemble(const struct manifest *m, const struct c2pa_unsigned *file,
                               uint8_t **out, size_t *out_len, struct err *e)
 {
-    uint8_t *file = malloc(len + m->span);
+    size_t len = file->len + m->span;
+    uint8_t *whole = malloc(len);
 
-    if (!file)
-        return err_set(e, ERR_NOMEM, "no memory for a file of %zu bytes", len + m->span);
-    memcpy(file, jpeg, m->start);
-    jumbf_write_segments(m->out.data, m->out.len, file + m->start);
-    memcpy(file + m->start + m->span, jpeg + m->start, len - m->start);
-    *out = file;
-    *out_len = len + m->span;
+    if (!whole)
+        return err_set(e, ERR_NOMEM, "no memory for a file of %zu bytes", len);
+    memcpy(whole, file->jpeg, m->start);
+    jumbf_write_segments(m->out.data, m->out.len, whole + m->start);
+    memcpy(whole + m->start + m->span, file->jpeg + m->start, file->len - m->start);
+    *out = whole;
+    *out_len = len;
     return ERR_OK;
 }
 
 enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text *recipe,
-                        const uint8_t *jpeg, size_t len, uint8_t **out, size_t *out_len,
+                        const struct c2pa_unsigned *file, uint8_t **out, size_t *out_len,
                         struct err *e)
 {
     size_t cap = self ? self->header_len + RECIPE_TEXT_MAX + REST_MAX : 0;
@@ -332,18 +333,18 @@ enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text
 
     *out = NULL;
     if (!rc)
-        rc = find_place(jpeg, len, &m.start, e);
+        rc = find_place(file->jpeg, file->len, &m.start, e);
     if (!rc && !name_manifest(m.urn))
         rc = err_set(e, ERR_BUG, "OpenSSL has no random numbers");
     if (!rc && !(m.out.data = malloc(cap)))
         rc = err_set(e, ERR_NOMEM, "no memory for a manifest");
     if (!rc) {
         m.out.cap = cap;
-        m.file_sha = digest_of(jpeg, len);
+        m.file_sha = file->sha;
         rc = build(&m, e);
     }
     if (!rc)
-        rc = assemble(&m, jpeg, len, out, out_len, e);
+        rc = assemble(&m, file, out, out_len, e);
     free(m.out.data);
     return rc;
 }

@@ -28,12 +28,17 @@ struct c2pa_signer_facts c2pa_signer_facts(const struct c2pa_signer *self);
 /* ERR_UNSUPPORTED: self is NULL (no certificate is set up), or the certificate has expired. */
 enum err_code c2pa_signer_check(const struct c2pa_signer *self, struct err *e);
 
-/* jpeg[0..len) with a manifest for recipe, behind JFIF, Exif and XMP; *out is the caller's to free().
- * The picture's core hash stays the same; the file is another one each time. ERR_UNSUPPORTED as
+struct c2pa_unsigned {
+    const uint8_t *jpeg;
+    size_t len;
+    struct digest sha;              /* of jpeg: what the manifest binds itself to */
+};
+/* The file with a manifest for recipe, behind JFIF, Exif and XMP; *out is the caller's to free(). The
+ * picture's core hash stays the same; the file is another one each time. ERR_UNSUPPORTED as
  * above, ERR_INVALID (no JPEG, or one with a manifest), ERR_NOMEM, ERR_BUG. On failure *out is
  * NULL. */
 enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text *recipe,
-                        const uint8_t *jpeg, size_t len, uint8_t **out, size_t *out_len,
+                        const struct c2pa_unsigned *file, uint8_t **out, size_t *out_len,
                         struct err *e);
 
 enum c2pa_verdict {

@@ -38,6 +38,7 @@ enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *
 enum err_code picture_sign(const struct c2pa_signer *signer, const struct recipe *recipe,
                            struct picture *picture, struct err *e)
 {
+    struct c2pa_unsigned plain = { picture->file, picture->len, picture->file_sha };
     struct recipe_text text = recipe_text(recipe);
     uint8_t *file;
     size_t len;
@@ -45,7 +46,7 @@ enum err_code picture_sign(const struct c2pa_signer *signer, const struct recipe
 
     if (recipe->mark != RECIPE_MARK_C2PA)
         return ERR_OK;
-    rc = c2pa_sign(signer, &text, picture->file, picture->len, &file, &len, e);
+    rc = c2pa_sign(signer, &text, &plain, &file, &len, e);
     if (rc)
         return rc;
     free(picture->file);

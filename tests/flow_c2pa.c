@@ -298,6 +298,7 @@ static void the_commands_of_the_readme_make_a_certificate_that_signs(void **stat
     struct recipe_text text;
     struct c2pa_signer *signer;
     struct c2pa_finding finding;
+    struct c2pa_unsigned file;
     struct answer plain = ask(5, RECIPE_MARK_XMP);
     uint8_t *out;
     size_t len;
@@ -313,8 +314,9 @@ static void the_commands_of_the_readme_make_a_certificate_that_signs(void **stat
     assert_int_equal(recipe_parse(plain.m.image.recipe.data, plain.m.image.recipe.len, &recipe, &e),
                      ERR_OK);
     text = recipe_text(&recipe);
-    assert_int_equal(c2pa_sign(signer, &text, frame_data(&plain.parcel.body[1]),
-                               frame_len(&plain.parcel.body[1]), &out, &len, &e), ERR_OK);
+    file = (struct c2pa_unsigned){ frame_data(&plain.parcel.body[1]),
+                                   frame_len(&plain.parcel.body[1]), plain.m.image.sha256 };
+    assert_int_equal(c2pa_sign(signer, &text, &file, &out, &len, &e), ERR_OK);
     assert_int_equal(c2pa_check(out, len, ca.text, &finding, &e), ERR_OK);
     assert_int_equal(finding.verdict, C2PA_VALID);
     assert_true(finding.trusted);

@@ -288,10 +288,11 @@ static void *sign_many(void *arg)
     struct writer *w = arg;
     struct recipe recipe = some_recipe(1);
     struct recipe_text text = recipe_text(&recipe);
+    struct c2pa_unsigned file = { w->bare.file, w->bare.len, w->bare.file_sha };
     struct err e;
 
     for (size_t i = 0; i < COUNT(w->file); i++)
-        if (c2pa_sign(w->signer, &text, w->bare.file, w->bare.len, &w->file[i], &w->len[i], &e))
+        if (c2pa_sign(w->signer, &text, &file, &w->file[i], &w->len[i], &e))
             w->file[i] = NULL;
     return NULL;
 }
@@ -707,6 +708,7 @@ static void without_a_signer_and_on_what_is_signed_nothing_is_signed(void **stat
     struct recipe recipe = some_recipe(1);
     struct recipe_text text = recipe_text(&recipe);
     struct picture picture = unsigned_picture(1);
+    struct c2pa_unsigned gif = { (const uint8_t *)"GIF89a", 6, digest_of("GIF89a", 6) };
     struct scene s;
     struct err e;
     uint8_t *out;
@@ -719,8 +721,7 @@ static void without_a_signer_and_on_what_is_signed_nothing_is_signed(void **stat
     recipe.mark = RECIPE_MARK_XMP;
     assert_int_equal(picture_sign(NULL, &recipe, &picture, &e), ERR_OK);
     assert_int_equal(check_picture(&picture, NULL).verdict, C2PA_NONE);
-    assert_int_equal(c2pa_sign(s.signer, &text, (const uint8_t *)"GIF89a", 6, &out, &len, &e),
-                     ERR_INVALID);
+    assert_int_equal(c2pa_sign(s.signer, &text, &gif, &out, &len, &e), ERR_INVALID);
     assert_null(out);
     recipe.mark = RECIPE_MARK_C2PA;
     assert_int_equal(picture_sign(s.signer, &recipe, &picture, &e), ERR_OK);
