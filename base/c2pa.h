@@ -1,6 +1,6 @@
 /* c2pa -- Content Credentials: a signed manifest inside a JPEG (JUMBF in APP11 segments) that says
- * that a trained model made it and with which recipe, bound to the file by a hash. Signed with ES256
- * and a certificate that the operator gives. C2PA specification 2.1, claim v2. */
+ * that a trained model made it and with which recipe, bound to the file by a hash. Signed with
+ * ES256 and a certificate that the operator gives. C2PA specification 2.1, claim v2. */
 #ifndef BASE_C2PA_H
 #define BASE_C2PA_H
 
@@ -33,8 +33,8 @@ struct c2pa_unsigned {
     size_t len;
     struct digest sha;              /* of jpeg: what the manifest binds itself to */
 };
-/* The file with a manifest for recipe, behind JFIF, Exif and XMP; *out is the caller's to free(). The
- * picture's core hash stays the same; the file is another one each time. ERR_UNSUPPORTED as
+/* The file with a manifest for recipe, behind JFIF, Exif and XMP; *out is the caller's to free().
+ * The picture's core hash stays the same; the file is another one each time. ERR_UNSUPPORTED as
  * above, ERR_INVALID (no JPEG, or one with a manifest), ERR_NOMEM, ERR_BUG. On failure *out is
  * NULL. */
 enum err_code c2pa_sign(const struct c2pa_signer *self, const struct recipe_text *recipe,
@@ -55,10 +55,10 @@ struct c2pa_finding {
                                        in printable ASCII */
     struct recipe_text recipe;      /* VALID and ours: what it says; len 0: not ours */
 };
-/* Of a JPEG with several manifests (other programs add theirs) the last one counts. One that is bound
- * to the file or signed in another way than c2pa_sign's, or whose hash leaves more of the file out
- * than the manifest itself, is BROKEN. Every byte is hostile. trust_file: PEM certificates that are trusted; NULL: none is. ERR_FILE: of
- * trust_file; ERR_NOMEM. */
+/* Of a JPEG with several manifests (other programs add theirs) the last one counts. One that is
+ * bound to the file or signed in another way than c2pa_sign's, or whose hash leaves more of the
+ * file out than the manifest itself, is BROKEN. Every byte is hostile. trust_file: PEM certificates
+ * that are trusted; NULL: none is. ERR_FILE: of trust_file; ERR_NOMEM. */
 enum err_code c2pa_check(const uint8_t *jpeg, size_t len, const char *trust_file,
                          struct c2pa_finding *out, struct err *e);
 

@@ -33,9 +33,9 @@ struct certificate_day {
 };
 struct certificate_day certificate_day(int64_t seconds);
 
-/* Why a certificate may not sign a picture, by C2PA 2.1, 14.5.1 (X.509 certificates): a key on P-256,
- * signed by another, no authority itself, key usage digitalSignature, an extended key usage for
- * claims, documents or mail, the authority's key id. Static words, or NULL: it may. */
+/* Why a certificate may not sign a picture, by C2PA 2.1, 14.5.1 (X.509 certificates): a key on
+ * P-256, signed by another, no authority itself, key usage digitalSignature, an extended key usage
+ * for claims, documents or mail, the authority's key id. Static words, or NULL: it may. */
 const char *certificate_unfit(X509 *cert);
 
 /* "common name, organisation" as the certificate says, cut to cap; what is no printable ASCII

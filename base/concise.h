@@ -1,6 +1,6 @@
-/* concise -- CBOR (RFC 8949: "concise binary object representation") as C2PA uses it: items of known
- * length put one after the other, and a cursor that reads them where they lie. libcbor codes each
- * item's head; nothing here takes memory. */
+/* concise -- CBOR (RFC 8949: "concise binary object representation") as C2PA uses it: items of
+ * known length put one after the other, and a cursor that reads them where they lie. libcbor codes
+ * each item's head; nothing here takes memory. */
 #ifndef BASE_CONCISE_H
 #define BASE_CONCISE_H
 
@@ -53,8 +53,8 @@ struct concise_in {
 bool concise_next(struct concise_in *in, struct concise_item *out);
 /* Steps over an item with all that it holds, however deep, in linear time. */
 bool concise_skip(struct concise_in *in);
-/* The value under a key of the map at map, as a cursor that stands before it. False: no map, no such
- * key, or the key is there twice, which every reader takes otherwise. */
+/* The value under a key of the map at map, as a cursor that stands before it. False: no map, no
+ * such key, or the key is there twice, which every reader takes otherwise. */
 bool concise_find(struct concise_in map, const char *key, struct concise_in *value);
 bool concise_find_number(struct concise_in map, int64_t key, struct concise_in *value);
 /* The same, where the value is of this kind. */

@@ -110,8 +110,8 @@ static enum err_code read_key(const char *path, EVP_PKEY **out, struct err *e)
         rc = err_set(e, ERR_NOMEM, "no memory for a key");
     if (!rc && !(*out = PEM_read_bio_PrivateKey(bio, NULL, note_encrypted, &encrypted)))
         rc = encrypted ? err_set(e, ERR_FILE,
-                                 "key file \"%.80s\" is encrypted and nobody can be asked: write it "
-                                 "plain with openssl pkey, for the owner alone", path)
+                                 "key file \"%.80s\" is encrypted and nobody can be asked: write "
+                                 "it plain with openssl pkey, for the owner alone", path)
                        : err_set(e, ERR_FILE,
                                  "key file \"%.100s\" holds no private key: it needs PEM, with a "
                                  "line \"-----BEGIN PRIVATE KEY-----\"", path);

@@ -63,8 +63,8 @@ struct jumbf_store {
     size_t start, span;             /* where its segments lie in the file, and their bytes */
     const char *why;                /* BROKEN: static words */
 };
-/* The C2PA store before a JPEG's first scan. JUMBF of another kind is stepped over. BROKEN: there are
- * two, or its segments are not one whole box, in order, side by side. */
+/* The C2PA store before a JPEG's first scan. JUMBF of another kind is stepped over. BROKEN: there
+ * are two, or its segments are not one whole box, in order, side by side. */
 enum jumbf_found jumbf_find_store(const uint8_t *jpeg, size_t len, struct jumbf_store *out);
 
 #endif

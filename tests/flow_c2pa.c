@@ -1,5 +1,5 @@
-/* Pictures with Content Credentials on real programs: made by a worker that has a certificate, judged
- * by validators that share no code with ours (tests/c2pa). */
+/* Pictures with Content Credentials on real programs: made by a worker that has a certificate,
+ * judged by validators that share no code with ours (tests/c2pa). */
 #include "base/c2pa.h"
 #include "base/file.h"
 #include "base/mark.h"

@@ -1,5 +1,5 @@
-/* Any bytes as a JPEG with a manifest, and as CBOR: reading stays in bounds, and what is called valid
- * has words, a signer and a recipe that can be shown. */
+/* Any bytes as a JPEG with a manifest, and as CBOR: reading stays in bounds, and what is called
+ * valid has words, a signer and a recipe that can be shown. */
 #include "base/c2pa.h"
 #include "base/concise.h"
 

@@ -77,7 +77,7 @@ static const struct setting SETTINGS[] = {
     [LIKENESS] = { "likeness", SETTING_TEXT, 0, 3, 0, "on",
                    "on or off: perceptual hashes of each picture, by which changed copies are found" },
     [C2PA_CERT] = { "c2pa_cert", SETTING_TEXT, 0, 1000, 0, "",
-                    "certificate that signs pictures of mark c2pa, PEM, with its chain; empty: none" },
+                    "PEM, with its chain; signs pictures of mark c2pa; empty: they are refused" },
     [C2PA_KEY] = { "c2pa_key", SETTING_TEXT, 0, 1000, 0, "",
                    "with c2pa_cert: its private key, PEM, on P-256, for the owner alone" },
 };
