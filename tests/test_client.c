@@ -515,8 +515,8 @@ static void endpoints_that_cannot_be_meant_are_refused(void **state)
 /* ---- hostile brokers ---- */
 
 enum spoil { OTHER_SEED, OTHER_PSI, OTHER_MODEL, OTHER_QUALITY, OTHER_CUTOFF, OTHER_CLASS,
-             OTHER_NOISE, OTHER_NOISE_SEED, OTHER_SHIFT, OTHER_MATRIX, DAMAGED_FILE, NO_FILE,
-             EMPTY_FILE, DAMAGED_RECIPE, LYING_MODEL, LYING_SEED, RECEIPT, SPOIL_COUNT };
+             OTHER_NOISE, OTHER_NOISE_SEED, OTHER_SHIFT, OTHER_MATRIX, OTHER_MARK, DAMAGED_FILE,
+             NO_FILE, EMPTY_FILE, DAMAGED_RECIPE, LYING_MODEL, LYING_SEED, RECEIPT, SPOIL_COUNT };
 
 static struct seedpress_request request_with_options(const char *model)
 {
@@ -529,6 +529,7 @@ static struct seedpress_request request_with_options(const char *model)
     request.noise_mode = SEEDPRESS_NOISE_RANDOM;
     request.noise_seed = 5;
     request.translate[0] = 0.25;
+    request.mark = SEEDPRESS_MARK_C2PA;
     return request;
 }
 
@@ -541,6 +542,7 @@ static struct recipe recipe_with_options(enum spoil how)
     r.quality = how == OTHER_QUALITY ? 10 : 90;
     r.cutoff = how == OTHER_CUTOFF ? 9 : 8;
     r.class_index = how == OTHER_CLASS ? 1 : 2;
+    r.mark = how == OTHER_MARK ? RECIPE_MARK_XMP : RECIPE_MARK_C2PA;
     r.noise = how == OTHER_NOISE ? RECIPE_NOISE_STREAM : RECIPE_NOISE_RANDOM;
     r.noise_seed = how == OTHER_NOISE_SEED ? 6 : 5;
     r.transform = (struct recipe_transform){ .kind = RECIPE_TRANSFORM_TR, .tx = 250000 };
