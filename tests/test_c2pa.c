@@ -3,6 +3,7 @@
 #include "base/cose.h"
 #include "base/credential.h"
 #include "base/file.h"
+#include "base/jumbf.h"
 #include "base/mark.h"
 #include "kernels/picture.h"
 #include "tests/kit_certificate.h"
@@ -484,53 +485,223 @@ static void another_certificate_does_not_fit_the_signature(void **state)
     close_scene(&s);
 }
 
-/* Signs anew what somebody with a good certificate has changed in an assertion at at. */
-static void sign_anew(struct scene *s, struct picture *picture, struct span span, size_t at,
-                      uint8_t value)
-{
-    size_t label = find(picture, span.start, "c2pa.hash.data\0", 15);
-    uint8_t *body = picture->file + label - 17 - 8;          /* jumd's head, kind and toggles */
-    size_t body_len = ((size_t)body[-6] << 8 | body[-5]) - 8;
-    size_t claim = find(picture, label, "c2pa.claim.v2\0", 14) + 14;
-    size_t claim_len = ((size_t)picture->file[claim + 2] << 8 | picture->file[claim + 3]) - 8;
+/* ---- manifests that a signer with a good certificate could write ---- */
+
+enum forgery { GOOD, LEAVES_OUT_MORE, TWO_EXCLUSIONS, NO_HASH, UNDECLARED, NAMED_TWICE, BOX_TWICE,
+               MISSING, OTHER_ALGORITHM, OTHER_SIGNATURE, NO_RECIPE, OTHER_KEY, GATHERED };
+
+struct forge {
+    enum forgery how;
+    struct concise_out out;
+    struct recipe_text recipe;
+    struct digest file_sha, digests[4];
+    size_t start, span, claim, claim_end;
     uint8_t header[4096];
-    struct concise_out put = { header, 0, sizeof header, false };
+    size_t header_len;
+};
+
+static const char *const LABELS[4] = { "c2pa.actions.v2", "seedpress.recipe", "c2pa.hash.data",
+                                       "other.thing" };
+
+static void forge_recipe(struct forge *f)
+{
+    struct digest key = digest_of(f->recipe.text, f->recipe.len);
+
+    key.bytes[0] ^= f->how == OTHER_KEY;
+    concise_put_map(&f->out, 2);
+    concise_put_text(&f->out, "recipe");
+    concise_put_text(&f->out, f->how == NO_RECIPE ? "a portrait in oil" : f->recipe.text);
+    concise_put_text(&f->out, "recipe_key");
+    concise_put_text(&f->out, digest_hex(&key).text);
+}
+
+static void forge_hash(struct forge *f)
+{
+    size_t count = f->how == TWO_EXCLUSIONS ? 2 : 1;
+
+    concise_put_map(&f->out, 3);
+    concise_put_text(&f->out, "alg");
+    concise_put_text(&f->out, "sha256");
+    concise_put_text(&f->out, "hash");
+    concise_put_bytes(&f->out, f->file_sha.bytes, DIGEST_LEN);
+    concise_put_text(&f->out, "exclusions");
+    concise_put_array(&f->out, count);
+    for (size_t i = 0; i < count; i++) {
+        concise_put_map(&f->out, 2);
+        concise_put_text(&f->out, "start");
+        concise_put_number(&f->out, (int64_t)(f->start + i * f->span));
+        concise_put_text(&f->out, "length");
+        concise_put_number(&f->out, (int64_t)f->span + (f->how == LEAVES_OUT_MORE));
+    }
+}
+
+static void forge_assertion(struct forge *f, int which)
+{
+    size_t box = jumbf_open(&f->out, "cbor", f->how == NO_HASH && which == 2 ? "other.hash"
+                                                                            : LABELS[which]);
+    size_t content = jumbf_open_content(&f->out, "cbor");
+
+    if (which == 1)
+        forge_recipe(f);
+    else if (which == 2)
+        forge_hash(f);
+    else
+        concise_put_map(&f->out, 0);
+    jumbf_close(&f->out, content);
+    jumbf_close(&f->out, box);
+    f->digests[which] = jumbf_digest(&f->out, box);
+}
+
+static void forge_reference(struct forge *f, int which)
+{
+    char url[80];
+
+    snprintf(url, sizeof url, "self#jumbf=c2pa.assertions/%s",
+             f->how == NO_HASH && which == 2 ? "other.hash" : LABELS[which]);
+    concise_put_map(&f->out, 2);
+    concise_put_text(&f->out, "url");
+    concise_put_text(&f->out, url);
+    concise_put_text(&f->out, "hash");
+    concise_put_bytes(&f->out, f->digests[which].bytes, DIGEST_LEN);
+}
+
+static void forge_claim(struct forge *f)
+{
+    bool gathers = f->how == GATHERED;
+    size_t box = jumbf_open(&f->out, "c2cl", "c2pa.claim.v2");
+    size_t content = jumbf_open_content(&f->out, "cbor");
+
+    f->claim = f->out.len;
+    concise_put_map(&f->out, gathers ? 4 : 3);
+    concise_put_text(&f->out, "alg");
+    concise_put_text(&f->out, f->how == OTHER_ALGORITHM ? "sha512" : "sha256");
+    concise_put_text(&f->out, "signature");
+    concise_put_text(&f->out, f->how == OTHER_SIGNATURE
+                                  ? "self#jumbf=/c2pa/urn:c2pa:other/c2pa.signature"
+                                  : "self#jumbf=c2pa.signature");
+    concise_put_text(&f->out, "created_assertions");
+    concise_put_array(&f->out, gathers ? 2 : f->how == NAMED_TWICE || f->how == MISSING ? 4 : 3);
+    forge_reference(f, 0);
+    forge_reference(f, 2);
+    if (f->how == NAMED_TWICE || f->how == MISSING)
+        forge_reference(f, f->how == MISSING ? 3 : 0);
+    if (gathers) {
+        concise_put_text(&f->out, "gathered_assertions");
+        concise_put_array(&f->out, 1);
+    }
+    forge_reference(f, 1);
+    f->claim_end = f->out.len;
+    jumbf_close(&f->out, content);
+    jumbf_close(&f->out, box);
+}
+
+static void forge_store(struct forge *f)
+{
+    size_t store, manifest, box, content;
+
+    f->out.len = 0;
+    store = jumbf_open(&f->out, "c2pa", "c2pa");
+    manifest = jumbf_open(&f->out, "c2ma", "urn:c2pa:forged");
+    box = jumbf_open(&f->out, "c2as", "c2pa.assertions");
+    for (int i = 0; i < 3; i++)
+        forge_assertion(f, i);
+    if (f->how == UNDECLARED || f->how == BOX_TWICE)
+        forge_assertion(f, f->how == UNDECLARED ? 3 : 0);
+    jumbf_close(&f->out, box);
+    forge_claim(f);
+    box = jumbf_open(&f->out, "c2cs", "c2pa.signature");
+    content = jumbf_open_content(&f->out, "cbor");
+    cose_put(&f->out, f->header, f->header_len);
+    jumbf_close(&f->out, content);
+    jumbf_close(&f->out, box);
+    jumbf_close(&f->out, manifest);
+    jumbf_close(&f->out, store);
+    assert_false(f->out.full);
+}
+
+static void sign_forgery(const struct scene *s, struct forge *f)
+{
     struct credential *credential;
-    struct digest before = digest_of(body, body_len), after, to_sign;
+    struct concise_out header = { f->header, 0, sizeof f->header, false };
+    struct digest digest;
     struct err e;
 
-    picture->file[at] = value;
-    after = digest_of(body, body_len);
-    memcpy(picture->file + find(picture, claim, before.bytes, DIGEST_LEN), after.bytes,
-           DIGEST_LEN);
     assert_int_equal(credential_create(s->cert.text, s->key.text, &credential, &e), ERR_OK);
-    cose_put_protected(&put, credential);
-    assert_int_equal(cose_digest(header, put.len, picture->file + claim + 8, claim_len, &to_sign,
-                                 &e), ERR_OK);
-    assert_int_equal(credential_sign(credential, &to_sign,
-                                     picture->file + span.start + span.len - 64, &e), ERR_OK);
+    cose_put_protected(&header, credential);
+    f->header_len = header.len;
+    for (size_t span = 1; f->span != span;) {
+        span = f->span;
+        forge_store(f);
+        f->span = jumbf_segments_len(f->out.len);
+    }
+    assert_int_equal(cose_digest(f->header, f->header_len, f->out.data + f->claim,
+                                 f->claim_end - f->claim, &digest, &e), ERR_OK);
+    assert_int_equal(credential_sign(credential, &digest,
+                                     f->out.data + f->out.len - CREDENTIAL_SIGNATURE_LEN, &e),
+                     ERR_OK);
     credential_destroy(&credential);
 }
 
-/* What a hash leaves out could be changed by anybody, so also a signer may not leave out more. */
-static void a_hash_that_leaves_out_more_than_the_manifest_is_refused(void **state)
+/* bare with a manifest of that kind. */
+static struct picture forged_picture(const struct scene *s, const struct picture *bare,
+                                     enum forgery how)
 {
-    struct picture picture;
+    static uint8_t store[16384], segments[16384];
+    static struct forge f;
+    struct recipe recipe = some_recipe(1);
+    struct picture manifest = { .file = segments };
+    struct span none = { 0, 0 };
+
+    f = (struct forge){ .how = how, .out = { store, 0, sizeof store, false },
+                        .recipe = recipe_text(&recipe), .file_sha = bare->file_sha };
+    f.start = none.start = find(bare, 0, "\xff\xdb", 2);     /* behind XMP comes DQT */
+    sign_forgery(s, &f);
+    assert_true(f.span <= sizeof segments);
+    jumbf_write_segments(store, f.out.len, segments);
+    return with_manifest(bare, none, &manifest, (struct span){ 0, f.span });
+}
+
+static void a_signed_manifest_that_does_not_prove_the_file_is_refused(void **state)
+{
+    static const struct {
+        enum forgery how;
+        const char *words;
+    } CASES[] = {
+        { LEAVES_OUT_MORE, "leaves out something else than the manifest" },
+        { TWO_EXCLUSIONS, "leaves out something else than the manifest" },
+        { NO_HASH, "not bound to the file" },
+        { UNDECLARED, "the assertion \"other.thing\" is not in the claim" },
+        { NAMED_TWICE, "the assertion \"c2pa.actions.v2\" is named twice" },
+        { BOX_TWICE, "the assertion \"c2pa.actions.v2\" is there twice" },
+        { MISSING, "the assertion \"other.thing\" is missing" },
+        { OTHER_ALGORITHM, "another algorithm than sha256" },
+        { OTHER_SIGNATURE, "names another signature than its own" },
+        { NO_RECIPE, "recipe is none" },
+        { OTHER_KEY, "recipe has another key" },
+    };
+    struct picture bare = unsigned_picture(1), forged;
+    struct c2pa_finding finding;
     struct scene s;
-    struct span span;
-    size_t at;
 
     (void)state;
     open_scene(&s);
-    picture = signed_picture(s.signer, 1);
-    span = span_of(&picture, 1);
-    at = find_text(&picture, span.start, "jumbf manifest") + 3;
-    sign_anew(&s, &picture, span, at, picture.file[at]);     /* the forge itself is good */
-    assert_int_equal(check_picture(&picture, s.trust.text).verdict, C2PA_VALID);
-    at = find_text(&picture, span.start, "flength") + strlen("flength") + 2;
-    sign_anew(&s, &picture, span, at, (uint8_t)(picture.file[at] + 1));
-    assert_broken(picture.file, picture.len, "leaves out something else than the manifest");
-    picture_release(&picture);
+    for (size_t i = 0; i < COUNT(CASES); i++) {
+        forged = forged_picture(&s, &bare, CASES[i].how);
+        assert_broken(forged.file, forged.len, CASES[i].words);
+        picture_release(&forged);
+    }
+    forged = forged_picture(&s, &bare, GOOD);
+    finding = check_picture(&forged, s.trust.text);
+    assert_string_equal(finding.words, "");
+    assert_true(finding.trusted);
+    assert_true(finding.recipe.len > 0);
+    picture_release(&forged);
+    forged = forged_picture(&s, &bare, GATHERED);            /* not what the signer says itself */
+    finding = check_picture(&forged, s.trust.text);
+    assert_int_equal(finding.verdict, C2PA_VALID);
+    assert_int_equal(finding.recipe.len, 0);
+    picture_release(&forged);
+    picture_release(&bare);
     close_scene(&s);
 }
 
@@ -745,7 +916,7 @@ int main(void)
         cmocka_unit_test(a_cut_file_is_never_valid),
         cmocka_unit_test(a_manifest_of_another_file_and_a_second_one_are_found),
         cmocka_unit_test(another_certificate_does_not_fit_the_signature),
-        cmocka_unit_test(a_hash_that_leaves_out_more_than_the_manifest_is_refused),
+        cmocka_unit_test(a_signed_manifest_that_does_not_prove_the_file_is_refused),
         cmocka_unit_test(only_what_leads_to_a_given_certificate_is_trusted),
         cmocka_unit_test(an_expired_certificate_signs_nothing_and_is_not_trusted),
         cmocka_unit_test(a_certificate_that_cannot_sign_is_refused_with_the_reason),
