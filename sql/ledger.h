@@ -221,7 +221,7 @@ enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
 enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
                             const struct digest *from, struct ledger_rows *out, struct err *e);
 
-/* ---- bulk jobs: ledger_bulk.c ---- */
+/* ---- bulk jobs: ledger_bulk.c; from their leases on, ledger_bulk_chunks.c ---- */
 
 enum ledger_bulk_state { LEDGER_BULK_RUNNING, LEDGER_BULK_PAUSED, LEDGER_BULK_CANCELLED,
                          LEDGER_BULK_DONE };            /* as enum message_bulk_state */
