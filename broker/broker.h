@@ -33,8 +33,8 @@ struct broker_options {
     int64_t first_lease;            /* leases count up from here: another number at every start, so
                                        that a late result is never taken for a new lease's */
     bool without_ledger;            /* nothing is stored: dummies alone may work here */
-    struct scribe *bulk_scribe;     /* borrowed; for bulk jobs, so that they hold up no look-up; NULL:
-                                       this broker knows nothing of them */
+    struct scribe *bulk_scribe;     /* borrowed; for bulk jobs, so that they hold up no look-up;
+                                       NULL: this broker knows nothing of them */
     const char *bulk_holder;        /* borrowed; its name in leases, another at every start */
     int64_t bulk_lease_ms;          /* how long a chunk must have stood still to be taken over */
     size_t bulk_chunks;             /* held at once, at most BULK_CHUNKS_MAX; 0: none */

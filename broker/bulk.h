@@ -49,7 +49,8 @@ void bulk_init(struct bulk *self, const struct broker_options *options, int64_t 
 /* Ends its requests too, so before the broker's renders. */
 void bulk_release(struct broker *b);
 
-/* Takes answers, moves the chunks on, asks what is due. Returns when it wants to be called again. */
+/* Takes answers, moves the chunks on, asks what is due. Returns when it wants to be called
+ * again. */
 int64_t bulk_turn(struct broker *b, int64_t now_ms);
 /* A job was submitted or resumed, a worker came: there may be a chunk to be had, for any job. */
 void bulk_wake(struct bulk *self);

@@ -237,9 +237,9 @@ static enum err_code fill_parts(const struct broker *b, const struct message_bul
         total += (int64_t)part->last - part->first + 1;
     }
     if (total > CHUNKS_MAX * m->chunk)
-        return err_set(e, ERR_RANGE, "%lld pictures in chunks of %lld would be more than %d chunks; "
-                       "give \"chunk\" (up to %d), or submit several jobs", (long long)total,
-                       (long long)m->chunk, CHUNKS_MAX, LEDGER_CHUNK_MAX);
+        return err_set(e, ERR_RANGE, "%lld pictures in chunks of %lld would be more than %d "
+                       "chunks; give \"chunk\" (up to %d), or submit several jobs",
+                       (long long)total, (long long)m->chunk, CHUNKS_MAX, LEDGER_CHUNK_MAX);
     self->job.total = total;
     return ERR_OK;
 }

@@ -195,8 +195,9 @@ static enum err_code digest_job(struct ledger_job *job, const struct ledger_part
         digest_add(state, text.text, text.len);
     }
     *out = digest_finish(&state);
-    return whole ? ERR_OK
-                 : err_set(e, ERR_INVALID, "a bulk job's parts must follow each other without a gap");
+    if (whole)
+        return ERR_OK;
+    return err_set(e, ERR_INVALID, "a bulk job's parts must follow each other without a gap");
 }
 
 enum { PART_COLUMNS = 5 };

@@ -12,7 +12,7 @@
 #define READ "read the ledger"
 #define WRITE "write to the ledger"
 
-enum { KEYS_AT_ONCE = 1000 };       /* of one look: within a statement's time limit on a cold disk */
+enum { KEYS_AT_ONCE = 1000 };       /* within a statement's time limit on a cold disk */
 
 /* In turn: the next job after the one that had the last chunk of this connection, and round. */
 static const struct statement PICK_JOB = {

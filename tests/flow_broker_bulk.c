@@ -1,5 +1,5 @@
-/* Bulk jobs as a broker drives them, row by row of its table: a real PostgreSQL, the clock turned by
- * hand, clients and workers the test's own. */
+/* Bulk jobs as a broker drives them, row by row of its table: a real PostgreSQL, the clock turned
+ * by hand, clients and workers the test's own. */
 #include "base/clock.h"
 #include "tests/kit_broker.h"
 #include "tests/kit_postgres.h"
