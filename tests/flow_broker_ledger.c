@@ -635,6 +635,33 @@ static void who_joins_late_and_wants_the_file_gets_it_from_the_ledger(void **sta
     close_scene(&s);
 }
 
+static void a_receipts_picture_is_not_in_memory_but_in_the_ledger(void **state)
+{
+    enum { SEED = 82 };
+    struct message wish = wish_of(1, SEED);
+    struct heard h;
+    struct scene s;
+
+    (void)state;
+    open_scene(&s, patient(), 4);
+    wish.generate.want = MESSAGE_WANT_RECEIPT;
+    peer_say(&s.client, &wish, NULL);
+    look_up(&s);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    assert_true(peer_hears(&s.client, &h));
+    assert_int_equal(h.m.type, MESSAGE_RECEIPT);
+    heard_release(&h);
+    assert_null(s.d.b->cache.by_key);
+    store(SEED, SEED);
+    client_wishes(&s.client, 2, SEED);
+    look_up(&s);
+    gets_image_from(&s, 2, SEED, MESSAGE_SOURCE_LEDGER);
+    close_scene(&s);
+}
+
 /* The memory may have what the ledger has lost. */
 static void who_wants_a_file_put_back_is_not_answered_from_memory(void **state)
 {
@@ -1210,6 +1237,7 @@ int main(void)
         cmocka_unit_test(what_was_made_is_answered_from_memory),
         cmocka_unit_test(what_was_found_is_answered_from_memory),
         cmocka_unit_test(who_joins_late_and_wants_the_file_gets_it_from_the_ledger),
+        cmocka_unit_test(a_receipts_picture_is_not_in_memory_but_in_the_ledger),
         cmocka_unit_test(who_wants_a_file_put_back_is_not_answered_from_memory),
         cmocka_unit_test(an_answer_from_memory_says_what_the_first_one_said),
         cmocka_unit_test(a_page_is_answered_from_where_each_picture_is),

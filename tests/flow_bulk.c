@@ -188,6 +188,10 @@ static void one_that_waits_for_its_exporter_is_steered(void **state)
     expect(SEEDPRESS("bulk", "pause", "waits"), 0, "paused", NULL);
     expect(seedpress(SUBMIT), 0, "is there already: paused", NULL);
     expect(SEEDPRESS("bulk", "resume", "waits"), 0, "waiting for exporter", NULL);
+    o = last_object(SEEDPRESS("--json", "bulk", "status", "waits"), 0);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "waiting_for_exporter")));
+    assert_true(number_in(o, "picture_us") > 0 && is_null(o, "left_s"));    /* nobody works at it */
+    cJSON_Delete(o);
     o = last_object(SEEDPRESS("--json", "bulk", "cancel", "waits"), 0);
     assert_string_equal(string_in(o, "state"), "cancelled");
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "waiting_for_exporter")));

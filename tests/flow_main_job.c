@@ -320,6 +320,46 @@ static void a_receipt_has_everything_but_the_jpeg(void **state)
     drop(&got);
 }
 
+static int64_t row_of(const struct digest *key, const char *columns)
+{
+    char sql[300];
+
+    snprintf(sql, sizeof sql, "SELECT %s FROM images LEFT JOIN blobs USING (key) WHERE "
+                              "images.key = '\\x%s'", columns, digest_hex(key).text);
+    return kit_postgres_int(stack.pg.conninfo, sql);
+}
+
+/* At the first time nothing comes into memory, as the work is low; memory does not refill. */
+static void a_picture_whose_file_is_not_kept_is_made_again_and_can_be_put_back(void **state)
+{
+    static const struct {
+        int64_t keep, files;        /* afterwards */
+        enum message_source source;
+    } STEPS[] = {
+        { MESSAGE_KEEP_PROVENANCE, 0, MESSAGE_SOURCE_RENDER },
+        { MESSAGE_KEEP_IMAGE, 0, MESSAGE_SOURCE_RENDER },
+        { MESSAGE_KEEP_REFILL, 1, MESSAGE_SOURCE_RENDER },
+        { MESSAGE_KEEP_REFILL, 1, MESSAGE_SOURCE_LEDGER },
+    };
+    struct message m = generate_of(1, 7450, PSI);
+    struct digest sha256 = { .bytes = { 0 } };
+
+    (void)state;
+    m.generate.priority = MESSAGE_LOW;
+    for (size_t i = 0; i < sizeof STEPS / sizeof STEPS[0]; i++) {
+        m.generate.keep = STEPS[i].keep;
+        struct answer got = ask(&m);
+
+        check_picture(&got, 7450);
+        assert_int_equal(got.m.image.source, STEPS[i].source);
+        assert_true(i == 0 || digest_equal(&got.m.image.sha256, &sha256));
+        sha256 = got.m.image.sha256;
+        assert_int_equal(row_of(&got.m.image.recipe_key, "count(data)"), STEPS[i].files);
+        assert_int_equal(row_of(&got.m.image.recipe_key, "kept::int::bigint"), STEPS[i].files);
+        drop(&got);
+    }
+}
+
 static void a_required_class_that_did_not_make_it_is_a_conflict(void **state)
 {
     struct message m = generate_of(1, 47, PSI);
@@ -649,6 +689,7 @@ int main(void)
         cmocka_unit_test(two_clients_share_one_render),
         cmocka_unit_test(only_stored_pictures_are_answered_when_asked_so),
         cmocka_unit_test(a_receipt_has_everything_but_the_jpeg),
+        cmocka_unit_test(a_picture_whose_file_is_not_kept_is_made_again_and_can_be_put_back),
         cmocka_unit_test(a_required_class_that_did_not_make_it_is_a_conflict),
         cmocka_unit_test(a_class_for_an_unconditional_model_is_a_warning),
         cmocka_unit_test(lookup_finds_it_by_key_file_core_and_seed),
