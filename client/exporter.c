@@ -96,7 +96,8 @@ static enum err_code tell_exported(struct exporter *self, int64_t number, struct
     for (int i = 0; i < EXPORTED_TRIES && !*self->o->ctx->interrupted; i++) {
         if (!seedpress_bulk_exported(self->o->sp, self->o->job.job,
                                      number * manifest->subject.shard_size,
-                                     (int)manifest_count_of(manifest, number), &error))
+                                     (int)manifest_count_of(manifest, number), &error) ||
+            error.code == SEEDPRESS_CONFLICT)    /* it was cancelled meanwhile */
             return ERR_OK;
         if (!error.retry)
             break;
@@ -385,7 +386,8 @@ enum err_code exporter_run(const struct exporter_options *options, struct export
 {
     struct exporter self = { .o = options, .result = result, .number = -1 };
     struct supply_options supply = { .sp = options->sp, .items = &options->manifest->items,
-                                     .job = options->job, .timeout_ms = options->timeout_ms };
+                                     .job = options->job, .retry_failed = options->retry_failed,
+                                     .timeout_ms = options->timeout_ms };
     uint64_t total;
     enum err_code rc;
 

@@ -197,7 +197,7 @@ static bool note_failure(struct supply *self, struct slot *slot)
 {
     const struct seedpress_failure *failure;
 
-    if (self->o.job.failed == 0 || !is_finished(self))
+    if (self->o.job.failed == 0 || !is_finished(self) || self->o.retry_failed)
         return false;
     if (slot->item < self->failures_from || slot->item >= self->failures_to)
         read_failures(self, slot->item);

@@ -30,6 +30,7 @@ struct supply_options {
     struct seedpress_job job;       /* as it stands */
     const struct supply_range *ranges;          /* [range_count]; which items are wanted */
     size_t range_count;
+    bool retry_failed;              /* ask also for what the ledger has as failed */
     int64_t timeout_ms;             /* how long to bear that nobody gives anything. Waiting for a
                                        job's own progress does not count */
 };

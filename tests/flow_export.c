@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "client/manifest.h"
 #include "client/seedpress.h"
+#include "tests/kit_model.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -406,8 +407,8 @@ static void w_is_what_render_dumps(void **state)
 
 /* ---- kills ---- */
 
-/* Starts an export of the main job and waits until shard 00001 has its name. */
-static void start_export(struct kit_program *export, const char *folder)
+/* Starts an export of a job and waits until shard 00001 has its name. */
+static void start_export(struct kit_program *export, const char *job, const char *folder)
 {
     struct temp_path path = folder_of(folder);
     int watch = inotify_init1(IN_CLOEXEC), seen = 0;
@@ -415,7 +416,7 @@ static void start_export(struct kit_program *export, const char *folder)
     assert_int_equal(mkdir(path.text, 0777), 0);
     assert_true(inotify_add_watch(watch, path.text, IN_MOVED_TO) >= 0);
     program_start(export, (const char *const[]){ "seedpress", "--broker", stack.clients, "bulk",
-                  "export", "two-psi", "-o", path.text, "--shard-size", "25", NULL });
+                  "export", job, "-o", path.text, "--shard-size", "25", NULL });
     while (!seen) {
         struct pollfd fds = { watch, POLLIN, 0 };
         char events[4096];
@@ -434,7 +435,7 @@ static void a_kill_leaves_no_half_and_no_double_shard(void **state)
     struct err e;
 
     (void)state;
-    start_export(&export, "killed");
+    start_export(&export, "two-psi", "killed");
     program_kill(&export);
     /* What a kill may leave at the worst: a half shard, and a whole one that no manifest names. */
     assert_int_equal(file_write_atomic(path_of("killed", ".00003.tar.tmp").text, "half", 4, &e), 0);
@@ -456,7 +457,7 @@ static void an_interrupt_gives_up_the_shard_in_hand(void **state)
     int code;
 
     (void)state;
-    start_export(&export, "interrupted");
+    start_export(&export, "two-psi", "interrupted");
     program_signal(&export, SIGINT);
     code = program_wait(&export);
     if (code != 130 && code != 0)    /* 0: it was faster than the signal */
@@ -557,6 +558,67 @@ static void without_files_the_exporter_ends_the_job(void **state)
     expect(&ran, 0, "60 pictures in 3 shards", NULL);
     for (int i = 0; i < 3; i++)
         assert_same_file("once", "twice", manifest_shard_name(i).text);
+}
+
+static void a_kill_without_files_loses_nothing(void **state)
+{
+    int64_t job = submit_seeds("killed-job", SEEDPRESS_KEEP_PROVENANCE, 6000, 6119);
+    struct kit_program export;
+    struct ran ran;
+
+    (void)state;
+    start_export(&export, "killed-job", "dead");
+    program_kill(&export);
+    assert_int_not_equal(job_now(job).state, SEEDPRESS_BULK_DONE);
+    ran = EXPORT("killed-job", "-o", folder_of("dead").text);
+    expect(&ran, 0, "were there already", NULL);
+    assert_tidy("dead", SHARDS);
+    assert_int_equal(job_now(job).state, SEEDPRESS_BULK_DONE);
+    assert_int_equal(job_now(job).done, ITEMS);
+    assert_int_equal(count_rows("SELECT count(*) FROM images WHERE seed BETWEEN 6000 AND 6119"),
+                     ITEMS);
+    ran = EXPORT("--verify", "-o", folder_of("dead").text);
+    expect(&ran, 0, "120 pictures: all as", NULL);
+}
+
+/* A conditional model, each picture of another class than the one before it. */
+static void classes_follow_their_rule(void **state)
+{
+    static const char SCRIPT[] =
+        "import json, sys, tarfile\n"
+        "t = tarfile.open(sys.argv[1] + '/00000.tar')\n"
+        "facts = [json.load(t.extractfile(m)) for m in t if m.name.endswith('.json')]\n"
+        "assert [(f['seed'], f['class']) for f in facts] == [(s, s % 5) for s in range(7, 47)]\n"
+        "labels = dict(json.load(open(sys.argv[2] + '/dataset.json'))['labels'])\n"
+        "assert labels == {'class%d/seed%04d.jpg' % (s % 5, s): s % 5 for s in range(7, 47)}\n"
+        "part = json.load(open(sys.argv[1] + '/manifest.json'))['parts'][0]\n"
+        "assert part['class_rule'] == 'seed%5' and 'class' not in part\n";
+    struct kit_model_options options = { .c_dim = 5 };
+    struct temp_path models = folder_of("models");
+    struct seedpress_part part = part_of(7, 46, 0.5);
+    struct ran ran;
+    struct err e;
+    uint8_t *model;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(mkdir(models.text, 0777), 0);
+    model = kit_model_bytes(&options, &len);
+    assert_int_equal(file_write_atomic(path_of("models", "five.safetensors").text, model, len, &e),
+                     ERR_OK);
+    free(model);
+    stack_start_worker(&stack, 1, (const char *const[]){ "--models-dir", models.text, NULL });
+    part.request.model = "five";
+    part.class_mod = 5;
+    submit("five", SEEDPRESS_KEEP_IMAGE, &part, 1);
+    ran = EXPORT("five", "-o", folder_of("five").text);
+    expect(&ran, 0, "40 pictures in 1 shards", NULL);
+    ran = EXPORT("five", "-o", folder_of("five-loose").text, "--format", "folder");
+    expect(&ran, 0, "40 pictures in 1 shards", NULL);
+    expect_script(0, SCRIPT, folder_of("five").text, folder_of("five-loose").text);
+    ran = EXPORT("--verify", "-o", folder_of("five").text);
+    expect(&ran, 0, NULL, NULL);
+    program_kill(&stack.worker[1]);
 }
 
 static void a_withdrawn_picture_is_left_out_and_listed(void **state)
@@ -771,6 +833,8 @@ int main(void)
         cmocka_unit_test(a_cancelled_job_gives_what_it_has),
         cmocka_unit_test(pruned_files_are_rendered_again),
         cmocka_unit_test(without_files_the_exporter_ends_the_job),
+        cmocka_unit_test(a_kill_without_files_loses_nothing),
+        cmocka_unit_test(classes_follow_their_rule),
         cmocka_unit_test(bad_folders_are_told_apart),
         cmocka_unit_test(a_full_disk_is_said_and_can_be_gone_on_from),
         cmocka_unit_test(bad_options_are_refused),
