@@ -24,7 +24,7 @@ const char cmd_bulk_help[] =
     "       seedpress bulk list [--limit N]\n"
     "       seedpress bulk status JOB [--watch] [--interval S]\n"
     "       seedpress bulk pause|resume|cancel JOB\n"
-    "       seedpress bulk export JOB -o FOLDER [OPTIONS]; seedpress bulk export --help\n"
+    "       seedpress bulk export JOB -o FOLDER     (more: seedpress bulk export --help)\n"
     "\n"
     "JOB is a job's number or its name. The same submission again is the same job.\n"
     "\n"
@@ -70,39 +70,6 @@ enum { LIST_LIMIT = 20, LIST_MAX = 100, FAILURES_SHOWN = 5, MILLIONTHS_A_MS = 10
 #define WIPE_LINE "\r\033[K"
 
 /* ---- which job ---- */
-
-static enum seedpress_code refuse(struct seedpress_error *error, enum err_code code,
-                                  const char *words)
-{
-    *error = (struct seedpress_error){ .code = (int)code };
-    snprintf(error->message, sizeof error->message, "%s", words);
-    return (enum seedpress_code)code;
-}
-
-/* The job of that number or, of digits that are none or other words, of that name. */
-static enum seedpress_code find_job(struct seedpress *sp, const char *word,
-                                    struct seedpress_job *out, struct seedpress_error *error)
-{
-    const struct seedpress_job *jobs;
-    enum seedpress_code code = SEEDPRESS_OK;
-    size_t count = 0;
-    char words[160];
-    int64_t number;
-
-    if (number_parse(word, strlen(word), &number) && number > 0)
-        code = seedpress_bulk_list(sp, number, NULL, 1, &jobs, &count, error);
-    if (!code && count == 0)
-        code = seedpress_bulk_list(sp, 0, word, 2, &jobs, &count, error);
-    if (code)
-        return code;
-    snprintf(words, sizeof words, count == 0 ? "there is no bulk job \"%.64s\""
-                                             : "several clients have a job \"%.64s\": say which "
-                                               "by its number, see seedpress bulk list", word);
-    if (count != 1)
-        return refuse(error, count == 0 ? ERR_NOT_FOUND : ERR_CONFLICT, words);
-    *out = jobs[0];
-    return SEEDPRESS_OK;
-}
 
 /* The one word that is left in argv. */
 static const char *take_word(const struct command_context *ctx, int argc, char **argv, int *code)
@@ -181,7 +148,7 @@ static int control(const struct command_context *ctx, int argc, char **argv, int
         return command_bad_option(ctx, argv, opt);
     if (!(word = take_word(ctx, argc, argv, &code)) || (code = contact_open(ctx, &sp)))
         return code;
-    if (find_job(sp, word, &job, &error) ||
+    if (contact_find_job(sp, word, &job, &error) ||
         seedpress_bulk_control(sp, job.job, action, &job, &error))
         code = contact_fail(ctx, &error);
     else if (ctx->json)
@@ -347,7 +314,7 @@ static int status(const struct command_context *ctx, int argc, char **argv)
 
     if (!read_status(ctx, argc, argv, &options, &code) || (code = contact_open(ctx, &sp)))
         return code;
-    if (find_job(sp, options.word, &job, &error))
+    if (contact_find_job(sp, options.word, &job, &error))
         code = contact_fail(ctx, &error);
     else
         code = options.is_watched ? watch(ctx, sp, job, options.interval_ms)

@@ -240,30 +240,6 @@ struct run {
     bool has_depot;
 };
 
-static enum err_code take_error(const struct seedpress_error *error, struct err *e)
-{
-    return err_set(e, (enum err_code)error->code, "%s", error->message);
-}
-
-/* Its number, or the newest of that name. */
-static enum err_code find_job(struct run *run, int64_t *number, struct err *e)
-{
-    const char *text = run->options->job;
-    const struct seedpress_job *jobs;
-    struct seedpress_error error;
-    size_t count;
-
-    if (number_parse(text, strlen(text), number) && *number > 0)
-        return ERR_OK;
-    if (seedpress_bulk_list(run->sp, 0, text, 1, &jobs, &count, &error))
-        return take_error(&error, e);
-    if (count == 0)
-        return err_set(e, ERR_NOT_FOUND, "there is no job \"%.64s\"; seedpress bulk list shows those "
-                                         "that are", text);
-    *number = jobs[0].job;
-    return ERR_OK;
-}
-
 /* What an export in that folder was begun with, where the command line leaves it open. */
 static int64_t shard_size_of(const struct run *run)
 {
@@ -294,13 +270,13 @@ static enum err_code read_plan(struct run *run, struct err *e)
     struct seedpress_plan plan;
     struct items items;
     int64_t number;
-    enum err_code rc = find_job(run, &number, e);
+    enum err_code rc;
 
-    if (rc)
-        return rc;
-    if (seedpress_bulk_show(run->sp, number, -1, &plan, &error))
-        return take_error(&error, e);
+    if (contact_find_job(run->sp, o->job, &run->job, &error) ||
+        seedpress_bulk_show(run->sp, run->job.job, -1, &plan, &error))
+        return err_set(e, (enum err_code)error.code, "%s", error.message);
     run->job = plan.job;
+    number = plan.job.job;
     rc = items_init(&items, plan.ranges, plan.range_count, e);
     if (rc)
         return err_set(e, ERR_BUG, "the broker's plan of job %" PRId64 " cannot be: %.120s", number,

@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { ANSWER_WITHIN_MS = 3000 };
 
@@ -29,6 +30,33 @@ int contact_fail(const struct command_context *ctx, const struct seedpress_error
 
     err_set(&e, (enum err_code)error->code, "%s", error->message);
     return command_fail(ctx, &e);
+}
+
+enum seedpress_code contact_find_job(struct seedpress *sp, const char *word,
+                                     struct seedpress_job *out, struct seedpress_error *error)
+{
+    const struct seedpress_job *jobs;
+    enum seedpress_code code = SEEDPRESS_OK;
+    size_t count = 0;
+    int64_t number;
+
+    if (number_parse(word, strlen(word), &number) && number > 0)
+        code = seedpress_bulk_list(sp, number, NULL, 1, &jobs, &count, error);
+    if (!code && count == 0)
+        code = seedpress_bulk_list(sp, 0, word, 2, &jobs, &count, error);
+    if (code)
+        return code;
+    if (count == 1) {
+        *out = jobs[0];
+        return SEEDPRESS_OK;
+    }
+    *error = (struct seedpress_error){ .code = count ? SEEDPRESS_CONFLICT : SEEDPRESS_NOT_FOUND };
+    snprintf(error->message, sizeof error->message,
+             count ? "several clients have a job \"%.64s\": say which by its number, see seedpress "
+                     "bulk list"
+                   : "there is no bulk job \"%.64s\"; seedpress bulk list shows those that are",
+             word);
+    return (enum seedpress_code)error->code;
 }
 
 struct contact_model contact_model_of(const char *name, const char *digest)

@@ -12,6 +12,11 @@ int contact_open(const struct command_context *ctx, struct seedpress **out);
 /* Says error on stderr and gives its exit code. */
 int contact_fail(const struct command_context *ctx, const struct seedpress_error *error);
 
+/* The bulk job of that number or, of digits that are none or other words, of that name. Its own
+ * refusals: NOT_FOUND, CONFLICT (several clients have one of that name). */
+enum seedpress_code contact_find_job(struct seedpress *sp, const char *word,
+                                     struct seedpress_job *out, struct seedpress_error *error);
+
 /* "avatars64@7ab672d3", or the digits alone where no name is bound. */
 struct contact_model {
     char text[80];

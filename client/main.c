@@ -25,6 +25,14 @@ static const struct command COMMANDS[] = {
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
 
+/* Help of a command's words that have their own. */
+static const struct {
+    const char *command, *word, *help;
+} WORDS[] = {
+    { "bulk", "export", cmd_bulk_export_help },
+};
+enum { WORD_COUNT = sizeof WORDS / sizeof WORDS[0] };
+
 static const char HELP_HEAD[] =
     "seedpress - pictures from StyleGAN models, each named by (model, seed, psi)\n"
     "\n"
@@ -145,12 +153,12 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* Words behind a command whose options fill a page of their own. */
-static const char *help_of(const struct command *command, const char *word)
+static const char *find_help(const struct command *command, const char *word)
 {
-    bool is_export = word && strcmp(command->name, "bulk") == 0 && strcmp(word, "export") == 0;
-
-    return is_export ? cmd_bulk_export_help : command->help;
+    for (int i = 0; word && i < WORD_COUNT; i++)
+        if (strcmp(WORDS[i].command, command->name) == 0 && strcmp(WORDS[i].word, word) == 0)
+            return WORDS[i].help;
+    return command->help;
 }
 
 static int refuse_command(const struct command_context *ctx, const char *name)
@@ -177,7 +185,7 @@ static int run(const struct globals *globals, int argc, char **argv)
     }
     if (globals->help && (command || argc == 1)) {
         if (command)
-            fputs(help_of(command, argc > 2 ? argv[2] : NULL), stdout);
+            fputs(find_help(command, argc > 2 ? argv[2] : NULL), stdout);
         else
             print_help(stdout);
         return EXIT_OK;

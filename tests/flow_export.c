@@ -289,6 +289,19 @@ static void a_second_export_has_the_same_bytes(void **state)
     expect(&ran, 0, "0 pictures in 0 shards", NULL);     /* the size is the manifest's */
 }
 
+static void the_manifest_is_the_job(void **state)
+{
+    struct temp_path path = path_of("first", "manifest.json");
+    struct ran ran = run_program((const char *const[]){ program(), "--json", "--broker",
+                                 stack.clients, "bulk", "submit", "-f", path.text, NULL });
+    char wanted[32];
+
+    (void)state;
+    snprintf(wanted, sizeof wanted, "\"job\":%" PRId64 ",", main_job);
+    expect(&ran, 0, wanted, NULL);
+    assert_int_equal(count_rows("SELECT count(*) FROM bulk_jobs"), 1);
+}
+
 static void a_shard_is_made_again_from_its_name(void **state)
 {
     struct ran ran;
@@ -707,7 +720,7 @@ static void bad_folders_are_told_apart(void **state)
     ran = EXPORT("--verify", "-o", folder_of("nowhere").text);
     expect(&ran, 7, NULL, "could not read folder");
     ran = EXPORT("no-such-job", "-o", folder_of("new").text);
-    expect(&ran, 1, NULL, "there is no job \"no-such-job\"");
+    expect(&ran, 1, NULL, "there is no bulk job \"no-such-job\"");
     ran = EXPORT("99999", "-o", folder_of("new").text);
     expect(&ran, 1, NULL, NULL);
     assert_false(is_there("new", ""));
@@ -820,6 +833,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_that_renders_is_followed_into_shards),
         cmocka_unit_test(a_second_export_has_the_same_bytes),
+        cmocka_unit_test(the_manifest_is_the_job),
         cmocka_unit_test(a_shard_is_made_again_from_its_name),
         cmocka_unit_test(what_has_gone_is_made_again),
         cmocka_unit_test(parts_share_a_folder),
