@@ -6,7 +6,6 @@
 #include "client/contact.h"
 #include "client/job_report.h"
 #include "client/picture_options.h"
-#include "proto/number.h"
 
 #include <cjson/cJSON.h>
 #include <getopt.h>

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,41 @@ static void assert_ok(enum err_code rc, const struct err *e)
     if (rc)
         fail_msg("%s", e->msg);
 }
+
+/* ---- what reaches the disk, in which order ---- */
+
+static char calls[16];              /* file and folder synced, renamed, disk synced: f d r s */
+
+static void note_call(char call)
+{
+    size_t len = strlen(calls);
+
+    if (len + 1 < sizeof calls)
+        calls[len] = call;
+}
+
+/* These stand in for the C library's, tell that they were called, and do the same. */
+int fsync(int fd)
+{
+    struct stat st;
+
+    note_call(fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? 'd' : 'f');
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int rename(const char *from, const char *to)
+{
+    note_call('r');
+    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+}
+
+int syncfs(int fd)
+{
+    note_call('s');
+    return (int)syscall(SYS_syncfs, fd);
+}
+
+/* ---- shards ---- */
 
 static struct shard *begin(const struct temp *temp, const char *name)
 {
@@ -152,6 +188,28 @@ static void it_has_its_name_only_when_it_is_whole(void **state)
     assert_null(shard);
     shard_abandon(&shard);
     assert_int_equal(temp_count(&temp), 0);
+    temp_destroy(&temp);
+}
+
+static void it_is_on_the_disk_before_it_has_its_name(void **state)
+{
+    struct temp temp = temp_create();
+    struct err e = { .code = ERR_OK };
+    struct shard *shard = begin(&temp, "00000.tar");
+    struct loose *loose;
+    int64_t bytes;
+
+    (void)state;
+    fill(shard, 2);
+    memset(calls, 0, sizeof calls);
+    finish(&shard);
+    assert_string_equal(calls, "frd");
+    memset(calls, 0, sizeof calls);
+    assert_ok(loose_create(temp.folder, &loose, &e), &e);
+    assert_ok(loose_add(loose, "a.jpg", "one", 3, &e), &e);
+    assert_string_equal(calls, "");
+    assert_ok(loose_finish(&loose, &bytes, &e), &e);
+    assert_string_equal(calls, "ss");            /* before the names, and after them */
     temp_destroy(&temp);
 }
 
@@ -361,6 +419,7 @@ int main(void)
         cmocka_unit_test(the_same_members_make_the_same_bytes),
         cmocka_unit_test(tar_and_python_read_it_back),
         cmocka_unit_test(it_has_its_name_only_when_it_is_whole),
+        cmocka_unit_test(it_is_on_the_disk_before_it_has_its_name),
         cmocka_unit_test(what_an_earlier_run_left_is_replaced),
         cmocka_unit_test(other_bytes_than_expected_replace_nothing),
         cmocka_unit_test(a_stream_is_the_same_tar),
