@@ -361,6 +361,49 @@ static void thousands_of_files_go_oldest_first(void **state)
     assert_int_equal(pictures_int(&k, "SELECT count(*) FROM blobs"), PICTURES);
 }
 
+/* ---- files in segments ---- */
+
+static void flip_last_byte(const char *path)
+{
+    FILE *file = fopen(path, "r+");
+    int byte;
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -20, SEEK_END), 0);
+    byte = fgetc(file);
+    assert_int_equal(fseek(file, -20, SEEK_END), 0);
+    assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void files_in_segments_are_checked_and_pruned(void **state)
+{
+    struct temp temp = temp_create();
+    struct ledger_segments options = { .folder = temp.folder, .writer = "test" };
+    struct temp_path file = temp_path(&temp, "0000000001.seg");
+    struct err e = { .code = ERR_OK };
+
+    (void)state;
+    if (ledger_use_segments(k.ledger, &options, &e))
+        fail_msg("%s", e.msg);
+    pictures_store(&k, 41, 45);
+    assert_int_equal(pictures_int(&k, "SELECT count(*) FROM images WHERE segment = 1"), 5);
+    WANTS(0, "35 files read", "check", "--segments", temp.folder);
+    WANTS(1, "bytes_missing", "check");              /* nobody said where they are */
+    flip_last_byte(file.text);                       /* of the last picture */
+    WANTS(1, "34 files read", "check", "--segments", temp.folder);
+    pictures_sql(&k, "UPDATE models SET created = now() - interval '9 days';"
+                     "UPDATE images SET created = now() - interval '5 days' WHERE seed > 40");
+    WANTS(7, "5 files of", "prune", "--model", "cats", "--keep-days", "3");
+    WANTS(1, "still to be erased", "check", "--segments", temp.folder);
+    WANTS(0, "0 files of", "prune", "--model", "cats", "--keep-days", "3", "--segments",
+          temp.folder);
+    assert_int_equal(pictures_int(&k, "SELECT count(*) FROM images WHERE segment IS NOT NULL"), 0);
+    WANTS(0, "5 files not kept", "check", "--segments", temp.folder);
+    WANTS(7, "seedpress: ", "check", "--segments", "/nowhere");
+    temp_destroy(&temp);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_tables, close_tables)
 
 int main(void)
@@ -380,6 +423,7 @@ int main(void)
         TEST(a_recorded_rule_is_what_a_plain_prune_enforces),
         TEST(another_models_files_stay),
         TEST(thousands_of_files_go_oldest_first),
+        TEST(files_in_segments_are_checked_and_pruned),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
