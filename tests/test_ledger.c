@@ -376,6 +376,15 @@ static void a_stored_picture_is_found_in_every_way(void **state)
     assert_int_equal(row.len, p.image.len);
     assert_memory_equal(row.data, p.data, row.len);
     assert_int_equal(strlen(row.created), strlen("2026-01-02T03:04:05.678901Z"));
+    static const char *const TIMES[] = { "2026-01-02T03:04:05.678901Z", "1999-12-31T23:59:59.000009Z",
+                                         "2000-02-29T00:00:00.000000Z" };
+    for (size_t i = 0; i < COUNT(TIMES); i++) {
+        char sql[100];
+        snprintf(sql, sizeof sql, "UPDATE images SET created = '%s'", TIMES[i]);
+        run_sql(f, sql);
+        assert_string_equal(fetch(f, &key, data).created, TIMES[i]);
+    }
+    run_sql(f, "UPDATE images SET created = now() - interval '1 hour' * (psi / 1000000 + 2)");
 
     key = key_of(&q);
     row = fetch(f, &key, data);

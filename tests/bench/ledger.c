@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
-enum { ROUNDS = 7, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
+enum { ROUNDS = 5, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
 
 static const char CLASS[] = "bench-class-1", ENCODER[] = "bench-encoder-1";
 
@@ -29,6 +30,14 @@ static void die(const char *words)
 {
     fprintf(stderr, "ledger: %s\n", words);
     exit(1);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /* ---- the database ---- */
@@ -327,11 +336,152 @@ static void bench_store(void)
     bench_close(&b);
 }
 
+/* ---- find ---- */
+
+enum look { FLOOR, BY_KEY, BY_KEY_FILE, BY_SEED, BY_FILE_SHA, BY_CORE_SHA, LOOKS };
+static const char *const LOOK_WORDS[LOOKS] = {
+    "SELECT 1", "recipe key", "recipe key, with the file", "model and seed", "file hash",
+    "core hash"
+};
+enum { LOOKS_A_ROUND = 300, FIND_ROUNDS = 15 };
+
+/* Indexes are made after the rows: ten times as fast. Hashes can be computed from the seed; of the
+ * keys the ledger itself checks that they are right. */
+static const char DROP_INDEXES[] =
+    "CREATE TEMP TABLE dropped AS SELECT indexname AS name, indexdef AS def FROM pg_indexes"
+    " WHERE tablename = 'images' AND indexname <> 'images_pkey';"
+    "DO $$ DECLARE d record; BEGIN FOR d IN SELECT * FROM dropped LOOP"
+    " EXECUTE 'DROP INDEX ' || d.name; END LOOP; END $$";
+static const char ADD_ROWS[] =
+    "INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id, run_id,"
+    "  batch_size, render_us, bytes, kept)"
+    " SELECT sha256(convert_to(format(E'seedpress-recipe/1\\nmodel=%%s\\nlatent=seed:%%s\\npsi=700000\\n',"
+    "   encode(m.digest, 'hex'), s) || o.text, 'UTF8')), sha256(convert_to('subject' || s, 'UTF8')),"
+    "  sha256(convert_to('file' || s, 'UTF8')), sha256(convert_to('core' || s, 'UTF8')),"
+    "  m.id, s, 700000, o.id, r.id, 16, 1000, 3000, false"
+    " FROM generate_series(%u, %u) s, models m, options o, runs r";
+static const char MAKE_INDEXES[] =
+    "DO $$ DECLARE d record; BEGIN FOR d IN SELECT * FROM dropped LOOP"
+    " EXECUTE d.def; END LOOP; END $$;"
+    "DROP TABLE dropped; ANALYZE; CHECKPOINT";
+
+static void fill(struct bench *b, uint32_t first, uint32_t last)
+{
+    char sql[sizeof ADD_ROWS + 64];
+
+    run_sql(b->conn, DROP_INDEXES);
+    snprintf(sql, sizeof sql, ADD_ROWS, first, last);
+    run_sql(b->conn, sql);
+    run_sql(b->conn, MAKE_INDEXES);
+}
+
+static struct digest digest_of_words(const char *words, uint32_t seed)
+{
+    char text[40];
+
+    snprintf(text, sizeof text, "%s%u", words, seed);
+    return digest_of(text, strlen(text));
+}
+
+/* The time of one, in microseconds; a look-up that finds anything but its row ends the program. */
+static double look(struct ledger *ledger, enum look kind, uint32_t seed)
+{
+    struct recipe recipe = recipe_of(seed);
+    struct ledger_query by = { .limit = 10, .model = model, .seed = seed, .psi = INT64_MIN };
+    struct digest key = recipe_key(&recipe);
+    struct ledger_rows rows = { 0 };
+    enum err_code rc = ERR_BUG;
+    struct err e = { 0 };
+
+    if (kind == BY_SEED)
+        by.by = LEDGER_BY_SEED;
+    else
+        by.by = kind == BY_FILE_SHA ? LEDGER_BY_FILE_SHA : LEDGER_BY_CORE_SHA;
+    by.digest = digest_of_words(kind == BY_FILE_SHA ? "file" : "core", seed);
+    int64_t from_ns = now_ns();
+
+    if (kind == FLOOR)
+        rc = ledger_ping(ledger, &e);
+    else if (kind == BY_KEY || kind == BY_KEY_FILE)
+        rc = ledger_find_keys(ledger, &key, 1, kind == BY_KEY_FILE, &rows, &e);
+    else
+        rc = ledger_find(ledger, &by, &rows, &e);
+    double took_us = (double)(now_ns() - from_ns) / 1000;
+
+    if (rc)
+        die(e.msg);
+    if (kind != FLOOR && (rows.count != 1 || rows.row[0].recipe.seed != seed))
+        die("a look-up did not find its row");
+    ledger_rows_release(&rows);
+    return took_us;
+}
+
+static double median_of(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, by_size);
+    return values[count / 2];
+}
+
+/* Fills p50[round] of every kind. The kinds take turns one by one, so that all have the same
+ * neighbours on the machine. */
+static void measure_looks(struct bench *b, uint32_t rows, double p50[LOOKS][FIND_ROUNDS])
+{
+    static double times[LOOKS][LOOKS_A_ROUND];
+    static uint32_t state = 12345;
+
+    for (int round = -1; round < FIND_ROUNDS; round++) {    /* the first one warms all up */
+        for (int i = 0; i < LOOKS_A_ROUND; i++)
+            for (int kind = 0; kind < LOOKS; kind++) {
+                state = state * 1664525u + 1013904223u;
+                times[kind][i] = look(b->ledger, (enum look)kind,
+                                      (uint32_t)(((uint64_t)state * rows) >> 32));
+            }
+        for (int kind = 0; round >= 0 && kind < LOOKS; kind++)
+            p50[kind][round] = median_of(times[kind], LOOKS_A_ROUND);
+    }
+}
+
+static void bench_find(void)
+{
+    static const uint32_t ROWS[] = { 10000, 1000000 };
+    static double p50[2][LOOKS][FIND_ROUNDS];
+    struct bench b;
+    struct ledger_stored stored;
+    static struct pictures p;
+    struct err e;
+
+    bench_open(&b);
+    p.bytes = malloc(64);
+    pictures_paint(&p, 1, 64, 4000000000u);     /* brings its options along */
+    if (!p.bytes || ledger_store(b.ledger, p.image, 1, &stored, &e))
+        die("could not store");
+    for (int at = 0; at < 2; at++) {
+        fill(&b, at ? ROWS[at - 1] : 0, ROWS[at] - 1);
+        measure_looks(&b, ROWS[at], p50[at]);
+        for (int kind = 0; kind < LOOKS; kind++) {
+            double ratios[FIND_ROUNDS];
+
+            for (int round = 0; round < FIND_ROUNDS; round++)
+                ratios[round] = p50[at][kind][round] / p50[at][FLOOR][round];
+            struct spread us = spread_of(p50[at][kind], FIND_ROUNDS);
+            struct spread ratio = spread_of(ratios, FIND_ROUNDS);
+
+            printf("find %8u rows  %-26s p50 %7.1f us (%.1f to %.1f)  ratio %.2f (%.2f to %.2f)\n",
+                   ROWS[at], LOOK_WORDS[kind], us.median, us.lowest, us.highest, ratio.median,
+                   ratio.lowest, ratio.highest);
+        }
+        fflush(stdout);
+    }
+    free(p.bytes);
+    bench_close(&b);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } PARTS[] = {
     { "store", bench_store },
+    { "find", bench_find },
 };
 
 int main(int argc, char **argv)
