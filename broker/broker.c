@@ -280,6 +280,8 @@ int64_t broker_tick(struct broker *b, int64_t now_ms)
 
     while ((errand = scribe_answer(b->scribe)))
         take_errand(b, errand, now_ms);
+    while (b->options.finder_scribe && (errand = scribe_answer(b->options.finder_scribe)))
+        take_alike(b, errand, now_ms);
     if (b->options.without_ledger)
         b->ledger_seen_ms = now_ms;  /* no commit waits for it */
     if (ledger_is_fine(b))

@@ -59,6 +59,7 @@ struct broker {
     size_t level_waiters[MESSAGE_PRIORITY_COUNT];
     size_t request_bytes;           /* of all requests */
     size_t asking;                  /* look-ups and the like that clients wait for */
+    size_t asking_alike;            /* of them, those by likeness */
     struct parked *parked;
     size_t parked_count, parked_bytes;
     int64_t last_lease;
@@ -167,6 +168,8 @@ int64_t end_parked(struct broker *b, int64_t now_ms);
 /* Ends those of a client that is gone. */
 void drop_parked(struct broker *b, const struct address *peer);
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms);
+/* Of the finder's scribe. */
+void take_alike(struct broker *b, struct errand *errand, int64_t now_ms);
 
 /* ---- from_client_bulk.c ---- */
 void on_bulk_submit(struct broker *b, const struct call *c);

@@ -261,14 +261,15 @@ int64_t end_parked(struct broker *b, int64_t now_ms)
 
 /* ---- what goes to the ledger ---- */
 
-static void ask(struct broker *b, const struct call *c, struct errand *errand)
+static void ask_scribe(struct broker *b, const struct call *c, struct scribe *scribe,
+                       struct errand *errand)
 {
     struct err e;
 
-    if (errand && scribe_ledger_is_up(b->scribe)) {
+    if (errand && scribe_ledger_is_up(scribe)) {
         errand->to = *c->to;
         errand->id = c->id;
-        if (scribe_ask(b->scribe, errand)) {
+        if (scribe_ask(scribe, errand)) {
             b->asking++;
             return;
         }
@@ -281,24 +282,71 @@ static void ask(struct broker *b, const struct call *c, struct errand *errand)
     refuse(b, c, &e);
 }
 
+static void ask(struct broker *b, const struct call *c, struct errand *errand)
+{
+    ask_scribe(b, c, b->scribe, errand);
+}
+
+/* Searches take up to seconds, one after the other: few may wait. */
+static void on_lookup_alike(struct broker *b, const struct call *c)
+{
+    enum { ALIKE_MAX = 16, AGAIN_MS = 1000 };
+    const struct message_lookup *l = &c->message->lookup;
+    struct errand *errand;
+    size_t asking = b->asking;
+    struct err e;
+
+    if (!b->options.finder_scribe) {
+        err_set(&e, ERR_LEDGER_DOWN, "this broker has no ledger to search");
+        refuse(b, c, &e);
+    } else if (b->asking_alike >= ALIKE_MAX) {
+        err_set(&e, ERR_OVERLOADED, "%d look-ups by likeness wait already", ALIKE_MAX);
+        e.retry_after_ms = AGAIN_MS;
+        refuse(b, c, &e);
+    } else if (finder_ask(b->options.finder, l->like, (size_t)l->limit, &errand, &e)) {
+        refuse(b, c, &e);
+    } else {
+        ask_scribe(b, c, b->options.finder_scribe, errand);
+        b->asking_alike += b->asking - asking;
+    }
+}
+
+/* The model of a look-up where it may be left away. False: the client has its answer. */
+static bool set_model(struct broker *b, const struct call *c, struct ledger_query *q)
+{
+    struct text model = c->message->lookup.model;
+    struct err e;
+
+    q->any_model = model.len == 0;
+    if (q->any_model || !models_digest_of(&b->models, model, &q->model, &e))
+        return true;
+    refuse(b, c, &e);
+    return false;
+}
+
 static void on_lookup(struct broker *b, const struct call *c)
 {
     static const struct digest none;
     const struct message_lookup *l = &c->message->lookup;
     struct ledger_query q = { .limit = (size_t)l->limit, .psi = l->psi, .any_model = true };
     struct errand *errand;
-    struct err e;
 
+    if (l->like.len > 0) {
+        on_lookup_alike(b, c);
+        return;
+    }
+    if ((l->seed >= 0 || l->since >= 0) && !set_model(b, c, &q))
+        return;
     if (l->seed >= 0) {
         q.by = LEDGER_BY_SEED;
         q.seed = (uint32_t)l->seed;
-        if (l->model.len > 0) {
-            q.any_model = false;
-            if (models_digest_of(&b->models, l->model, &q.model, &e)) {
-                refuse(b, c, &e);
-                return;
-            }
-        }
+    } else if (l->since >= 0) {
+        q.by = LEDGER_BY_SINCE;
+        q.since = l->since;
+    } else if (l->job > 0) {
+        q.by = LEDGER_BY_JOB;
+        q.job = l->job;
+        q.first = l->first;
     } else {
         bool by_key = !digest_equal(&l->recipe_key, &none);
         bool by_file = !digest_equal(&l->sha256, &none);
@@ -575,6 +623,14 @@ static void forget_withdrawn(struct broker *b, const struct errand *errand)
         if (own->count > 0)
             render_withdraw(b, &own->row[0].recipe);
     }
+}
+
+void take_alike(struct broker *b, struct errand *errand, int64_t now_ms)
+{
+    b->asking_alike--;
+    errand->rows = finder_rows(errand);
+    errand->kind = ERRAND_LOOKUP;    /* answered as one */
+    take_errand(b, errand, now_ms);
 }
 
 void take_errand(struct broker *b, struct errand *errand, int64_t now_ms)

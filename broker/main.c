@@ -22,7 +22,7 @@ enum setting_row { LISTEN, WORKER_LISTEN, LEDGER, LOOKUP, GRACE, SILENCE, STALL,
                    CLIENT_WAITERS, LEVEL_WAITERS, QUEUE_BYTES, CLIENT_BYTES, CLIENT_RATE,
                    CLIENT_BURST, AFFINITY, OUTBOX, OUTBOX_TOTAL, CACHE, ATTEMPTS, KEY_FILE,
                    KEYRING, ALLOW_PLAIN, IPC_MODE, HANDSHAKE, CONNECTIONS, ADDRESS, SUPERVISE,
-                   METRICS, BULK_LEASE_TIME, BULK_CHUNKS, SEGMENTS };
+                   METRICS, LIKENESS, BULK_LEASE_TIME, BULK_CHUNKS, SEGMENTS };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 200, 0, "tcp://127.0.0.1:7701",
@@ -85,6 +85,8 @@ static const struct setting SETTINGS[] = {
                        "pictures it may ask for at once, with client_rate" },
     [AFFINITY] = { "affinity_ms", SETTING_INT, 0, 60000, 200, "",
                    "work for which a worker stays on its model though another's turn has come" },
+    [LIKENESS] = { "likeness_bytes", SETTING_INT, 1 << 21, INT64_C(1) << 40, 512 << 20, "",
+                   "perceptual hashes in memory, once somebody asks for a likeness: 436 a picture" },
     [BULK_LEASE_TIME] = { "bulk_lease_ms", SETTING_INT, 1000, 600000, 10000, "",
                           "a chunk of a bulk job that stood still for this long is taken over" },
     [BULK_CHUNKS] = { "bulk_chunks", SETTING_INT, 0, BULK_CHUNKS_MAX, 2, "",
@@ -149,6 +151,7 @@ static void take_signal(struct broker *broker, struct ports *ports, struct notif
 /* The broker's two threads to the ledger. */
 struct scribes {
     struct scribe *looks, *bulk;    /* for what somebody waits for; for bulk jobs */
+    struct scribe *finder;          /* for searches by likeness */
 };
 
 static enum err_code open_scribes(const char *conninfo, const char *segments, struct scribes *out,
@@ -156,13 +159,16 @@ static enum err_code open_scribes(const char *conninfo, const char *segments, st
 {
     enum err_code rc = scribe_create(conninfo, segments, &out->looks, e);
 
-    return rc || !conninfo ? rc : scribe_create(conninfo, segments, &out->bulk, e);
+    if (!rc && conninfo)
+        rc = scribe_create(conninfo, segments, &out->bulk, e);
+    return rc || !conninfo ? rc : scribe_create(conninfo, segments, &out->finder, e);
 }
 
 static void close_scribes(struct scribes *self)
 {
     scribe_destroy(&self->looks);
     scribe_destroy(&self->bulk);
+    scribe_destroy(&self->finder);
 }
 
 /* As a holder of leases: no two starts of any broker have the same name. */
@@ -180,8 +186,9 @@ static void loop(struct broker *broker, struct ports *ports, const struct scribe
     struct link *clients = ports->clients, *workers = ports->workers;
     struct link_wait waits[] = { { .link = clients }, { .link = workers },
                                  { .fd = scribe_fd(scribes->looks) }, { .fd = stop_fd },
-                                 { .fd = scribes->bulk ? scribe_fd(scribes->bulk) : -1 } };
-    size_t wait_count = sizeof waits / sizeof waits[0] - (scribes->bulk == NULL);
+                                 { .fd = scribes->bulk ? scribe_fd(scribes->bulk) : -1 },
+                                 { .fd = scribes->finder ? scribe_fd(scribes->finder) : -1 } };
+    size_t wait_count = sizeof waits / sizeof waits[0] - (scribes->bulk ? 0 : 2);
     struct parcel parcel;
     int64_t wake_ms = 0;             /* already past: do not wait */
     int64_t now_ms = clock_ms();
@@ -212,7 +219,8 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
     struct ports_options wanted = ports_of(s);
     struct http_options monitoring = { .listen = settings_text(s, METRICS) };
     struct ports ports = { .context = NULL };
-    struct scribes scribes = { NULL, NULL };
+    struct scribes scribes = { NULL, NULL, NULL };
+    struct finder *finder = NULL;
     char holder[128];
     struct broker *broker = NULL;
     struct http *http = NULL;
@@ -233,6 +241,10 @@ static enum err_code serve_here(const struct settings *s, struct ports_memory *m
     name_broker(holder, sizeof holder);
     options.bulk_holder = holder;
     options.bulk_scribe = scribes.bulk;
+    if ((rc = finder_create((size_t)settings_int(s, LIKENESS), &finder, e)))
+        goto done;
+    options.finder_scribe = scribes.finder;
+    options.finder = finder;
     if ((rc = broker_create(&options, ports.clients, ports.workers, scribes.looks, clock_ms(),
                             &broker, e)))
         goto done;
@@ -254,6 +266,7 @@ done:
     notify_release(&notify);
     broker_destroy(&broker);
     close_scribes(&scribes);
+    finder_destroy(&finder);
     ports_close(&ports);
     return rc;
 }

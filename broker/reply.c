@@ -192,7 +192,7 @@ static void reply_rows(struct broker *b, struct client *client, const struct add
             .worker = text_of(r->worker), .version = text_of(r->version),
             .backend = text_of(r->backend), .device = text_of(r->device),
             .driver = text_of(r->driver), .libraries = text_of(r->libraries),
-            .job = r->job_id, .distance = -1,
+            .job = r->job_id, .distance = r->distance,
         };
     }
     *list = (struct records){ out, out && texts ? rows->count : 0 };

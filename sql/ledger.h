@@ -182,6 +182,7 @@ struct ledger_row {
     int batch_size;
     int64_t bytes;                  /* length of the file */
     int64_t job_id;                 /* bulk job that had it made; 0: none */
+    int distance;                   /* to what was asked for by likeness (base/likeness.h); else -1 */
     bool kept;                      /* its bytes are in the ledger; when they were asked for and
                                        are not there, false whatever the row says */
     bool withdrawn;
@@ -202,17 +203,21 @@ void ledger_rows_release(struct ledger_rows *self);     /* frees rows and data; 
 enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, size_t count,
                                bool with_data, struct ledger_rows *out, struct err *e);
 
-enum ledger_by { LEDGER_BY_KEY, LEDGER_BY_FILE_SHA, LEDGER_BY_CORE_SHA, LEDGER_BY_SEED };
+enum ledger_by { LEDGER_BY_KEY, LEDGER_BY_FILE_SHA, LEDGER_BY_CORE_SHA, LEDGER_BY_SEED,
+                 LEDGER_BY_SINCE, LEDGER_BY_JOB };
 struct ledger_query {
     enum ledger_by by;
     struct digest digest;           /* BY_KEY, BY_FILE_SHA, BY_CORE_SHA */
-    struct digest model;            /* BY_SEED; with any_model the model does not matter */
+    struct digest model;            /* BY_SEED, BY_SINCE; with any_model it does not matter */
     bool any_model;
     uint32_t seed;
     int64_t psi;                    /* BY_SEED: millionths; INT64_MIN: any */
+    int64_t since;                  /* BY_SINCE: seconds since 1970 */
+    int64_t job, first;             /* BY_JOB: items first..first + limit - 1 that have a row, in
+                                       their order */
     size_t limit;                   /* 1..LEDGER_ROWS_MAX */
 };
-/* Newest first, without data. ERR_RANGE: psi, limit. */
+/* Newest first (but BY_JOB), without data. ERR_RANGE: psi, limit; ERR_NOT_FOUND: no such job. */
 enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
                           struct ledger_rows *out, struct err *e);
 /* A picture that numerics_class and encoder made, not withdrawn, without data: among the next 64
@@ -220,6 +225,29 @@ enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
  * every picture is as likely as the gap before it is wide. */
 enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
                             const struct digest *from, struct ledger_rows *out, struct err *e);
+
+/* ---- perceptual hashes: ledger_likeness.c ---- */
+
+struct ledger_likeness {
+    int64_t id;                     /* of its own: they count up, with gaps */
+    size_t count;
+    uint64_t hashes[LEDGER_LIKENESS_MAX];
+};
+/* Transactions as the server numbers them, when rows were read: what had a number below oldest had
+ * ended, next is above all that had begun. Rows do not show in the order of their ids: a smaller one
+ * may still come from a transaction that was under way, whose number is then below next. */
+struct ledger_horizon {
+    int64_t oldest, next;
+};
+/* Those with ids first..last, by id, at most max; the horizon as of the same moment. */
+enum err_code ledger_likenesses(struct ledger *self, int64_t first, int64_t last,
+                                struct ledger_likeness *rows, size_t max, size_t *count,
+                                struct ledger_horizon *horizon, struct err *e);
+/* The largest id; 0: there is none. */
+enum err_code ledger_likeness_newest(struct ledger *self, int64_t *id, struct err *e);
+/* The recipe key of each id, at most LEDGER_BATCH_MAX; all zeros: it is gone. ERR_BUG: count. */
+enum err_code ledger_likeness_keys(struct ledger *self, const int64_t *ids, size_t count,
+                                   struct digest *keys, struct err *e);
 
 /* ---- bulk jobs: ledger_bulk.c; from their leases on, ledger_bulk_chunks.c ---- */
 

@@ -60,6 +60,21 @@ static const struct statement FIND_SEED = {
     NEWEST_FIRST "$4::bigint"
 };
 
+/* What was stored from $1 to $2 seconds before now and not before $3, in seconds since 1970. The index
+ * by time holds ranges of blocks: it cannot sort, so that the caller asks for short times first. */
+static const struct statement FIND_SINCE = {
+    "find_since", READ,
+    ROW_COLUMNS ROW_TABLES
+    " WHERE i.created >= greatest(now() - $1::bigint * interval '1 second',"
+    "                             to_timestamp($3::bigint))"
+    " AND i.created < now() - $2::bigint * interval '1 second'"
+    " AND ($4::bytea IS NULL OR m.digest = $4::bytea)"
+    NEWEST_FIRST "$5::bigint"
+};
+static const struct statement SECONDS_SINCE = {
+    "seconds_since", READ, "SELECT extract(epoch FROM now())::bigint - $1::bigint"
+};
+
 /* Bounded: it looks at 64 keys, whoever made them. */
 static const struct statement SAMPLE = {
     "sample", READ,
@@ -173,6 +188,7 @@ static enum err_code read_row(struct ledger *self, const PGresult *result, int l
     result_text(result, line, ROW_DEVICE, row->device, sizeof row->device);
     result_text(result, line, ROW_DRIVER, row->driver, sizeof row->driver);
     result_text(result, line, ROW_LIBRARIES, row->libraries, sizeof row->libraries);
+    row->distance = -1;
     row->job_id = result_int8(result, line, ROW_JOB);
     return PQnfields(result) <= ROW_DATA ? ERR_OK : read_data(self, result, line, row, e);
 }
@@ -246,6 +262,9 @@ static enum err_code set_query(const struct ledger_query *query, const struct st
     case LEDGER_BY_SEED:
         *find = &FIND_SEED;
         break;
+    case LEDGER_BY_SINCE:
+    case LEDGER_BY_JOB:             /* by other functions */
+        break;
     }
     if (query->limit < 1 || query->limit > LEDGER_ROWS_MAX)
         return err_set(e, ERR_RANGE, "1 to %d rows can be asked for", LEDGER_ROWS_MAX);
@@ -287,6 +306,94 @@ static enum err_code find_rows(struct ledger *self, const struct statement *find
     return rc;
 }
 
+/* The newest second, then eight times as long, and so on: what is looked at is about what is
+ * answered, also in a ledger of years. */
+static enum err_code find_since(struct ledger *self, const struct ledger_query *query,
+                                struct ledger_rows *out, struct err *e)
+{
+    enum { FIRST_S = 1, GROWTH = 8, MARGIN_S = 3600 };      /* a row may be of the next moment */
+    int64_t from = FIRST_S, to = -MARGIN_S, age;
+    struct params age_of = { 0 };
+    PGresult *result;
+    enum err_code rc;
+
+    params_int8(&age_of, query->since);
+    rc = session_call(self->session, &SECONDS_SINCE, &age_of, &result, e);
+    age = rc ? 0 : result_int8(result, 0, 0);
+    PQclear(result);
+    if (!rc)
+        rc = make_room(out, query->limit, e);
+    while (!rc && out->count < query->limit && to <= age) {
+        struct params p = { 0 };
+
+        params_int8(&p, from);
+        params_int8(&p, to);
+        params_int8(&p, query->since);
+        if (query->any_model)
+            params_null(&p);
+        else
+            params_digest(&p, &query->model);
+        params_int8(&p, (int64_t)(query->limit - out->count));
+        rc = session_call(self->session, &FIND_SINCE, &p, &result, e);
+        if (!rc)
+            rc = add_rows(self, result, out, e);
+        PQclear(result);
+        to = from;
+        from *= GROWTH;
+    }
+    if (rc)
+        ledger_rows_release(out);
+    return rc;
+}
+
+/* Appends what is stored of count recipes, count <= LEDGER_BATCH_MAX. out has room. */
+static enum err_code add_keys(struct ledger *self, const struct digest *keys, size_t count,
+                              struct ledger_rows *out, struct err *e)
+{
+    struct ledger_rows rows;
+    enum err_code rc = ledger_find_keys(self, keys, count, false, &rows, e);
+
+    for (size_t i = 0; !rc && i < rows.count; i++)
+        out->row[out->count++] = rows.row[i];   /* without data: nothing else to give away */
+    free(rows.row);
+    return rc;
+}
+
+/* By the job's parts: a picture's row names the job that had it made first, others may share it. */
+static enum err_code find_job(struct ledger *self, const struct ledger_query *query,
+                              struct ledger_rows *out, struct err *e)
+{
+    struct ledger_chunk chunk = { .job = query->job, .item = query->first,
+                                  .count = (int)query->limit };
+    struct digest keys[LEDGER_BATCH_MAX];
+    struct ledger_part *parts = NULL;
+    size_t part_count = 0, count = 0;
+    enum err_code rc = ledger_bulk_parts_of(self, &chunk, &parts, &part_count, e);
+
+    if (!rc)
+        rc = make_room(out, query->limit, e);
+    for (size_t i = 0; !rc && i < part_count; i++) {
+        int64_t end = parts[i].item + (int64_t)parts[i].last - parts[i].first + 1;
+        int64_t item = parts[i].item > query->first ? parts[i].item : query->first;
+
+        for (; !rc && item < end && item - query->first < (int64_t)query->limit; item++) {
+            struct recipe recipe = ledger_part_recipe(&parts[i], item);
+
+            keys[count++] = recipe_key(&recipe);
+            if (count == LEDGER_BATCH_MAX) {
+                rc = add_keys(self, keys, count, out, e);
+                count = 0;
+            }
+        }
+    }
+    if (!rc && count > 0)
+        rc = add_keys(self, keys, count, out, e);
+    free(parts);
+    if (rc)
+        ledger_rows_release(out);
+    return rc;
+}
+
 enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
                           struct ledger_rows *out, struct err *e)
 {
@@ -296,7 +403,13 @@ enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
 
     *out = (struct ledger_rows){ 0 };
     rc = set_query(query, &find, &p, e);
-    return rc ? rc : find_rows(self, find, &p, out, e);
+    if (rc)
+        return rc;
+    if (query->by == LEDGER_BY_SINCE)
+        return find_since(self, query, out, e);
+    if (query->by == LEDGER_BY_JOB)
+        return find_job(self, query, out, e);
+    return find_rows(self, find, &p, out, e);
 }
 
 enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
