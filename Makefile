@@ -188,6 +188,7 @@ $B/%.o: %.c
 
 # The CPU engine gains from vectors over independent outputs; without contraction they change no bit.
 $B/kernels/%.o: override CFLAGS += -O3
+$B/base/likeness.o $B/base/likeness_index.o: override CFLAGS += -O3
 
 tests: $(TESTS) $(FUZZERS) $(TEST_SO) \
        $B/emulated/check $B/emulated/check_emulator

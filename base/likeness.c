@@ -13,8 +13,11 @@ enum {
     FINE = 128,                     /* the planes' shorter side has at least so many cells, where the
                                        picture has them, and less than twice as many */
     LONG = 2048,                    /* the most of their longer side */
+    CELL_MAX = 256,                 /* pixels of a cell's side: their sums fit into 16 bits a column,
+                                       and 256 times those of a cell into 32 */
     ONE = 256,                      /* a cell's width, and a fraction's unit */
     PLANES = 3,                     /* Y, Cb, Cr */
+    MIDDLE = 128 * 255 * 256,       /* of chroma, in 65536ths of a level */
     BORDERS_MAX = 3,                /* frames around a picture that are looked through */
     GRID = 5,                       /* stored windows in a row */
     LATTICE = 56,                   /* cells of a stored picture's shorter side: windows are CELLS */
@@ -73,16 +76,26 @@ static void add_row(uint16_t *sums, const uint8_t *row, size_t len)
 /* One cell out of summed up rows. BT.601's weights, in 256ths. */
 static void take_cell(const uint16_t *rgb, int columns, int rows, uint64_t out[PLANES])
 {
-    int64_t r = 0, g = 0, b = 0, pixels = (int64_t)columns * rows, middle = 128 * 255 * pixels;
+    uint32_t r = 0, g = 0, b = 0, pixels = (uint32_t)(columns * rows);
 
     for (int i = 0; i < columns; i++) {
         r += rgb[3 * i];
         g += rgb[3 * i + 1];
         b += rgb[3 * i + 2];
     }
-    out[0] = (uint64_t)((77 * r + 150 * g + 29 * b) / pixels);
-    out[1] = (uint64_t)((middle + 128 * b - 43 * r - 85 * g) / pixels);
-    out[2] = (uint64_t)((middle + 128 * r - 107 * g - 21 * b) / pixels);
+    /* Levels first: a cell's sums times a weight would not fit. */
+    if (pixels > 1) {
+        r = 256 * r / pixels;
+        g = 256 * g / pixels;
+        b = 256 * b / pixels;
+    } else {
+        r *= 256;
+        g *= 256;
+        b *= 256;
+    }
+    out[0] = (77 * r + 150 * g + 29 * b) / 256;
+    out[1] = (MIDDLE + 128 * b - 43 * r - 85 * g) / 256;
+    out[2] = (MIDDLE + 128 * r - 107 * g - 21 * b) / 256;
 }
 
 static void fill_row(struct planes *self, int y, const uint16_t *row, int width, int k, int rows)
@@ -131,7 +144,7 @@ static bool planes_init(struct planes *self, const uint8_t *rgb, int width, int 
     if (shorter < SIDE_MIN || longer > SIDE_MAX)
         return false;
     k = longer / LONG >= k ? longer / LONG + 1 : k;
-    k = k > UINT16_MAX / UINT8_MAX ? UINT16_MAX / UINT8_MAX : k;    /* so many rows fit into a sum */
+    k = k < CELL_MAX ? k : CELL_MAX;
     *self = (struct planes){ .width = (width + k - 1) / k, .height = (height + k - 1) / k,
                              .extent_x = (int64_t)width * ONE / k,
                              .extent_y = (int64_t)height * ONE / k };
@@ -187,10 +200,10 @@ static void take_areas(const struct planes *planes, int plane, const struct wind
 {
     struct edge x[LATTICE_MAX + 1], y[LATTICE_MAX + 1];
     uint64_t above[LATTICE_MAX + 1] = { 0 }, below[LATTICE_MAX + 1];
-    uint64_t area = (uint64_t)w->width * (uint64_t)w->height / (uint64_t)(columns * rows);
+    double areas_in = (double)columns * rows, of_one = (double)w->width * (double)w->height;
+    double scale = areas_in / (16 * of_one);    /* exact operations of IEEE 754: the same anywhere */
     size_t pitch = (size_t)planes->width + 1;
 
-    area = area ? area : 1;
     place_edges(w->x, w->width, planes->width, x, columns);
     place_edges(w->y, w->height, planes->height, y, rows);
     for (int i = 0; i <= rows; i++) {
@@ -205,7 +218,8 @@ static void take_areas(const struct planes *planes, int plane, const struct wind
             below[j] = left * (ONE - x[j].rest) + right * x[j].rest;
         }
         for (int j = 0; i > 0 && j < columns; j++) {
-            uint64_t level = (below[j + 1] - below[j] - above[j + 1] + above[j]) / (16 * area);
+            uint64_t sum = below[j + 1] - below[j] - above[j + 1] + above[j];
+            int level = (int)((double)(int64_t)sum * scale);
 
             *areas++ = (int16_t)(level < LEVEL_MAX ? level : LEVEL_MAX);
         }
@@ -244,9 +258,10 @@ static void transform_columns(const struct planes *planes, const int16_t *rows, 
     }
 }
 
-/* Bit i says that values[i] is above the median; count is at most BITS. *contrast is the mean size of
- * the values. */
-static uint64_t above_median(const int32_t *values, int count, int64_t *contrast)
+/* Bit i says that values[i] is above the median of the count values, which are followed by INT32_MAX
+ * up to BITS. *contrast is their mean size. Counting what is less is dearer than sorting, in theory:
+ * it is all vectors and no branches. */
+static uint64_t above_median(const int32_t values[BITS], int count, int64_t *contrast)
 {
     uint64_t hash = 0;
     int64_t sum = 0;
@@ -254,7 +269,7 @@ static uint64_t above_median(const int32_t *values, int count, int64_t *contrast
     for (int i = 0; i < count; i++) {
         int less = 0;
 
-        for (int j = 0; j < count; j++)
+        for (int j = 0; j < BITS; j++)
             less += values[j] < values[i];
         hash |= (uint64_t)(less > (count - 1) / 2) << i;
         sum += llabs((long long)values[i]);
@@ -274,15 +289,18 @@ static bool is_flat(int64_t contrast)
 static size_t add_bands(int32_t bands[PLANES][BITS], uint64_t *hashes, size_t count)
 {
     int64_t contrast, most = 0;
-    uint64_t brightness = above_median(bands[0] + 1, BITS - 1, &contrast) << 1, colour = 0;
+    uint64_t brightness, colour = 0;
+    int32_t low[BITS];
+
+    memcpy(low, bands[0] + 1, (BITS - 1) * sizeof low[0]);
+    low[BITS - 1] = INT32_MAX;
+    brightness = above_median(low, BITS - 1, &contrast) << 1;
 
     if (is_flat(contrast) && count > 0)
         return count;
     for (int p = 1; p < PLANES; p++) {
-        int32_t low[BITS / 2];
-
-        for (int i = 0; i < BITS / 2; i++)
-            low[i] = bands[p][ZIGZAG[i]];
+        for (int i = 0; i < BITS; i++)
+            low[i] = i < BITS / 2 ? bands[p][ZIGZAG[i]] : INT32_MAX;
         colour |= above_median(low, BITS / 2, &contrast) << (p - 1) * (BITS / 2);
         most = contrast > most ? contrast : most;
     }
