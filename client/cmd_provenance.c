@@ -236,8 +236,9 @@ static void print_match(const struct origin_match *match)
     printf("%-12s%s%s\n", "grade", origin_grade_name(match->grade),
            is_withdrawn ? ", withdrawn" : "");
     if (match->has_fit)
-        printf("%-12s%.4f with %s (1 is perfect), PSNR %.1f dB\n", "correlation", fit->correlation,
-               match->is_rendered ? "a new render" : "the stored file", fit->psnr_db);
+        printf("%-12s%.4f with %s (1 is perfect); colours differ by %.1f levels\n",
+               "correlation", fit->correlation,
+               match->is_rendered ? "a new render" : "the stored file", fit->difference);
     if (match->has_fit)
         printf("%-12s%s\n", "place", origin_place_of(fit).text);
     if (match->why.code)
@@ -281,7 +282,7 @@ static void add_fit(cJSON *line, const struct compare_fit *fit)
     cJSON *place = cJSON_CreateObject();
 
     cJSON_AddNumberToObject(line, "correlation", fit->correlation);
-    cJSON_AddNumberToObject(line, "psnr_db", fit->psnr_db);
+    cJSON_AddNumberToObject(line, "difference", fit->difference);
     cJSON_AddStringToObject(place, "words", origin_place_of(fit).text);
     cJSON_AddNumberToObject(place, "x", fit->x);
     cJSON_AddNumberToObject(place, "y", fit->y);
@@ -388,8 +389,9 @@ static int print_origin(const struct command_context *ctx, const struct origin *
     if (!ctx->json)
         print_credentials(&origin->credentials);
     if (!ctx->json && origin->claim.is_refuted)
-        printf("%-12sthe recipe in the file makes another picture (correlation %.4f)\n", "note",
-               origin->claim.fit.correlation);
+        printf("%-12sthe recipe in the file makes another picture (correlation %.4f, colours "
+               "differ by %.1f levels)\n", "note", origin->claim.fit.correlation,
+               origin->claim.fit.difference);
     return origin->grade <= ORIGIN_CONFIRMED ? EXIT_OK : EXIT_NO;
 }
 

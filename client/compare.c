@@ -14,6 +14,7 @@ enum {
     WORK_SIDE = 512,                /* pixels a side that both are brought to at most */
     COARSE_SIDE = 32,               /* of the smaller one, where every offset is tried */
     COARSE_LONG = 192,              /* of any side there */
+    COLOUR_SIDE = 44,               /* of what is compared, below which colours are not averaged */
     GUESSES = 6,
 };
 
@@ -92,8 +93,13 @@ static int scaled(int side, double by)
     return out > 1 ? out : 1;
 }
 
-/* A picture's luma (BT.601), at most WORK_SIDE a side. */
-static enum err_code plane_of_image(const struct image *image, struct plane *out, struct err *e)
+/* What a plane is made of: parts of red, green and blue. */
+static const float LUMA[3] = { 0.299f, 0.587f, 0.114f };        /* BT.601 */
+static const float COLOURS[3][3] = { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } };
+
+/* At most WORK_SIDE a side. */
+static enum err_code plane_of_image(const struct image *image, const float of[3],
+                                    struct plane *out, struct err *e)
 {
     int longer = image->width > image->height ? image->width : image->height;
     double by = longer > WORK_SIDE ? (double)WORK_SIDE / longer : 1;
@@ -105,7 +111,7 @@ static enum err_code plane_of_image(const struct image *image, struct plane *out
         const uint8_t *rgb = image->rgb + (size_t)y * (size_t)image->width * 3;
 
         for (int x = 0; x < image->width; x++, rgb += 3)
-            row[x] = 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
+            row[x] = of[0] * rgb[0] + of[1] * rgb[1] + of[2] * rgb[2];
         spread_row(row, image->width, y, image->height, out);
     }
     free(row);
@@ -258,15 +264,22 @@ static double shared_of(const struct view *view, const struct guess *guess, doub
     return part(pixels, whole_p < whole_o ? whole_p : whole_o);
 }
 
+static void axes_init(const struct view *view, const struct guess *guess, struct axis *ax,
+                      struct axis *ay)
+{
+    double step_x = view->to_o_x / (guess->sx * view->to_p_x);
+    double step_y = view->to_o_y / (guess->sy * view->to_p_y);
+
+    axis_init(ax, view->p.width, step_x, -guess->x / guess->sx * view->to_o_x, view->o.width);
+    axis_init(ay, view->p.height, step_y, -guess->y / guess->sy * view->to_o_y, view->o.height);
+}
+
 static struct sums sums_of(const struct view *view, const struct guess *guess)
 {
     struct axis ax, ay;
     struct sums sums = { 0 };
-    double step_x = view->to_o_x / (guess->sx * view->to_p_x);
-    double step_y = view->to_o_y / (guess->sy * view->to_p_y);
 
-    axis_init(&ax, view->p.width, step_x, -guess->x / guess->sx * view->to_o_x, view->o.width);
-    axis_init(&ay, view->p.height, step_y, -guess->y / guess->sy * view->to_o_y, view->o.height);
+    axes_init(view, guess, &ax, &ay);
     add_sums(view, &ax, &ay, &sums);
     return sums;
 }
@@ -536,8 +549,80 @@ static struct compare_fit fit_of(const struct view *view, const struct guess *gu
         .scale_x = guess->sx, .scale_y = guess->sy, .pixels = sums.n,
         .shows = part(sums.n, shown_pixels(view, guess)),
         .covers = part(sums.n, (double)view->p.width * view->p.height),
-        .psnr_db = levels_psnr((sums.pp - 2 * sums.po + sums.oo) / sums.n),
     };
+}
+
+/* The original's value at a pixel of the picture. */
+static float value_at(const struct view *view, const struct axis *ax, const struct axis *ay, int i,
+                      int j)
+{
+    int next = view->o.width > 1, below = view->o.height > 1 ? view->o.width : 0;
+    const float *at = view->o.v + (size_t)ay->at[j] * (size_t)view->o.width + ax->at[i];
+    float a = at[0] + ax->part[i] * (at[next] - at[0]);
+    float b = at[below] + ax->part[i] * (at[below + next] - at[below]);
+
+    return a + ay->part[j] * (b - a);
+}
+
+/* The mean square of differences that were averaged over blocks of block x block pixels first. */
+static double mean_square(const struct view *view, const struct guess *guess, int block)
+{
+    struct axis ax, ay;
+    double sum = 0;
+    int count = 0;
+
+    axes_init(view, guess, &ax, &ay);
+    for (int y = ay.first; y + block <= ay.last; y += block)
+        for (int x = ax.first; x + block <= ax.last; x += block) {
+            double mean = 0;
+
+            for (int k = 0; k < block * block; k++) {
+                int i = x + k % block, j = y + k / block;
+
+                mean += view->p.v[(size_t)j * (size_t)view->p.width + (size_t)i] -
+                        value_at(view, &ax, &ay, i, j);
+            }
+            mean /= block * block;
+            sum += mean * mean;
+            count++;
+        }
+    return count > 0 ? sum / count : 255 * 255;
+}
+
+static enum err_code add_difference(const struct image *picture, const struct image *original,
+                                    const float of[3], const struct guess *guess, int block,
+                                    double *sum, struct err *e)
+{
+    struct plane p = { 0 }, o = { 0 };
+    struct view view = { .to_p_x = 1 };
+    enum err_code rc = plane_of_image(picture, of, &p, e);
+
+    if (!rc)
+        rc = plane_of_image(original, of, &o, e);
+    if (!rc)
+        rc = view_init(&view, &p, &o, guess, WORK_SIDE / 2, e);
+    if (!rc)
+        *sum += mean_square(&view, guess, block);
+    view_release(&view);
+    plane_release(&p);
+    plane_release(&o);
+    return rc;
+}
+
+/* At half the size that the fit was judged at, where compression no longer shows; small pictures as
+ * they are. */
+static enum err_code find_difference(const struct image *picture, const struct image *original,
+                                     const struct guess *guess, double pixels, double *out,
+                                     struct err *e)
+{
+    int block = pixels >= (double)COLOUR_SIDE * COLOUR_SIDE ? 2 : 1;
+    double sum = 0;
+    enum err_code rc = ERR_OK;
+
+    for (int c = 0; !rc && c < 3; c++)
+        rc = add_difference(picture, original, COLOURS[c], guess, block, &sum, e);
+    *out = sqrt(sum / 3);
+    return rc;
 }
 
 enum err_code compare_fit(const struct image *picture, const struct image *original,
@@ -555,15 +640,16 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
             return err_set(e, ERR_FILE,
                            "%d x %d pixels are too few to compare; %d a side are needed",
                            both[i]->width, both[i]->height, SIDE_MIN);
-    rc = plane_of_image(picture, &p, e);
+    rc = plane_of_image(picture, LUMA, &p, e);
     if (!rc)
-        rc = plane_of_image(original, &o, e);
+        rc = plane_of_image(original, LUMA, &o, e);
     if (!rc)
         rc = find_fit(&p, &o, &guess, &view, e);
     if (!rc) {
         double to_x = (double)picture->width / p.width, to_y = (double)picture->height / p.height;
 
         *out = fit_of(&view, &guess);
+        rc = find_difference(picture, original, &guess, out->pixels, &out->difference, e);
         out->x *= to_x;
         out->y *= to_y;
         out->scale_x *= to_x * o.width / original->width;
@@ -577,7 +663,8 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
 
 bool compare_confirms(const struct compare_fit *fit)
 {
-    return fit->correlation >= COMPARE_CONFIRMED && fit->pixels >= COMPARE_PIXELS_MIN;
+    return fit->difference <= COMPARE_CONFIRMED_LEVELS && fit->correlation >= COMPARE_CONFIRMED &&
+           fit->pixels >= COMPARE_PIXELS_MIN;
 }
 
 bool compare_resembles(const struct compare_fit *fit)

@@ -1,5 +1,6 @@
 #include "client/origin.h"
 
+#include "base/likeness.h"
 #include "base/mark.h"
 #include "client/again.h"
 #include "client/answer.h"
@@ -193,6 +194,62 @@ static enum seedpress_code by_claim(struct work *work, const uint8_t *file, size
     return SEEDPRESS_OK;
 }
 
+/* ---- what looks alike ---- */
+
+/* A candidate whose picture could not be made is still worth naming when so few bits differ. */
+enum { NEAR_BITS = 6 };
+
+static bool is_known(const struct origin *out, const struct origin_match *match)
+{
+    const struct recipe_text *claim = &out->claim.recipe;
+
+    return out->claim.is_made && claim->len == match->recipe.len &&
+           memcmp(claim->text, match->recipe.text, claim->len) == 0;
+}
+
+/* Looks up pictures that look alike and compares each; those that do not hold are dropped. */
+static enum seedpress_code by_likeness(struct work *work)
+{
+    struct origin *out = work->out;
+    const struct image *image = &work->image;
+    uint64_t hashes[LIKENESS_MAX];
+    size_t first = out->count, kept = out->count;
+    size_t count = likeness_of_query(image->rgb, image->width, image->height,
+                                     (size_t)image->width * 3, hashes);
+    struct seedpress_query query = {
+        .like = hashes, .like_count = count < SEEDPRESS_LIKE_MAX ? count : SEEDPRESS_LIKE_MAX,
+        .limit = work->search->limit,
+    };
+    enum seedpress_code rc = SEEDPRESS_OK;
+
+    if (query.like_count > 0)
+        rc = look_up(work, &query, ORIGIN_POSSIBLE);
+    for (size_t i = first; !rc && i < out->count; i++) {
+        struct origin_match *match = &out->matches[i];
+
+        if (is_known(out, match))
+            continue;
+        rc = compare(work, match, i - first, out->count - first);
+        if (match->has_fit && compare_confirms(&match->fit))
+            match->grade = ORIGIN_CONFIRMED;
+        if (match->has_fit ? compare_resembles(&match->fit) : match->row.distance <= NEAR_BITS)
+            out->matches[kept++] = *match;
+    }
+    out->count = kept;
+    return rc;
+}
+
+/* What only looks alike says nothing beside what is confirmed. */
+static void drop_lesser(struct origin *out)
+{
+    size_t confirmed = 0;
+
+    while (confirmed < out->count && out->matches[confirmed].grade == ORIGIN_CONFIRMED)
+        confirmed++;
+    if (confirmed > 0)
+        out->count = confirmed;
+}
+
 /* ---- the whole search ---- */
 
 /* The best first; equal ones as they came. */
@@ -202,7 +259,7 @@ static int by_grade(const void *a, const void *b)
 
     if (x->grade != y->grade)
         return (int)x->grade - (int)y->grade;
-    return (x->fit.correlation < y->fit.correlation) - (x->fit.correlation > y->fit.correlation);
+    return (x->fit.difference > y->fit.difference) - (x->fit.difference < y->fit.difference);
 }
 
 static enum seedpress_code by_picture(struct work *work, const uint8_t *file, size_t len)
@@ -216,7 +273,10 @@ static enum seedpress_code by_picture(struct work *work, const uint8_t *file, si
         return fail(work, &e);
     }
     rc = by_claim(work, file, len);
+    if (!rc && (work->out->count == 0 || work->out->matches[0].grade != ORIGIN_CONFIRMED))
+        rc = by_likeness(work);
     qsort(work->out->matches, work->out->count, sizeof *work->out->matches, by_grade);
+    drop_lesser(work->out);
     image_release(&work->image);
     return rc;
 }

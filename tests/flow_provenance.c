@@ -3,6 +3,7 @@
 #include "base/c2pa.h"
 #include "base/file.h"
 #include "base/mark.h"
+#include "client/compare.h"
 #include "client/image.h"
 #include "client/png.h"
 #include "kernels/jpeg.h"
@@ -347,6 +348,79 @@ static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
     expect_words(&ran, 1, "grade       claimed\n", NULL);
 }
 
+/* ---- what looks alike ---- */
+
+/* All metadata gone: nothing but the picture is left to find it by. */
+static void picture_alone_is_found_and_confirmed(void **state)
+{
+    static const int AT[4] = { 3, 8, 51, 52 };
+    struct temp_path paths[3];
+    struct image image, page = { .width = 120, .height = 100, .rgb = malloc(120 * 100 * 3) };
+
+    (void)state;
+    assert_non_null(page.rgb);
+    made("alone.jpg", "61", "0.7");
+    paths[0] = compressed("alone.jpg", "alone50.jpg", 50, WITHOUT_RECIPE);
+    paths[1] = cropped("alone.jpg", "alone-crop.png", AT, WITHOUT_RECIPE);
+    image = pixels_of("alone.jpg");
+    memset(page.rgb, 240, 120 * 100 * 3);
+    for (int y = 0; y < image.height; y++)
+        memcpy(page.rgb + ((size_t)(20 + y) * 120 + 30) * 3,
+               image.rgb + (size_t)y * (size_t)image.width * 3, (size_t)image.width * 3);
+    paths[2] = saved_png("alone-page.png", &page, NULL);
+    image_release(&image);
+    image_release(&page);
+    for (int i = 0; i < 3; i++) {
+        struct ran ran = SEEDPRESS("--json", "provenance", paths[i].text);
+        cJSON *object = object_of(&ran, 0);
+
+        assert_string_equal(string_in(object, "grade"), "confirmed");
+        assert_true(number_in(object, "seed") == 61);
+        assert_true(number_in(object, "correlation") > 0.95);
+        assert_true(number_in(object, "difference") <= COMPARE_CONFIRMED_LEVELS);
+        cJSON_Delete(object);
+    }
+}
+
+static void stranger_without_metadata_has_no_record(void **state)
+{
+    struct image image = { .width = 200, .height = 150, .rgb = malloc(200 * 150 * 3) };
+    struct temp_path path, unknown = temp_path(&temp, "unknown.jpg"), bare;
+    struct ran ran;
+
+    (void)state;
+    fill_waves(image.rgb, 200, 150, 9);
+    path = saved_png("waves.png", &image, NULL);
+    image_release(&image);
+    ran = SEEDPRESS("provenance", path.text);
+    expect_words(&ran, 1, "no record (which does not mean that a camera made it)", NULL);
+
+    /* An avatar like all others, but of a seed that is no row. */
+    ran = SEEDPRESS("render", "--model-file", MODEL_FILE, "--seed", "999", "--psi", "0.7", "-o",
+                    unknown.text);
+    expect_words(&ran, 0, NULL, NULL);
+    bare = stripped("unknown.jpg", "unknown-bare.jpg");
+    ran = SEEDPRESS("provenance", bare.text);
+    assert_null(strstr(ran.out, "confirmed"));
+    expect_words(&ran, 1, "grade       ", NULL);
+}
+
+static void jobs_and_moments_can_be_asked_for(void **state)
+{
+    struct ran ran;
+
+    (void)state;
+    made("recent.jpg", "62", "0.7");
+    ran = SEEDPRESS("provenance", "--model", "avatars64", "--since", "1h", "--limit", "1");
+    expect_words(&ran, 0, "seed        ", NULL);
+    ran = SEEDPRESS("provenance", "--model", "avatars64", "--since", "2100-01-01");
+    expect_words(&ran, 1, "no record", NULL);
+    ran = SEEDPRESS("provenance", "--job", "4711");
+    if (ran.exit_code != 1)
+        fail_msg("exit code %d: %s%s", ran.exit_code, ran.out, ran.err);
+    ran_release(&ran);
+}
+
 /* ---- Content Credentials ---- */
 
 /* from with a manifest, signed by one whom root vouches for. */
@@ -588,6 +662,9 @@ int main(void)
         cmocka_unit_test(picture_made_elsewhere_is_confirmed_by_a_render),
         cmocka_unit_test(recipe_of_another_picture_is_refuted),
         cmocka_unit_test(recipe_of_a_model_that_nobody_has_is_a_claim),
+        cmocka_unit_test(picture_alone_is_found_and_confirmed),
+        cmocka_unit_test(stranger_without_metadata_has_no_record),
+        cmocka_unit_test(jobs_and_moments_can_be_asked_for),
         cmocka_unit_test(credentials_of_a_trusted_signer_are_signed),
         cmocka_unit_test(picture_as_it_was_made_is_identical),
         cmocka_unit_test(edited_picture_is_different_with_figures),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds and runs the benchmarks: tests/bench/run.sh BUILD [BENCHMARK...], all of them if none is
-# named: broker whole_path ledger engine likeness conv_peers marking. Figures are ratios within one
-# run; absolute rates move with whatever else the machine does.
+# named, but recall, which takes long: broker whole_path ledger engine likeness conv_peers marking.
+# Figures are ratios within one run; absolute rates move with whatever else the machine does.
 set -eu
 cd "$(dirname "$0")/../.."
 build=${1:-build}
