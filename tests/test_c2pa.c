@@ -157,6 +157,21 @@ static struct span span_of(const struct picture *picture, uint32_t seed)
     return span;
 }
 
+/* from's manifest in place of to's, which may be none (len 0). */
+static struct picture with_manifest(const struct picture *to, struct span out,
+                                    const struct picture *from, struct span in)
+{
+    struct picture made = { .len = to->len - out.len + in.len };
+
+    made.file = malloc(made.len);
+    assert_non_null(made.file);
+    memcpy(made.file, to->file, out.start);
+    memcpy(made.file + out.start, from->file + in.start, in.len);
+    memcpy(made.file + out.start + in.len, to->file + out.start + out.len,
+           to->len - out.start - out.len);
+    return made;
+}
+
 /* ---- as made ---- */
 
 static void a_signed_picture_is_valid_and_says_what_and_who_made_it(void **state)
@@ -267,7 +282,15 @@ static void a_manifest_beyond_64_kb_goes_into_several_segments(void **state)
 
     assert_true(mark_core_sha256(picture.file, picture.len, &core));
     assert_true(digest_equal(&core, &picture.core_sha));
-    picture.file[find(&picture, 65535, "JP\0\1\0\0\0\2", 8) + 7] = 3;
+    /* A stranger between two of them would be left out of the hash as well. */
+    struct picture stranger = { .file = (uint8_t[]){ 0xff, 0xfe, 0, 4, 'h', 'i' } }, made;
+    size_t second = find(&picture, 65535, "JP\0\1\0\0\0\2", 8);
+
+    made = with_manifest(&picture, (struct span){ second - 4, 0 }, &stranger,
+                         (struct span){ 0, 6 });
+    assert_broken(made.file, made.len, "not one box");
+    picture_release(&made);
+    picture.file[second + 7] = 3;
     assert_broken(picture.file, picture.len, "not one box");
     picture_release(&picture);
     c2pa_signer_destroy(&signer);
@@ -325,7 +348,6 @@ static void threads_share_a_signer(void **state)
 
 static void every_changed_byte_is_found(void **state)
 {
-    static const uint8_t FLIPS[] = { 0x01, 0x80 };
     struct picture picture;
     struct scene s;
     struct span span;
@@ -334,19 +356,17 @@ static void every_changed_byte_is_found(void **state)
     open_scene(&s);
     picture = signed_picture(s.signer, 1);
     span = span_of(&picture, 1);
-    for (size_t i = 0; i < picture.len; i++)
-        for (size_t k = 0; k < COUNT(FLIPS); k++) {
-            struct c2pa_finding finding;
+    for (size_t i = 0; i < picture.len; i++) {
+        uint8_t flip = i % 2 ? 0x80 : 0x01;
 
-            /* The box's number is only to tell it from others: not signed, and without meaning. */
-            if (i == span.start + 6 || i == span.start + 7)
-                continue;
-            picture.file[i] ^= FLIPS[k];
-            finding = check_picture(&picture, NULL);
-            if (finding.verdict == C2PA_VALID)
-                fail_msg("byte %zu of %zu changed, and nobody saw it", i, picture.len);
-            picture.file[i] ^= FLIPS[k];
-        }
+        /* The box's number is only to tell it from others: not signed, and without meaning. */
+        if (i == span.start + 6 || i == span.start + 7)
+            continue;
+        picture.file[i] ^= flip;
+        if (check_picture(&picture, NULL).verdict == C2PA_VALID)
+            fail_msg("byte %zu of %zu changed, and nobody saw it", i, picture.len);
+        picture.file[i] ^= flip;
+    }
     assert_true(check_picture(&picture, s.trust.text).trusted);
     picture_release(&picture);
     close_scene(&s);
@@ -396,7 +416,7 @@ static void a_cut_file_is_never_valid(void **state)
     (void)state;
     open_scene(&s);
     picture = signed_picture(s.signer, 1);
-    for (size_t len = 0; len < picture.len; len += 3) {
+    for (size_t len = 0; len < picture.len; len += 7) {
         uint8_t *cut = malloc(len ? len : 1);                /* its own size: ASan sees beyond */
 
         assert_non_null(cut);
@@ -406,21 +426,6 @@ static void a_cut_file_is_never_valid(void **state)
     }
     picture_release(&picture);
     close_scene(&s);
-}
-
-/* from's manifest in place of to's, which may be none (len 0). */
-static struct picture with_manifest(const struct picture *to, struct span out,
-                                    const struct picture *from, struct span in)
-{
-    struct picture made = { .len = to->len - out.len + in.len };
-
-    made.file = malloc(made.len);
-    assert_non_null(made.file);
-    memcpy(made.file, to->file, out.start);
-    memcpy(made.file + out.start, from->file + in.start, in.len);
-    memcpy(made.file + out.start + in.len, to->file + out.start + out.len,
-           to->len - out.start - out.len);
-    return made;
 }
 
 static void a_manifest_of_another_file_and_a_second_one_are_found(void **state)
