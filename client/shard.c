@@ -26,6 +26,7 @@ struct shard {
     int fd;
     bool is_file;                   /* fd, temp and path are ours */
     int errnum;                     /* of the write that failed; 0: none */
+    bool is_given_up;               /* what still comes goes nowhere */
     int64_t bytes, handed;          /* written; of those, handed to the disk */
     char folder[PATH_MAX], temp[PATH_MAX], path[PATH_MAX];
 };
@@ -47,7 +48,7 @@ static la_ssize_t on_write(struct archive *tar, void *arg, const void *data, siz
     const uint8_t *at = data;
     size_t left = len;
 
-    while (left > 0) {
+    while (left > 0 && !self->is_given_up) {
         ssize_t put = write(self->fd, at, left);
 
         if (put < 0 && errno == EINTR)
@@ -151,10 +152,9 @@ static void release(struct shard **self)
 {
     struct shard *s = *self;
 
-    if (s->tar) {
-        archive_write_fail(s->tar);  /* so that freeing writes nothing more */
-        archive_write_free(s->tar);
-    }
+    /* libarchive closes what it frees, and leaks what it is kept from closing. */
+    s->is_given_up = true;
+    archive_write_free(s->tar);
     archive_entry_free(s->entry);
     digest_finish(&s->hash);
     if (s->is_file && s->fd >= 0)
