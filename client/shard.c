@@ -48,15 +48,16 @@ static la_ssize_t on_write(struct archive *tar, void *arg, const void *data, siz
     const uint8_t *at = data;
     size_t left = len;
 
+    (void)tar;
     while (left > 0 && !self->is_given_up) {
         ssize_t put = write(self->fd, at, left);
 
         if (put < 0 && errno == EINTR)
             continue;
-        if (put < 0) {
+        if (put < 0) {               /* told by errnum: libarchive would lose its memory */
             self->errnum = errno;
-            archive_set_error(tar, errno, "write");
-            return -1;
+            self->is_given_up = true;
+            break;
         }
         at += put;
         left -= (size_t)put;
@@ -203,7 +204,7 @@ enum err_code shard_add(struct shard *self, const char *name, const void *data, 
     archive_entry_set_gid(self->entry, 0);
     if (archive_write_header(self->tar, self->entry) != ARCHIVE_OK ||
         (len > 0 && archive_write_data(self->tar, data, len) != (la_ssize_t)len) ||
-        archive_write_finish_entry(self->tar) != ARCHIVE_OK)
+        archive_write_finish_entry(self->tar) != ARCHIVE_OK || self->errnum)
         return fail(self, e);
     return ERR_OK;
 }
@@ -246,7 +247,7 @@ enum err_code shard_finish(struct shard **self, const struct digest *expected,
     int errnum;
 
     *sum = (struct shard_sum){ .bytes = 0 };
-    if (archive_write_close(s->tar) != ARCHIVE_OK) {
+    if (archive_write_close(s->tar) != ARCHIVE_OK || s->errnum) {
         rc = fail(s, e);
         shard_abandon(self);
         return rc;
