@@ -205,6 +205,21 @@ static void what_was_made_since_the_last_question_is_found(void **state)
     keys[3] = key;
 }
 
+static void a_worker_may_be_told_to_take_no_hashes(void **state)
+{
+    static const char COUNT[] = "SELECT count(*) FROM likenesses";
+    int64_t before = kit_postgres_int(stack.pg.conninfo, COUNT);
+    struct message m = generate_of(1, 5, 250000);
+
+    (void)state;
+    program_kill(&stack.worker[0]);
+    stack_start_worker(&stack, 0, (const char *const[]){ "--likeness", "off", NULL });
+    free(pictures[5].rgb);
+    asker_send(&asker, &m);
+    take_picture();
+    assert_int_equal(kit_postgres_int(stack.pg.conninfo, COUNT), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +228,7 @@ int main(void)
         cmocka_unit_test(a_crop_is_found),
         cmocka_unit_test(a_copy_in_a_page_is_found),
         cmocka_unit_test(what_was_made_since_the_last_question_is_found),
+        cmocka_unit_test(a_worker_may_be_told_to_take_no_hashes),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
