@@ -433,13 +433,14 @@ static struct temp_path signed_copy(const char *from, const char *to,
     struct temp_path cert = certificate_write(&temp, "leaf.pem", chain, 1);
     struct temp_path key = certificate_write_key(&temp, "leaf.key", &leaf, NULL), path;
     struct file file = read_temp(from), out;
+    struct c2pa_unsigned bare = { file.data, file.len, digest_of(file.data, file.len) };
     struct c2pa_signer *signer;
     struct recipe_text text;
     struct err e;
 
     assert_true(mark_find(file.data, file.len, &text));
     if (c2pa_signer_create(cert.text, key.text, &signer, &e) ||
-        c2pa_sign(signer, &text, file.data, file.len, &out.data, &out.len, &e))
+        c2pa_sign(signer, &text, &bare, &out.data, &out.len, &e))
         fail_msg("%s", e.msg);
     path = write_temp(to, out.data, out.len);
     c2pa_signer_destroy(&signer);
