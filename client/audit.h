@@ -1,6 +1,6 @@
 /* audit -- whether an exported folder is what its manifests say: every shard and every list by its
- * hash, every picture by its hash, its recipe and by decoding it, and that nothing is missing. Reads
- * a shard once, from its begin to its end. */
+ * hash, every picture by its hash, its recipe and by decoding it, and that nothing is missing.
+ * Reads a shard once, from its begin to its end. */
 #ifndef CLIENT_AUDIT_H
 #define CLIENT_AUDIT_H
 

@@ -204,7 +204,7 @@ static bool read_options(const struct command_context *ctx, int argc, char **arg
 
     *out = (struct options){ .shard = -1, .part = 1, .of = 1, .timeout_s = TIMEOUT_S };
     opterr = 0;
-    optind = 0;                      /* glibc: from the start, though another may have read before */
+    optind = 0;                      /* glibc: from the start, whoever may have read before */
     while ((opt = getopt_long(argc, argv, ":o:", OPTIONS, NULL)) != -1) {
         if (opt == '?' || opt == ':') {
             *code = command_bad_option(ctx, argv, opt);
@@ -417,7 +417,7 @@ static int export(struct run *run)
     if (!exporter_run(&options, &result, &e) && o->kind == MANIFEST_FOLDER)
         labels_write(&run->manifest, run->depot.folder, &e);
     if (e.code)
-        seedpress_ping(run->sp, GOODBYE_MS, NULL);      /* the broker has heard what was cancelled */
+        seedpress_ping(run->sp, GOODBYE_MS, NULL);      /* it has heard what was cancelled */
     return finish(run, &result, clock_ms() - start_ms, &e);
 }
 

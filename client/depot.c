@@ -36,8 +36,8 @@ static enum err_code make_folder(struct depot *self, const char *folder, struct 
     return ERR_OK;
 }
 
-/* A lock of the system's: it goes with the process, however that ends. Where a network's disk has no
- * locks, all goes on without. */
+/* A lock of the system's: it goes with the process, however that ends. Where a network's disk has
+ * no locks, all goes on without. */
 static enum err_code lock(struct depot *self, const struct manifest_subject *subject,
                           struct err *e)
 {

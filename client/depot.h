@@ -14,9 +14,10 @@ struct depot {
     int lock_fd;                    /* held while the export runs; -1: not open */
 };
 
-/* Makes the folder if it is not there (its parent must be), locks it for this part, and checks every
- * manifest in it against wanted. If there is one of this part, its shards and failures go into
- * wanted; else an empty one is written, so that whose the folder is shows from the first shard on.
+/* Makes the folder if it is not there (its parent must be), locks it for this part, and checks
+ * every manifest in it against wanted. If there is one of this part, its shards and failures go
+ * into wanted; else an empty one is written, so that whose the folder is shows from the first
+ * shard on.
  * Temporary files of this part are removed. ERR_FILE (no folder, not writable, a broken manifest),
  * ERR_CONFLICT (another job's shards, cut otherwise, pictures without a manifest, another export at
  * work there), ERR_NOMEM. */

@@ -105,8 +105,8 @@ static enum err_code tell_exported(struct exporter *self, int64_t number, struct
     }
     if (*self->o->ctx->interrupted)
         return ERR_OK;               /* the next run says it */
-    return err_set(e, (enum err_code)error.code, "shard %" PRId64 " is safe, but the broker was not "
-                                                 "told: %.120s", number, error.message);
+    return err_set(e, (enum err_code)error.code, "shard %" PRId64 " is safe, but the broker was "
+                                                 "not told: %.120s", number, error.message);
 }
 
 /* Shards that are there from earlier runs may have been finished just before a kill. */

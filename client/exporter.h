@@ -23,7 +23,7 @@ struct exporter_options {
     int stream_fd;
     struct latent *const *latents;  /* [latent_count]; with w: one for each model of the job */
     size_t latent_count;
-    int64_t only;                   /* this shard, also when it is there; -1: all that are missing */
+    int64_t only;                   /* this shard, though it may be there; -1: all that are not */
     bool retry_failed;              /* shards with failures, too, and whatever comes is taken */
     int64_t timeout_ms;             /* as supply_options has it */
 };

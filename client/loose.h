@@ -15,8 +15,8 @@ struct loose;
 /* folder is there, and borrowed. ERR_FILE, ERR_NOMEM. On failure *out is NULL. */
 enum err_code loose_create(const char *folder, struct loose **out, struct err *e);
 
-/* Writes folder/name, for a name such as "seed0000.jpg" or "psi0.7/seed0000.jpg", whose subfolder is
- * made; under ".seed0000.jpg.tmp" for now. After a failure only loose_abandon is left. ERR_FILE,
+/* Writes folder/name, for a name such as "seed0000.jpg" or "psi0.7/seed0000.jpg", whose subfolder
+ * is made; under ".seed0000.jpg.tmp" for now. After a failure only loose_abandon is left. ERR_FILE,
  * ERR_NOMEM. */
 enum err_code loose_add(struct loose *self, const char *name, const void *data, size_t len,
                         struct err *e);

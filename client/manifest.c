@@ -547,12 +547,12 @@ enum err_code manifest_check_same(const struct manifest *there, const struct man
                                         "this job %" PRId64 "; give another folder", folder, a->job,
                        a->name, b->job);
     if (a->kind != b->kind)
-        return err_set(e, ERR_CONFLICT, "\"%.60s\" holds an export with --format %s, not %s", folder,
-                       KINDS[a->kind], KINDS[b->kind]);
+        return err_set(e, ERR_CONFLICT, "\"%.60s\" holds an export with --format %s, not %s",
+                       folder, KINDS[a->kind], KINDS[b->kind]);
     if (a->shard_size != b->shard_size)
-        return err_set(e, ERR_CONFLICT, "\"%.60s\" holds shards of %" PRId64 " items, not of %" PRId64
-                                        "; say --shard-size %" PRId64 " to go on with it", folder,
-                       a->shard_size, b->shard_size, a->shard_size);
+        return err_set(e, ERR_CONFLICT, "\"%.60s\" holds shards of %" PRId64 " items, not of "
+                                        "%" PRId64 "; say --shard-size %" PRId64 " to go on with it",
+                       folder, a->shard_size, b->shard_size, a->shard_size);
     if (a->with_w != b->with_w)
         return err_set(e, ERR_CONFLICT, "\"%.60s\" holds shards %s w; go on %s --with-w", folder,
                        a->with_w ? "with" : "without", a->with_w ? "with" : "without");

@@ -2,15 +2,15 @@
  * of a dataset is what makes it again.
  *
  * Beside the job file's own keys (name, keep, priority, chunk, parts; models by digest):
- *     format    {"version", "kind", "shard_size", "part", "of", "with_w", "ranges"}; ranges hold the
- *               job's whole recipes, so that names of shards mean the same everywhere
+ *     format    {"version", "kind", "shard_size", "part", "of", "with_w", "ranges"}; ranges hold
+ *               the job's whole recipes, so that names of shards mean the same everywhere
  *     job, total, made_by
  *     shards    [{"name", "first", "count", "pictures", "bytes", "sha256", "list", "list_sha256"}]:
  *               items first .. first + count - 1; pictures is less where some failed; a folder's
  *               shard has no sha256 of its own
  *     failures  [{"item", "seed", "code", "message"}], the first MANIFEST_FAILURES_MAX of them
- * The hash of every picture stands in its shard's list, 00000.sha256, as sha256sum writes and checks
- * it: a manifest grows with its shards, never with its pictures. */
+ * The hash of every picture stands in its shard's list, 00000.sha256, as sha256sum writes and
+ * checks it: a manifest grows with its shards, never with its pictures. */
 #ifndef CLIENT_MANIFEST_H
 #define CLIENT_MANIFEST_H
 

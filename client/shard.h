@@ -33,9 +33,10 @@ struct shard_sum {
     int64_t bytes;
     struct digest sha256;
 };
-/* Ends the tar, syncs it, gives it its name and syncs the folder; sets *self NULL in any case, and on
- * failure nothing of it is left, and what had its name before still has it. A stream is only ended.
- * expected: the hash that it is to have; NULL: any. ERR_FILE, ERR_NOT_REPRODUCIBLE (another hash). */
+/* Ends the tar, syncs it, gives it its name and syncs the folder; sets *self NULL in any case, and
+ * on failure nothing of it is left, and what had its name before still has it. A stream is only
+ * ended. expected: the hash that it is to have; NULL: any. ERR_FILE, ERR_NOT_REPRODUCIBLE (another
+ * hash). */
 enum err_code shard_finish(struct shard **self, const struct digest *expected,
                            struct shard_sum *sum, struct err *e);
 /* Removes what there is of it. NULL is fine. */

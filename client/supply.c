@@ -507,7 +507,7 @@ static void say_life(struct supply *self, int64_t now_ms)
     if (self->o.job.keep != SEEDPRESS_KEEP_PROVENANCE || now_ms < self->life_ms)
         return;
     self->life_ms = now_ms + LIFE_MS;
-    seedpress_bulk_exported(self->o.sp, self->o.job.job, 0, 0, NULL);   /* the next one may arrive */
+    seedpress_bulk_exported(self->o.sp, self->o.job.job, 0, 0, NULL);   /* or the next one */
 }
 
 static void read_job(struct supply *self)

@@ -2,8 +2,8 @@
  * number is asked for ahead; what the broker refuses for now is asked again; what ended in an error
  * takes its place in the order as a failure.
  *
- * A job that keeps its files is followed: what is not there yet is waited for, never rendered out of
- * turn; a file that was pruned since is rendered again, and so is everything of a job without
+ * A job that keeps its files is followed: what is not there yet is waited for, never rendered out
+ * of turn; a file that was pruned since is rendered again, and so is everything of a job without
  * files, whose brokers learn every five seconds that an exporter is alive. */
 #ifndef CLIENT_SUPPLY_H
 #define CLIENT_SUPPLY_H

@@ -1,6 +1,6 @@
-/* `seedpress bulk export` from outside, on a real broker, worker and PostgreSQL: what is in a shard,
- * the same bytes every time, kills and what follows them, jobs that go on meanwhile, folders that
- * cannot be, and what --verify finds. */
+/* `seedpress bulk export` from outside, on a real broker, worker and PostgreSQL: what is in a
+ * shard, the same bytes every time, kills and what follows them, jobs that go on meanwhile, folders
+ * that cannot be, and what --verify finds. */
 #include "base/file.h"
 #include "client/manifest.h"
 #include "client/seedpress.h"
@@ -272,8 +272,8 @@ static void a_job_that_renders_is_followed_into_shards(void **state)
     assert_int_equal(count_rows("SELECT count(*) FROM images WHERE job_id IS NOT NULL"), ITEMS);
     assert_int_equal(count_rows("SELECT count(*) FROM images"), ITEMS);
     /* What sha256sum and tar make of it. */
-    ran = run_program((const char *const[]){ "sh", "-c", "cd \"$0\" && mkdir x && for t in *.tar; do "
-                      "tar -xf $t -C x; done && cd x && cat ../*.sha256 | sha256sum -c --quiet",
+    ran = run_program((const char *const[]){ "sh", "-c", "cd \"$0\" && mkdir x && for t in *.tar; "
+                      "do tar -xf $t -C x; done && cd x && cat ../*.sha256 | sha256sum -c --quiet",
                       folder_of("first").text, NULL });
     expect(&ran, 0, NULL, NULL);
 }
@@ -367,8 +367,8 @@ static void standard_output_takes_one_tar(void **state)
     assert_int_equal(file_write_atomic(path.text, ran.out, ran.out_len, &e), ERR_OK);
     expect(&ran, 0, NULL, "120 pictures in 5 shards");
     expect_script(0, SCRIPT, path.text, folder_of("first").text);
-    ran = run_program((const char *const[]){ "bash", "-c", "\"$0\" --broker \"$1\" bulk export two-psi "
-                      "-o - | head -c 100 >/dev/null; exit ${PIPESTATUS[0]}", program(),
+    ran = run_program((const char *const[]){ "bash", "-c", "\"$0\" --broker \"$1\" bulk export "
+                      "two-psi -o - | head -c 100 >/dev/null; exit ${PIPESTATUS[0]}", program(),
                       stack.clients, NULL });
     expect(&ran, 7, NULL, "nobody reads it any more");
 }
@@ -736,9 +736,9 @@ static void bad_folders_are_told_apart(void **state)
 static void a_full_disk_is_said_and_can_be_gone_on_from(void **state)
 {
     struct ran ran = run_program((const char *const[]){ "bash", "-c",
-                                 "trap '' XFSZ; ulimit -f 40; exec \"$0\" --broker \"$1\" bulk export "
-                                 "paused -o \"$2\" --shard-size 100", program(), stack.clients,
-                                 folder_of("full").text, NULL });
+                                 "trap '' XFSZ; ulimit -f 40; exec \"$0\" --broker \"$1\" bulk "
+                                 "export paused -o \"$2\" --shard-size 100", program(),
+                                 stack.clients, folder_of("full").text, NULL });
 
     (void)state;
     expect(&ran, 7, NULL, "larger than allowed");
