@@ -209,24 +209,18 @@ static enum err_code make_room(struct ledger_rows *out, size_t rows, struct err 
     return out->row ? ERR_OK : err_set(e, ERR_NOMEM, "no memory for %zu rows of the ledger", rows);
 }
 
-enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, size_t count,
-                               bool with_data, struct ledger_rows *out, struct err *e)
+/* A statement a key: its plan is the same few index look-ups whatever the tables' sizes. */
+static enum err_code find_each(struct ledger *self, const struct statement *find,
+                               const struct digest *keys, size_t count, struct ledger_rows *out,
+                               struct err *e)
 {
-    const struct statement *find = with_data ? &FETCH_KEY : &FIND_KEY;
     struct err later;
-    enum err_code rc, code;
+    enum err_code rc = session_ready(self->session, e), code;
 
-    *out = (struct ledger_rows){ 0 };
-    if (count > LEDGER_BATCH_MAX)
-        return err_set(e, ERR_BUG, "%zu keys in one look-up, %d fit", count, LEDGER_BATCH_MAX);
-    rc = make_room(out, count, e);
-    if (!rc)
-        rc = session_ready(self->session, e);
     if (!rc)
         rc = session_prepare(self->session, find, e);
     if (rc)
-        goto done;
-    /* A statement a key: its plan is the same few index look-ups whatever the tables' sizes. */
+        return rc;
     for (size_t i = 0; !rc && i < count; i++) {
         struct params p = { 0 };
         params_digest(&p, &keys[i]);
@@ -240,7 +234,39 @@ enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, s
             rc = add_rows(self, result, out, e);
         PQclear(result);
     }
-done:
+    return rc;
+}
+
+/* Those of keys that have a row. To fetch locks all parts of blobs, also for a key that has none:
+ * most keys of a broker that is at work. */
+static enum err_code select_present(struct ledger *self, const struct digest *keys, size_t count,
+                                    struct digest *there, size_t *there_count, struct err *e)
+{
+    bool present[LEDGER_BATCH_MAX];
+    enum err_code rc = ledger_bulk_present(self, keys, count, present, e);
+
+    *there_count = 0;
+    for (size_t i = 0; !rc && i < count; i++)
+        if (present[i])
+            there[(*there_count)++] = keys[i];
+    return rc;
+}
+
+enum err_code ledger_find_keys(struct ledger *self, const struct digest *keys, size_t count,
+                               bool with_data, struct ledger_rows *out, struct err *e)
+{
+    struct digest there[LEDGER_BATCH_MAX];
+    enum err_code rc;
+
+    *out = (struct ledger_rows){ 0 };
+    if (count > LEDGER_BATCH_MAX)
+        return err_set(e, ERR_BUG, "%zu keys in one look-up, %d fit", count, LEDGER_BATCH_MAX);
+    if (with_data && (rc = select_present(self, keys, count, there, &count, e)))
+        return rc;
+    rc = make_room(out, count, e);
+    if (!rc && count > 0)
+        rc = find_each(self, with_data ? &FETCH_KEY : &FIND_KEY, with_data ? there : keys, count,
+                       out, e);
     if (rc)
         ledger_rows_release(out);
     return rc;

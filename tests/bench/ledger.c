@@ -4,15 +4,15 @@
  *
  * store: ledger_store beside plain pipelined inserts of the same bytes into the same PostgreSQL, by
  *        one connection each: files in the database, and in segments.
- * path:  the whole path (bulk job or request, queue, JPEG, ledger, answer) with an engine that costs
- *        next to nothing, beside the same plain inserts of the files that it made.
+ * path:  the whole path (request, queue, JPEG, ledger, receipt) with an engine that costs next to
+ *        nothing (tests/backend_quick.c), beside plain inserts of as many files of that size.
  * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000 rows.
  *
  * fsync is on. The rounds of a part give every variant its turn; printed are median, lowest and
  * highest. */
 #include "base/clock.h"
 #include "sql/ledger.h"
-#include "tests/kit_postgres.h"
+#include "tests/kit_stack.h"
 
 #include <endian.h>
 #include <libpq-fe.h>
@@ -476,11 +476,122 @@ static void bench_find(void)
     bench_close(&b);
 }
 
+/* ---- path ---- */
+
+enum { PATH_PICTURES = 2048, PATH_WINDOW = 256, PATH_WAIT_MS = 600000 };
+enum path_variant { PATH_PLAIN, PATH_BLOBS, PATH_SEGMENTS, PATH_VARIANTS };
+static const char *const PATH_WORDS[PATH_VARIANTS] = {
+    "one table, plain inserts", "the whole path", "the whole path, segments"
+};
+
+static void path_ask(struct kit_asker *a, int64_t first, int64_t count)
+{
+    int64_t seeds[PATH_WINDOW];
+    struct message m = generate_of(first + 1, -1, 700000);
+
+    for (int64_t i = 0; i < count; i++)
+        seeds[i] = first + i;
+    m.generate.seeds = (struct numbers){ seeds, (size_t)count };
+    m.generate.deadline_ms = PATH_WAIT_MS;
+    m.generate.want = MESSAGE_WANT_RECEIPT;      /* as a bulk job's: the file stays where it is */
+    asker_send(a, &m);
+}
+
+static double path_rate(struct kit_asker *a, int64_t first, int64_t pictures)
+{
+    int64_t from_us = clock_us(), got = 0;
+
+    for (int64_t at = 0; at < pictures; at += PATH_WINDOW)
+        path_ask(a, first + at, pictures - at < PATH_WINDOW ? pictures - at : PATH_WINDOW);
+    while (got < pictures) {
+        struct parcel parcel;
+        struct message m;
+
+        if (!asker_receive(a, &m, &parcel, PATH_WAIT_MS) || m.type == MESSAGE_ERROR)
+            die("an error in place of a picture");
+        got += m.type == MESSAGE_RECEIPT;
+        message_release(&m);
+        parcel_release(&parcel);
+    }
+    return (double)pictures * 1e6 / (double)(clock_us() - from_us);
+}
+
+/* A worker of its own for each turn, so that no other takes part. */
+static double path_run(struct kit_stack *stack, struct kit_asker *a, const char *folder,
+                       int64_t *seed)
+{
+    const char *const flags[] = { "--backend", "quick", "--batch-max", "64", "--reserve-batches",
+                                  "4", "--encoders", "2", folder ? "--segments" : NULL, folder,
+                                  NULL };
+
+    stack_start_worker(stack, 0, flags);
+    path_rate(a, *seed, PATH_WINDOW);            /* warm */
+    double rate = path_rate(a, *seed + PATH_WINDOW, PATH_PICTURES);
+
+    *seed += PATH_WINDOW + PATH_PICTURES;
+    program_kill(&stack->worker[0]);
+    return rate;
+}
+
+static double path_peer(PGconn *conn, struct pictures *p, const char *conninfo, uint32_t *seed)
+{
+    size_t bytes = (size_t)kit_postgres_int(conninfo, "SELECT avg(bytes)::int FROM images");
+
+    pictures_paint(p, PATH_PICTURES, bytes < 20000 ? bytes : 20000, *seed);
+    *seed += PATH_PICTURES;
+    return insert_all(conn, "plain", p);
+}
+
+static void bench_path(void)
+{
+    static double rates[PATH_VARIANTS][ROUNDS];
+    static struct pictures p;
+    struct kit_stack stack;
+    struct kit_asker asker;
+    char folder[300];
+    int64_t seed = 0;
+    uint32_t peer_seed = 0;
+
+    setenv("SEEDPRESS_PG_FSYNC", "on", 1);
+    stack_start(&stack, NULL);
+    snprintf(folder, sizeof folder, "%s/segments", stack.pg.dir);
+    p.bytes = malloc((size_t)PICTURES_MAX * 20000);
+    if (!p.bytes || mkdir(folder, 0700))
+        die("no memory, or no folder for segments");
+    PGconn *conn = connect_plain(stack.pg.conninfo);
+
+    run_sql(conn, MAKE_PLAIN);
+    prepare(conn, "plain", INSERT_PLAIN);
+    asker_open(&asker, stack.clients, LINK_DEALER);
+    path_run(&stack, &asker, NULL, &seed);
+    for (int round = 0; round < ROUNDS; round++) {
+        rates[PATH_PLAIN][round] = path_peer(conn, &p, stack.pg.conninfo, &peer_seed);
+        rates[PATH_BLOBS][round] = path_run(&stack, &asker, NULL, &seed);
+        rates[PATH_SEGMENTS][round] = path_run(&stack, &asker, folder, &seed);
+    }
+    for (int v = 0; v < PATH_VARIANTS; v++) {
+        double ratios[ROUNDS];
+
+        for (int round = 0; round < ROUNDS; round++)
+            ratios[round] = rates[v][round] / rates[PATH_PLAIN][round];
+        struct spread rate = spread_of(rates[v], ROUNDS), ratio = spread_of(ratios, ROUNDS);
+
+        printf("path  %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  ratio %.2f (%.2f to %.2f)\n",
+               p.size, PATH_WORDS[v], rate.median, rate.lowest, rate.highest, ratio.median,
+               ratio.lowest, ratio.highest);
+    }
+    asker_close(&asker);
+    PQfinish(conn);
+    free(p.bytes);
+    stack_destroy(&stack);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } PARTS[] = {
     { "store", bench_store },
+    { "path", bench_path },
     { "find", bench_find },
 };
 
