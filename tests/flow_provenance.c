@@ -330,7 +330,8 @@ static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
     struct temp_path path;
     struct recipe_text text;
     char xmp[MARK_XMP_MAX];
-    struct image image;
+    uint8_t waves[64 * 64 * 3];
+    struct image image = { .width = 64, .height = 64, .rgb = waves };
     struct ran ran;
 
     (void)state;
@@ -340,12 +341,19 @@ static void recipe_of_a_model_that_nobody_has_is_a_claim(void **state)
     free(file.data);
     memcpy(strstr(text.text, "model=") + 6, "0123456789abcdef", 16);
     assert_true(mark_xmp(&text, xmp, sizeof xmp) > 0);
-    image = pixels_of("stranger.jpg");
+    fill_waves(waves, 64, 64, 7);
     path = saved_jpeg("claim.jpg", &image, 80, xmp);
-    image_release(&image);
     ran = SEEDPRESS("provenance", path.text);
     assert_non_null(strstr(ran.out, "note        not compared: unknown model"));
     expect_words(&ran, 1, "grade       claimed\n", NULL);
+
+    /* What the picture itself shows goes before what the file claims. */
+    image = pixels_of("stranger.jpg");
+    path = saved_jpeg("claim35.jpg", &image, 80, xmp);
+    image_release(&image);
+    ran = SEEDPRESS("provenance", path.text);
+    assert_non_null(strstr(ran.out, "seed        35\n"));
+    expect_words(&ran, 0, "grade       confirmed\n", NULL);
 }
 
 /* ---- what looks alike ---- */
