@@ -10,17 +10,18 @@ enum {
     CELLS = 32,                     /* a window becomes CELLS x CELLS by area */
     BAND = 8,                       /* frequencies 0..BAND-1 of each direction */
     BITS = BAND * BAND,
-    FINE = 128,                     /* the planes' shorter side has at least so many cells, where the
-                                       picture has them, and less than twice as many */
+    FINE = 128,                     /* the planes' shorter side has at least so many cells, where
+                                       the picture has them, and less than twice as many */
     LONG = 2048,                    /* the most of their longer side */
-    CELL_MAX = 256,                 /* pixels of a cell's side: their sums fit into 16 bits a column,
-                                       and 256 times those of a cell into 32 */
+    CELL_MAX = 256,                 /* pixels of a cell's side: their sums fit into 16 bits a
+                                       column, and 256 times those of a cell into 32 */
     ONE = 256,                      /* a cell's width, and a fraction's unit */
     PLANES = 3,                     /* Y, Cb, Cr */
     MIDDLE = 128 * 255 * 256,       /* of chroma, in 65536ths of a level */
     BORDERS_MAX = 3,                /* frames around a picture that are looked through */
     GRID = 5,                       /* stored windows in a row */
-    LATTICE = 56,                   /* cells of a stored picture's shorter side: windows are CELLS */
+    LATTICE = 56,                   /* cells of a stored picture's shorter side: windows are
+                                       CELLS */
     LATTICE_MAX = 4 * LATTICE,      /* of the longer one */
     LEVEL_MAX = 255 * 16,           /* what an area may be */
     SCALES = 7, SHIFTS = 3,         /* windows of a query: sizes, places in a row */
@@ -30,8 +31,8 @@ enum {
  * 7 % more than the last. */
 static const int64_t CROPS[SCALES] = { 620, 664, 710, 759, 812, 868, 929 };
 
-/* How much a plain border may vary, in levels: drawn anew, or after a strong JPEG, whose waves reach
- * into it. Both are tried, since the picture's own edge may differ from a border by less. */
+/* How much a plain border may vary, in levels: drawn anew, or after a strong JPEG, whose waves
+ * reach into it. Both are tried, since the picture's own edge may differ from a border by less. */
 static const int64_t BORDER_LEVELS[] = { 8, 24 };
 
 /* 1024 * cos(i * pi / 64) */
@@ -201,7 +202,8 @@ static void take_areas(const struct planes *planes, int plane, const struct wind
     struct edge x[LATTICE_MAX + 1], y[LATTICE_MAX + 1];
     uint64_t above[LATTICE_MAX + 1] = { 0 }, below[LATTICE_MAX + 1];
     double areas_in = (double)columns * rows, of_one = (double)w->width * (double)w->height;
-    double scale = areas_in / (16 * of_one);    /* exact operations of IEEE 754: the same anywhere */
+    double scale = areas_in / (16 * of_one);    /* exact operations of IEEE 754: the same
+                                                   anywhere */
     size_t pitch = (size_t)planes->width + 1;
 
     place_edges(w->x, w->width, planes->width, x, columns);
@@ -258,9 +260,9 @@ static void transform_columns(const struct planes *planes, const int16_t *rows, 
     }
 }
 
-/* Bit i says that values[i] is above the median of the count values, which are followed by INT32_MAX
- * up to BITS. *contrast is their mean size. Counting what is less is dearer than sorting, in theory:
- * it is all vectors and no branches. */
+/* Bit i says that values[i] is above the median of the count values, which are followed by
+ * INT32_MAX up to BITS. *contrast is their mean size. Counting what is less is dearer than sorting,
+ * in theory: it is all vectors and no branches. */
 static uint64_t above_median(const int32_t values[BITS], int count, int64_t *contrast)
 {
     uint64_t hash = 0;
@@ -331,8 +333,8 @@ static struct window whole_of(const struct planes *planes)
 
 /* ---- a stored picture ---- */
 
-/* Its windows lie on one lattice of cells, so that areas are taken once and a row's frequencies serve
- * all windows that it is in. */
+/* Its windows lie on one lattice of cells, so that areas are taken once and a row's frequencies
+ * serve all windows that it is in. */
 struct lattice {
     int columns, rows;
     int16_t areas[LATTICE_MAX * LATTICE_MAX];
@@ -462,7 +464,8 @@ static struct window window_of(const struct planes *planes, struct inside in)
 }
 
 /* Adds what is inside of plain borders, frame by frame. *framed is the innermost that had a border
- * on all sides: what somebody has put into a page, while a picture's own background ends somewhere. */
+ * on all sides: what somebody has put into a page, while a picture's own background ends
+ * somewhere. */
 static size_t add_framed(const struct planes *planes, int64_t vary, uint64_t *hashes, size_t count,
                          struct window *framed)
 {
@@ -490,8 +493,8 @@ static int64_t within(int64_t v, int64_t most)
 }
 
 /* If the picture is a crop of one that is stored: for each likely size of the crop windows with the
- * side of a stored one, at places that meet a stored one wherever the crop was cut. Stored windows of
- * a square picture lie 6 of their 32 cells apart, these 2, around the middle. */
+ * side of a stored one, at places that meet a stored one wherever the crop was cut. Stored windows
+ * of a square picture lie 6 of their 32 cells apart, these 2, around the middle. */
 static size_t add_crops(const struct planes *planes, const struct window *of, uint64_t *hashes,
                         size_t count)
 {

@@ -12,9 +12,9 @@
  * Colour is what tells pictures of one model apart: base/README.md has the figures. All of it is
  * integer arithmetic, the same on every machine.
  *
- * A stored picture: the whole, then 25 windows of 4/7 of its shorter side. A query: the whole, what lies
- * inside of plain borders, then windows of that size if it is a crop of 60 to 95 %, for seven sizes of
- * crops.
+ * A stored picture: the whole, then 25 windows of 4/7 of its shorter side. A query: the whole, what
+ * lies inside of plain borders, then windows of that size if it is a crop of 60 to 95 %, for seven
+ * sizes of crops.
  * Windows without contrast are left away, so that counts differ. */
 #ifndef BASE_LIKENESS_H
 #define BASE_LIKENESS_H
@@ -29,8 +29,8 @@ enum {
 };
 
 /* Of pixels rgb[height][stride] with 3 bytes a pixel (stride in bytes): hashes as a stored picture
- * has them. Returns how many were written, always whole windows: at least one window for pictures of
- * 8 x 8 on; 0 for smaller ones, for sides above 500000 pixels and for want of memory. */
+ * has them. Returns how many were written, always whole windows: at least one window for pictures
+ * of 8 x 8 on; 0 for smaller ones, for sides above 500000 pixels and for want of memory. */
 size_t likeness_of_stored(const uint8_t *rgb, int width, int height, size_t stride,
                           uint64_t hashes[LIKENESS_STORED_MAX]);
 /* The same as a picture of unknown origin is asked for. */

@@ -1,6 +1,6 @@
 /* likeness_index -- perceptual hashes of many pictures in memory, and which of them are most like a
- * query (base/likeness.h). Bounded in bytes: when it is full the pictures added first go. Belongs to
- * one thread. */
+ * query (base/likeness.h). Bounded in bytes: when it is full the pictures added first go. Belongs
+ * to one thread. */
 #ifndef BASE_LIKENESS_INDEX_H
 #define BASE_LIKENESS_INDEX_H
 
@@ -37,9 +37,9 @@ struct likeness_match {
                                        squared, d the bits by which the picture's nearest window
                                        differs, those too far apart left out */
 };
-/* The likeliest pictures for a query as likeness_of_query gave it, by score, then distance, then id;
- * at most max, LIKENESS_MATCHES_MAX at most. Returns how many; those without any window alike are
- * none. A query of one window is compared with whole pictures only, which is
+/* The likeliest pictures for a query as likeness_of_query gave it, by score, then distance, then
+ * id; at most max, LIKENESS_MATCHES_MAX at most. Returns how many; those without any window alike
+ * are none. A query of one window is compared with whole pictures only, which is
  * hundreds of times faster. */
 size_t likeness_index_search(const struct likeness_index *self, const uint64_t *query, size_t count,
                              struct likeness_match *matches, size_t max);

@@ -34,7 +34,8 @@ struct broker_options {
     int64_t first_lease;            /* leases count up from here: another number at every start, so
                                        that a late result is never taken for a new lease's */
     bool without_ledger;            /* nothing is stored: dummies alone may work here */
-    struct scribe *finder_scribe;   /* borrowed; for look-ups by likeness; NULL: there are none here */
+    struct scribe *finder_scribe;   /* borrowed; for look-ups by likeness; NULL: there are none
+                                       here */
     struct finder *finder;          /* borrowed; belongs to that scribe's thread */
     struct scribe *bulk_scribe;     /* borrowed; for bulk jobs, so that they hold up no look-up;
                                        NULL: this broker knows nothing of them */

@@ -1,8 +1,8 @@
-/* Rows of likenesses become visible in another order than their ids: one transaction may commit id 7
- * while another, with id 5, is under way. So a number that is missing between two that were read is
- * remembered as a gap and asked for again until no transaction can bring it any more: once all that
- * had begun when it was first missed have ended. An id is taken after its transaction has a number,
- * since the picture's own row is inserted before. */
+/* Rows of likenesses become visible in another order than their ids: one transaction may commit id
+ * 7 while another, with id 5, is under way. So a number that is missing between two that were read
+ * is remembered as a gap and asked for again until no transaction can bring it any more: once all
+ * that had begun when it was first missed have ended. An id is taken after its transaction has a
+ * number, since the picture's own row is inserted before. */
 #include "broker/finder.h"
 
 #include "base/clock.h"
@@ -20,7 +20,8 @@ enum {
     GAPS_MAX = 256,                 /* more: the oldest are given up */
 };
 
-/* Ids first..last were not there; they may still come while a transaction below next is under way. */
+/* Ids first..last were not there; they may still come while a transaction below next is under
+ * way. */
 struct gap {
     int64_t first, last, next;
 };

@@ -86,7 +86,7 @@ static const struct setting SETTINGS[] = {
     [AFFINITY] = { "affinity_ms", SETTING_INT, 0, 60000, 200, "",
                    "work for which a worker stays on its model though another's turn has come" },
     [LIKENESS] = { "likeness_bytes", SETTING_INT, 1 << 21, INT64_C(1) << 40, 512 << 20, "",
-                   "perceptual hashes in memory, once somebody asks for a likeness: 436 a picture" },
+                   "perceptual hashes in memory, once somebody asks for one: 436 a picture" },
     [BULK_LEASE_TIME] = { "bulk_lease_ms", SETTING_INT, 1000, 600000, 10000, "",
                           "a chunk of a bulk job that stood still for this long is taken over" },
     [BULK_CHUNKS] = { "bulk_chunks", SETTING_INT, 0, BULK_CHUNKS_MAX, 2, "",

@@ -1,5 +1,5 @@
-/* bulk -- jobs of up to billions of pictures: what becomes of them, and their reins. Each word after
- * it is a row in SUBCOMMANDS[]. */
+/* bulk -- jobs of up to billions of pictures: what becomes of them, and their reins. Each word
+ * after it is a row in SUBCOMMANDS[]. */
 #include "client/command.h"
 
 #include "base/clock.h"

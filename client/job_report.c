@@ -53,7 +53,8 @@ static bool lacks_exporter(const struct seedpress_job *job)
            (job->exporter_ms < 0 || job->exporter_ms > EXPORTER_GONE_MS);
 }
 
-/* Seconds till the end by what was seen, else by what the workers say; -1: unknown, or it stands. */
+/* Seconds till the end by what was seen, else by what the workers say; -1: unknown, or it
+ * stands. */
 static int64_t left_s(const struct seedpress_job *job, double rate)
 {
     double left = (double)(job->total - ended_of(job));

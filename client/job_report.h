@@ -1,4 +1,5 @@
-/* job_report -- a bulk job for people and programs: a page, a row, a line of progress, an object. */
+/* job_report -- a bulk job for people and programs: a page, a row, a line of progress, an
+ * object. */
 #ifndef CLIENT_JOB_REPORT_H
 #define CLIENT_JOB_REPORT_H
 
@@ -9,7 +10,8 @@
 
 enum { JOB_REPORT_SAMPLES = 64 };
 
-/* How fast it goes, out of what was seen of it: over the last minute or so. All zero: nothing yet. */
+/* How fast it goes, out of what was seen of it: over the last minute or so. All zero: nothing
+ * yet. */
 struct job_pace {
     struct job_pace_sample {
         int64_t at_ms, ended;       /* monotonic; items with a row or a failure */

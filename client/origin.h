@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 enum origin_grade {                 /* the best first */
-    ORIGIN_SIGNED,                  /* its Content Credentials hold and name the recipe; their signer
-                                       is trusted */
+    ORIGIN_SIGNED,                  /* its Content Credentials hold and name the recipe; their
+                                       signer is trusted */
     ORIGIN_EXACT,                   /* the ledger has exactly this file */
     ORIGIN_EXACT_PICTURE,           /* it has this picture; only the metadata differs */
     ORIGIN_CONFIRMED,               /* made again and compared: it is this one */

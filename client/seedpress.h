@@ -143,7 +143,8 @@ enum seedpress_cache { SEEDPRESS_CACHE_USE = 0, SEEDPRESS_CACHE_ONLY = 1,
 
 enum seedpress_keep { SEEDPRESS_KEEP_IMAGE = 0,
                       SEEDPRESS_KEEP_PROVENANCE = 1,    /* a new picture's file is not stored */
-                      SEEDPRESS_KEEP_REFILL = 2 };      /* a file that its row has lost is put back */
+                      SEEDPRESS_KEEP_REFILL = 2 };      /* a file that its row has lost is put
+                                                           back */
 
 /* Fill with seedpress_request_init, then set what should differ. Before version 1.0 a new minor
  * version may add fields: build with the header of the library that is linked. */
@@ -264,7 +265,8 @@ struct seedpress_query {
     int limit;                      /* rows, newest first; 0: 10; at most SEEDPRESS_ROWS_MAX */
     int64_t job, first;             /* pictures of a bulk job, in its order, from that item on */
     bool has_since;
-    int64_t since;                  /* pictures stored from then on (seconds since 1970), of model */
+    int64_t since;                  /* pictures stored from then on (seconds since 1970), of
+                                       model */
     const uint64_t *like;           /* [like_count] perceptual hashes: pictures that look alike,
                                        nearest first */
     size_t like_count;              /* at most SEEDPRESS_LIKE_MAX */

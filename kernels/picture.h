@@ -25,8 +25,8 @@ struct picture {
     struct digest core_sha;         /* the same without metadata: base/mark.h */
 };
 
-/* With the mark c2pa the file has its XMP and awaits picture_sign; its core hash is final. On failure
- * *out is all zero. ERR_RANGE, ERR_NOMEM, ERR_BUG. */
+/* With the mark c2pa the file has its XMP and awaits picture_sign; its core hash is final. On
+ * failure *out is all zero. ERR_RANGE, ERR_NOMEM, ERR_BUG. */
 enum err_code picture_encode(struct jpeg_encoder *encoder, const struct recipe *recipe,
                              struct picture_source source, struct picture *out, struct err *e);
 /* Signs what picture_encode made, when the recipe's mark is c2pa; else does nothing. signer may be

@@ -1,5 +1,6 @@
-/* thumbnail -- a JPEG that this program has just made, back as pixels at a whole fraction of its size:
- * for perceptual hashes where a device gave coefficients and the pixels never were on the host. */
+/* thumbnail -- a JPEG that this program has just made, back as pixels at a whole fraction of its
+ * size: for perceptual hashes where a device gave coefficients and the pixels never were on the
+ * host. */
 #ifndef KERNELS_THUMBNAIL_H
 #define KERNELS_THUMBNAIL_H
 
@@ -13,9 +14,9 @@ struct thumbnail {
     int width, height;
 };
 
-/* Decodes at 1/1, 1/2, 1/4 or 1/8, the smallest whose shorter side still has at least `least` pixels.
- * On failure *out is all zero. ERR_INVALID: file[0..len) is no JPEG, or is damaged, in libjpeg's
- * words; ERR_NOMEM. */
+/* Decodes at 1/1, 1/2, 1/4 or 1/8, the smallest whose shorter side still has at least `least`
+ * pixels. On failure *out is all zero. ERR_INVALID: file[0..len) is no JPEG, or is damaged, in
+ * libjpeg's words; ERR_NOMEM. */
 enum err_code thumbnail_make(const uint8_t *file, size_t len, int least, struct thumbnail *out,
                              struct err *e);
 

@@ -199,7 +199,8 @@ struct message_image {              /* IMAGE (a frame with the JPEG follows) and
     struct digest rendered_sha256, rendered_core_sha256;
     struct text rendered_class;
     int64_t rendered_run;
-    int64_t rendered_levels;        /* its pixels' largest difference from the stored ones, 0..255 */
+    int64_t rendered_levels;        /* its pixels' largest difference from the stored ones,
+                                       0..255 */
     int64_t rendered_psnr;          /* in millionths of a dB; INT64_MIN, levels -1: not compared */
 };
 struct message_error {

@@ -9,7 +9,8 @@ _Static_assert(DATA + 1 == COLUMNS, "every column has its array");
 
 enum {
     TEXT_MAX = 64,                  /* more than table runs takes; cut words name no run */
-    HASH_LEN = 8,                   /* perceptual hashes lie one behind the other, high byte first */
+    HASH_LEN = 8,                   /* perceptual hashes lie one behind the other, high byte
+                                       first */
 };
 
 bool columns_init(struct columns *self, size_t rows, size_t file_bytes)

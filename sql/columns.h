@@ -22,8 +22,8 @@ struct columns {
     struct array array[COLUMNS];
 };
 
-/* Room for rows rows whose files in blobs have file_bytes together. *self is to be released in every
- * case. False: no memory. */
+/* Room for rows rows whose files in blobs have file_bytes together. *self is to be released in
+ * every case. False: no memory. */
 bool columns_init(struct columns *self, size_t rows, size_t file_bytes);
 void columns_release(struct columns *self);
 void columns_add(struct columns *self, const struct columns_row *row);
@@ -33,7 +33,8 @@ size_t columns_file_len(const struct columns_row *row);
 void columns_params(const struct columns *self, struct params *p);
 
 /* What the statement selects from: a row for each that was added, with these columns. data is empty
- * where no file goes into blobs, likeness where there is none; 0 stands for NULL in job_id, segment and place. */
+ * where no file goes into blobs, likeness where there is none; 0 stands for NULL in job_id, segment
+ * and place. */
 #define COLUMNS_TABLE                                                                              \
     "unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bigint[],"        \
     " $7::int[], $8::int[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::bigint[],"    \

@@ -57,7 +57,8 @@ enum err_code ledger_use_segments(struct ledger *self, const struct ledger_segme
 /* Removes from the segments the bytes of rows that name a place and keep nothing: of a subject, or
  * (NULL) of any; at most LEDGER_ERASE_MAX a call. *more: call again. Whoever stops keeping a file
  * clears images.kept, leaves segment and place, commits, and calls this; interrupted, it goes on at
- * the next call. ERR_FILE: a segment is away, or no folder is set here: what is left stays named. */
+ * the next call. ERR_FILE: a segment is away, or no folder is set here: what is left stays
+ * named. */
 enum err_code ledger_erase(struct ledger *self, const struct digest *subject, size_t *erased,
                            bool *more, struct err *e);
 /* A round trip: ERR_OK, or why the ledger cannot be used now. Reconnects. */
@@ -182,7 +183,8 @@ struct ledger_row {
     int batch_size;
     int64_t bytes;                  /* length of the file */
     int64_t job_id;                 /* bulk job that had it made; 0: none */
-    int distance;                   /* to what was asked for by likeness (base/likeness.h); else -1 */
+    int distance;                   /* to what was asked for by likeness (base/likeness.h); else
+                                       -1 */
     bool kept;                      /* its bytes are in the ledger; when they were asked for and
                                        are not there, false whatever the row says */
     bool withdrawn;
@@ -234,8 +236,8 @@ struct ledger_likeness {
     uint64_t hashes[LEDGER_LIKENESS_MAX];
 };
 /* Transactions as the server numbers them, when rows were read: what had a number below oldest had
- * ended, next is above all that had begun. Rows do not show in the order of their ids: a smaller one
- * may still come from a transaction that was under way, whose number is then below next. */
+ * ended, next is above all that had begun. Rows do not show in the order of their ids: a smaller
+ * one may still come from a transaction that was under way, whose number is then below next. */
 struct ledger_horizon {
     int64_t oldest, next;
 };

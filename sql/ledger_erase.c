@@ -1,6 +1,7 @@
 /* Bytes leave the segments in three steps: whoever takes them from a row (a withdrawal, a pruning)
- * clears kept and leaves segment and place; the bytes are erased on the disk; then segment and place
- * are cleared too. Whatever is interrupted is found again by the rows that still name a place. */
+ * clears kept and leaves segment and place; the bytes are erased on the disk; then segment and
+ * place are cleared too. Whatever is interrupted is found again by the rows that still name a
+ * place. */
 #include "sql/ledger.h"
 
 #include "sql/array.h"

@@ -60,8 +60,9 @@ static const struct statement FIND_SEED = {
     NEWEST_FIRST "$4::bigint"
 };
 
-/* What was stored from $1 to $2 seconds before now and not before $3, in seconds since 1970. The index
- * by time holds ranges of blocks: it cannot sort, so that the caller asks for short times first. */
+/* What was stored from $1 to $2 seconds before now and not before $3, in seconds since 1970. The
+ * index by time holds ranges of blocks: it cannot sort, so that the caller asks for short times
+ * first. */
 static const struct statement FIND_SINCE = {
     "find_since", READ,
     ROW_COLUMNS ROW_TABLES
@@ -103,8 +104,8 @@ bool ledger_recipe(const struct digest *model, int64_t seed, int32_t psi, const 
     return len > 0 && (size_t)len < sizeof text && !recipe_parse(text, (size_t)len, out, NULL);
 }
 
-/* ISO 8601 of PostgreSQL's microseconds since the year 2000; the server takes longer for it than for
- * the rest of a look-up's columns together. */
+/* ISO 8601 of PostgreSQL's microseconds since the year 2000; the server takes longer for it than
+ * for the rest of a look-up's columns together. */
 static void write_time(int64_t us, char *out, size_t size)
 {
     int64_t seconds = us / 1000000, rest = us % 1000000;

@@ -26,7 +26,8 @@ static const struct statement LIKENESS_KEY = {
 
 enum likeness_column { LIKENESS_OLDEST, LIKENESS_NEXT, LIKENESS_ID, LIKENESS_HASHES };
 
-/* What does not fit is cut: more hashes than a picture may have were not written by this program. */
+/* What does not fit is cut: more hashes than a picture may have were not written by this
+ * program. */
 static void read_hashes(const PGresult *result, int line, struct ledger_likeness *out)
 {
     const char *bytes = PQgetvalue(result, line, LIKENESS_HASHES);

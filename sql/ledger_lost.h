@@ -20,7 +20,8 @@ struct ledger_lost {
     struct digest model;            /* with one_model: of this one only */
     int64_t job;                    /* of this bulk job only; 0: of any and none */
     int64_t since_s;                /* stored from then on, seconds since 1970 */
-    bool pruned;                    /* also those whose files are not kept: pruned, or never stored */
+    bool pruned;                    /* also those whose files are not kept: pruned, or never
+                                       stored */
     bool has_after;
     struct digest after;            /* with has_after: begin behind this key */
 

@@ -27,7 +27,8 @@ struct ledger {
 void ledger_rollback(struct ledger *self);
 /* How many rows a statement without RETURNING changed. */
 int64_t ledger_rows_changed(PGresult *result);
-/* A row's recipe out of its parts; false: they make none. Whether it is the row's, its key tells. */
+/* A row's recipe out of its parts; false: they make none. Whether it is the row's, its key
+ * tells. */
 bool ledger_recipe(const struct digest *model, int64_t seed, int32_t psi, const char *options,
                    struct recipe *out);
 /* The newest pictures of a subject, without data; max <= LEDGER_ROWS_MAX. Not ready: the caller

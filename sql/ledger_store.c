@@ -6,9 +6,9 @@
  *  - Rows go many in a statement, as arrays: a statement costs several times what a row costs.
  *  - The shared advisory lock lets any number of writers go on together, but none beside a
  *    withdrawal, which takes it alone: either its tombstone is seen here, or our row by it.
- *  - Of a row that this transaction added nothing is read back: it is committed, and ours. What else
- *    is reported was read after the commit, by a statement with a snapshot of its own: a row that
- *    another writer had not committed yet when ours was refused is seen only then. */
+ *  - Of a row that this transaction added nothing is read back: it is committed, and ours. What
+ * else    is reported was read after the commit, by a statement with a snapshot of its own: a row
+ * that    another writer had not committed yet when ours was refused is seen only then. */
 #include "sql/ledger.h"
 
 #include "sql/columns.h"

@@ -1,5 +1,6 @@
-/* ledger_withdraw -- takes a subject back for ever: no picture of it, whatever its psi and encoding,
- * is stored or answered with bytes again. Its rows of images stay, to say that it existed. */
+/* ledger_withdraw -- takes a subject back for ever: no picture of it, whatever its psi and
+ * encoding, is stored or answered with bytes again. Its rows of images stay, to say that it
+ * existed. */
 #ifndef SQL_LEDGER_WITHDRAW_H
 #define SQL_LEDGER_WITHDRAW_H
 

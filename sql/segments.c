@@ -140,8 +140,8 @@ bool segments_is_full(const struct segments *self, size_t count, size_t len)
     return self->fd < 0 || (self->end > HEAD_BYTES && self->end + more > self->file_bytes);
 }
 
-/* An unmounted disk leaves an empty folder behind: what is written there would be lost to all others
- * once it is mounted again. */
+/* An unmounted disk leaves an empty folder behind: what is written there would be lost to all
+ * others once it is mounted again. */
 enum err_code segments_check(const struct segments *self, bool is_first, struct err *e)
 {
     char path[PATH_MAX];
@@ -240,7 +240,8 @@ enum err_code segments_append(struct segments *self, const struct segments_recor
     }
     errnum = write_all(self->fd, iov, 3 * count, self->end);
     if (errnum) {
-        (void)!ftruncate(self->fd, self->end);      /* gives the room back; written over otherwise */
+        (void)!ftruncate(self->fd, self->end);      /* gives the room back; written over
+                                                       otherwise */
         return fail(e, "write to", self->segment, errnum);
     }
     if (fdatasync(self->fd)) {

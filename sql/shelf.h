@@ -1,5 +1,5 @@
-/* shelf -- where a ledger keeps files outside its database: segments (sql/segments.h) and their rows
- * in table segments. Only for ledger.c, ledger_store.c and ledger_find.c. */
+/* shelf -- where a ledger keeps files outside its database: segments (sql/segments.h) and their
+ * rows in table segments. Only for ledger.c, ledger_store.c and ledger_find.c. */
 #ifndef SQL_SHELF_H
 #define SQL_SHELF_H
 
@@ -16,9 +16,10 @@ enum err_code shelf_open(const char *folder, const char *writer, int64_t file_by
 void shelf_close(struct shelf **self);
 bool shelf_is_written(const struct shelf *self);       /* NULL: false */
 
-/* Puts records[0..count), count <= SEGMENTS_BATCH_MAX, on the disk: places[i] of records[i]. What it
- * put since the last shelf_settle is found again by key and hash, so that a write that is repeated
- * does not fill the disk. ERR_LEDGER_DOWN: database or disk, repeat; ERR_BUG, ERR_NOMEM. */
+/* Puts records[0..count), count <= SEGMENTS_BATCH_MAX, on the disk: places[i] of records[i]. What
+ * it put since the last shelf_settle is found again by key and hash, so that a write that is
+ * repeated does not fill the disk. ERR_LEDGER_DOWN: database or disk, repeat; ERR_BUG,
+ * ERR_NOMEM. */
 enum err_code shelf_put(struct shelf *self, struct session *session,
                         const struct segments_record *records, size_t count,
                         struct segments_place *places, struct err *e);

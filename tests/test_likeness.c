@@ -52,8 +52,8 @@ static struct shot shot_of(uint32_t seed, int width, int height)
                 double v = 60 + 40 * c;
 
                 for (int i = 0; i < BLOBS; i++) {
-                    double dx = (x + 0.5) / width - blob[i][0], dy = (y + 0.5) / height - blob[i][1];
-                    double size = 0.06 + 0.12 * blob[i][2];
+                    double dx = (x + 0.5) / width - blob[i][0], dy = (y + 0.5) / height -
+                    blob[i][1]; double size = 0.06 + 0.12 * blob[i][2];
 
                     v += 300 * (blob[i][3 + c] - 0.5) * exp(-(dx * dx + dy * dy) / (size * size));
                 }

@@ -22,8 +22,8 @@ struct encoders {
     struct encoder encoder[];       /* [count] */
 };
 
-/* Of the pixels; of the file, where the device gave coefficients. Without memory there are none: the
- * picture is stored all the same. */
+/* Of the pixels; of the file, where the device gave coefficients. Without memory there are none:
+ * the picture is stored all the same. */
 static void take_likeness(struct job *job, struct picture_source source)
 {
     enum { LEAST = 128 };           /* pixels of a side that hashes can use */

@@ -1,5 +1,5 @@
-/* encoders -- threads that turn what was rendered into JPEG files, one handle each, sign those whose
- * recipe says so, and take the perceptual hashes by which a changed copy is found. */
+/* encoders -- threads that turn what was rendered into JPEG files, one handle each, sign those
+ * whose recipe says so, and take the perceptual hashes by which a changed copy is found. */
 #ifndef WORKER_ENCODERS_H
 #define WORKER_ENCODERS_H
 

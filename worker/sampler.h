@@ -1,10 +1,10 @@
 /* sampler -- renders what is stored once more, to see that it still comes out the same: one in N of
- * the pictures that this worker stores, whenever it is idle. What is rendered again is any picture of
- * the ledger that this worker's class and encoder made of a model that it has; a core hash that
+ * the pictures that this worker stores, whenever it is idle. What is rendered again is any picture
+ * of the ledger that this worker's class and encoder made of a model that it has; a core hash that
  * differs is an alarm (README.md says what to do then). Nothing is stored and nobody waits for it.
  *
- * A thread of its own with its own connection to the ledger; at most one picture at a time, put into
- * the batcher as low work, so that whoever asks meanwhile goes first. */
+ * A thread of its own with its own connection to the ledger; at most one picture at a time, put
+ * into the batcher as low work, so that whoever asks meanwhile goes first. */
 #ifndef WORKER_SAMPLER_H
 #define WORKER_SAMPLER_H
 

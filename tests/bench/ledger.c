@@ -6,8 +6,8 @@
  *        one connection each: files in the database, and in segments.
  * path:  the whole path (request, queue, JPEG, ledger, receipt) with an engine that costs next to
  *        nothing (tests/backend_quick.c), beside plain inserts of as many files of that size.
- * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000 rows.
- *
+ * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000
+ rows. *
  * fsync is on. The rounds of a part give every variant its turn; printed are median, lowest and
  * highest. */
 #include "base/clock.h"

@@ -3,9 +3,9 @@
  *     recall [ROWS] [QUERIES] [CANDIDATES]
  *
  * Renders ROWS avatars (seeds 0, 1, ...; psi 0.7) and hashes them as a worker does. QUERIES of them
- * are then edited in every way of the table, and looked for with the real hashes (base/likeness) and
- * the real comparison (client/compare); so are pictures of seeds that are no rows, as they are and
- * compressed. CANDIDATES of the nearest rows are rendered and compared. Prints for each edit:
+ * are then edited in every way of the table, and looked for with the real hashes (base/likeness)
+ * and the real comparison (client/compare); so are pictures of seeds that are no rows, as they are
+ * and compressed. CANDIDATES of the nearest rows are rendered and compared. Prints for each edit:
  *     first, among   share of queries whose row is the nearest, is among the candidates
  *     confirmed      share of queries of which the right row was confirmed
  *     false          queries of which another row was confirmed
