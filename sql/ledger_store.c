@@ -7,8 +7,8 @@
  *  - The shared advisory lock lets any number of writers go on together, but none beside a
  *    withdrawal, which takes it alone: either its tombstone is seen here, or our row by it.
  *  - Of a row that this transaction added nothing is read back: it is committed, and ours. What
- * else    is reported was read after the commit, by a statement with a snapshot of its own: a row
- * that    another writer had not committed yet when ours was refused is seen only then. */
+ *    else is reported was read after the commit, by a statement with a snapshot of its own: a row
+ *    that another writer had not committed yet when ours was refused is seen only then. */
 #include "sql/ledger.h"
 
 #include "sql/columns.h"
@@ -197,7 +197,8 @@ static size_t piece_end(const struct item *items, size_t from, size_t count)
 
 static struct columns_row row_of(const struct item *item)
 {
-    return (struct columns_row){ item->key, item->subject, item->options_id, item->image, item->at };
+    return (struct columns_row){ item->key, item->subject, item->options_id, item->image,
+                                 item->at };
 }
 
 static enum err_code send_piece(struct ledger *self, const struct item *items, size_t count,

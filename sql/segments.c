@@ -240,8 +240,7 @@ enum err_code segments_append(struct segments *self, const struct segments_recor
     }
     errnum = write_all(self->fd, iov, 3 * count, self->end);
     if (errnum) {
-        (void)!ftruncate(self->fd, self->end);      /* gives the room back; written over
-                                                       otherwise */
+        (void)!ftruncate(self->fd, self->end);  /* gives the room back; or written over */
         return fail(e, "write to", self->segment, errnum);
     }
     if (fdatasync(self->fd)) {

@@ -6,9 +6,9 @@
  * begins a new one, so that what a crash left behind at a file's end is never written over. Numbers
  * are little-endian:
  *     file    64 bytes: "seedpress-seg\n" and two zeros, u32 version 1, u32 id, zeros; then
- * records,             each at a multiple of 8
+ *             records, each at a multiple of 8
  *     record  "sprc", u32 length, 32 bytes recipe key, 32 bytes SHA-256 of the picture, the
- * picture,             zeros up to a multiple of 8
+ *             picture, zeros up to a multiple of 8
  * A record is found by segment and place, which only a row of the ledger knows. It is answered when
  * all of it is as the row says, the hash too, and never otherwise. */
 #ifndef SQL_SEGMENTS_H

@@ -285,8 +285,7 @@ static void a_full_file_is_followed_by_another(void **state)
     assert_true(segments_is_full(f->segments, 1, sizeof p.data));
     begin(f, 2);
     assert_int_equal(append(f, &p).segment, 2);
-    segments_close(&f->segments);               /* one record that is larger than a file has its
-                                                   own */
+    segments_close(&f->segments);               /* a record larger than a file has its own */
     assert_int_equal(segments_open(f->temp.folder, SEGMENTS_WRITE, 1000, &f->segments, &e), ERR_OK);
     begin(f, 3);
     assert_false(segments_is_full(f->segments, 1, sizeof p.data));

@@ -7,7 +7,8 @@
  * path:  the whole path (request, queue, JPEG, ledger, receipt) with an engine that costs next to
  *        nothing (tests/backend_quick.c), beside plain inserts of as many files of that size.
  * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000
- rows. *
+ *        rows.
+ *
  * fsync is on. The rounds of a part give every variant its turn; printed are median, lowest and
  * highest. */
 #include "base/clock.h"
@@ -355,8 +356,10 @@ static const char DROP_INDEXES[] =
 static const char ADD_ROWS[] =
     "INSERT INTO images (key, subject, file_sha, core_sha, model_id, seed, psi, options_id, run_id,"
     "  batch_size, render_us, bytes, kept)"
-    " SELECT sha256(convert_to(format(E'seedpress-recipe/1\\nmodel=%%s\\nlatent=seed:%%s\\npsi=700000\\n',"
-    "   encode(m.digest, 'hex'), s) || o.text, 'UTF8')), sha256(convert_to('subject' || s, 'UTF8')),"
+    " SELECT sha256(convert_to(format("
+    "   E'seedpress-recipe/1\\nmodel=%%s\\nlatent=seed:%%s\\npsi=700000\\n',"
+    "   encode(m.digest, 'hex'), s) || o.text, 'UTF8')),"
+    "  sha256(convert_to('subject' || s, 'UTF8')),"
     "  sha256(convert_to('file' || s, 'UTF8')), sha256(convert_to('core' || s, 'UTF8')),"
     "  m.id, s, 700000, o.id, r.id, 16, 1000, 3000, false"
     " FROM generate_series(%u, %u) s, models m, options o, runs r";
@@ -479,9 +482,10 @@ static void bench_find(void)
 /* ---- path ---- */
 
 enum { PATH_PICTURES = 2048, PATH_WINDOW = 256, PATH_WAIT_MS = 600000 };
-enum path_variant { PATH_PLAIN, PATH_BLOBS, PATH_SEGMENTS, PATH_VARIANTS };
+enum path_variant { PATH_PLAIN, PATH_BLOBS, PATH_SEGMENTS, PATH_NO_HASHES, PATH_VARIANTS };
 static const char *const PATH_WORDS[PATH_VARIANTS] = {
-    "one table, plain inserts", "the whole path", "the whole path, segments"
+    "one table, plain inserts", "the whole path", "the whole path, segments",
+    "same, no hashes"
 };
 
 static void path_ask(struct kit_asker *a, int64_t first, int64_t count)
@@ -518,11 +522,11 @@ static double path_rate(struct kit_asker *a, int64_t first, int64_t pictures)
 
 /* A worker of its own for each turn, so that no other takes part. */
 static double path_run(struct kit_stack *stack, struct kit_asker *a, const char *folder,
-                       int64_t *seed)
+                       const char *likeness, int64_t *seed)
 {
     const char *const flags[] = { "--backend", "quick", "--batch-max", "64", "--reserve-batches",
-                                  "4", "--encoders", "2", folder ? "--segments" : NULL, folder,
-                                  NULL };
+                                  "4", "--encoders", "2", "--likeness", likeness,
+                                  folder ? "--segments" : NULL, folder, NULL };
 
     stack_start_worker(stack, 0, flags);
     path_rate(a, *seed, PATH_WINDOW);            /* warm */
@@ -563,11 +567,12 @@ static void bench_path(void)
     run_sql(conn, MAKE_PLAIN);
     prepare(conn, "plain", INSERT_PLAIN);
     asker_open(&asker, stack.clients, LINK_DEALER);
-    path_run(&stack, &asker, NULL, &seed);
+    path_run(&stack, &asker, NULL, "on", &seed);
     for (int round = 0; round < ROUNDS; round++) {
         rates[PATH_PLAIN][round] = path_peer(conn, &p, stack.pg.conninfo, &peer_seed);
-        rates[PATH_BLOBS][round] = path_run(&stack, &asker, NULL, &seed);
-        rates[PATH_SEGMENTS][round] = path_run(&stack, &asker, folder, &seed);
+        rates[PATH_BLOBS][round] = path_run(&stack, &asker, NULL, "on", &seed);
+        rates[PATH_SEGMENTS][round] = path_run(&stack, &asker, folder, "on", &seed);
+        rates[PATH_NO_HASHES][round] = path_run(&stack, &asker, folder, "off", &seed);
     }
     for (int v = 0; v < PATH_VARIANTS; v++) {
         double ratios[ROUNDS];
@@ -576,7 +581,8 @@ static void bench_path(void)
             ratios[round] = rates[v][round] / rates[PATH_PLAIN][round];
         struct spread rate = spread_of(rates[v], ROUNDS), ratio = spread_of(ratios, ROUNDS);
 
-        printf("path  %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  ratio %.2f (%.2f to %.2f)\n",
+        printf("path  %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  "
+               "ratio %.2f (%.2f to %.2f)\n",
                p.size, PATH_WORDS[v], rate.median, rate.lowest, rate.highest, ratio.median,
                ratio.lowest, ratio.highest);
     }
