@@ -268,7 +268,8 @@ static enum seedpress_code by_picture(struct work *work, const uint8_t *file, si
     enum seedpress_code rc;
 
     if (image_decode(file, len, &work->image, &why)) {
-        err_set(&e, why.code, "the ledger does not know \"%.80s\", and it cannot be compared: %.90s",
+        err_set(&e, why.code,
+                "the ledger does not know \"%.80s\", and it cannot be compared: %.90s",
                 work->search->name, why.msg);
         return fail(work, &e);
     }

@@ -550,8 +550,8 @@ static void picture_that_no_longer_comes_out_is_different(void **state)
     made("other.jpg", "44", "0.7");
     /* As if another arithmetic had made 43: the file of 44 under its key. */
     kit_postgres_exec(stack.pg.conninfo,
-                      "UPDATE blobs SET data = (SELECT b.data FROM blobs b JOIN images i USING (key)"
-                      " WHERE i.seed = 44) WHERE key = (SELECT key FROM images WHERE seed = 43);"
+                      "UPDATE blobs SET data = (SELECT b.data FROM blobs b JOIN images i USING"
+                      " (key) WHERE i.seed = 44) WHERE key = (SELECT key FROM images WHERE seed = 43);"
                       "UPDATE images SET (file_sha, core_sha, bytes) = (SELECT file_sha, core_sha,"
                       " bytes FROM images WHERE seed = 44) WHERE seed = 43");
     ran = SEEDPRESS("--json", "verify", path.text);
@@ -633,7 +633,8 @@ static void questions_that_cannot_be_meant_are_refused(void **state)
         { { "provenance", "--model", "m", "--since", "soon", NULL }, "--since needs a date" },
         { { "provenance", "--model", "m", "--since", "2026-02-30", NULL }, "there is no" },
         { { "provenance", "--model", "m", "--since", "1969-12-31", NULL }, "before 1970" },
-        { { "provenance", "--seed", "1", "--no-render", NULL }, "--no-render and --trust go with a FILE" },
+        { { "provenance", "--seed", "1", "--no-render", NULL },
+          "--no-render and --trust go with a FILE" },
         { { "provenance", "--recipe", "abc", NULL }, "64 lower-case hex digits" },
     };
 

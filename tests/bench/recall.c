@@ -31,7 +31,7 @@
 enum { BATCH = 32, SIDE = 64, BYTES = SIDE * SIDE * 3, K_MAX = 20, ROWS_MAX = 10000000 };
 static const uint32_t STRANGERS = 3000000000u;  /* seeds from here on are no rows */
 
-static void die(const char *words)
+static _Noreturn void die(const char *words)
 {
     fprintf(stderr, "recall: %s\n", words);
     exit(1);
@@ -415,8 +415,8 @@ int main(int argc, char **argv)
     rows_make(&rows, &studio, count);
     printf("%zu rows, %zu queries an edit, %zu candidates, confirmed up to %.1f levels\n\n", count,
            queries, k, COMPARE_CONFIRMED_LEVELS);
-    printf("| edit | queries | first | among | confirmed | false | p95 | worst | correlation | others "
-           "|\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
+    printf("| edit | queries | first | among | confirmed | false | p95 | worst | correlation | "
+           "others |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < EDIT_COUNT; i++)
         measure(&studio, &rows, &EDITS[i], 0, step, queries, k);
     for (size_t i = 0; i < EDIT_COUNT; i++)
