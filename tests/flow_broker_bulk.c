@@ -155,7 +155,7 @@ static void scene_open(struct scene *s, const char *holder, struct broker_option
     struct err e;
 
     *s = (struct scene){ .job_count = 0 };
-    must(scribe_create(pg.conninfo, &s->bulk_scribe, &e), &e);
+    must(scribe_create(pg.conninfo, "", &s->bulk_scribe, &e), &e);
     options.bulk_scribe = s->bulk_scribe;
     options.bulk_holder = holder;
     options.bulk_lease_ms = LEASE_MS;
