@@ -89,11 +89,15 @@ bool ledger_is_fine(const struct broker *b)
     return b->options.without_ledger || scribe_ledger_is_up(b->scribe);
 }
 
-/* The ledger may answer the broker's look-ups and yet take nothing, as with a full disk. */
+/* The ledger may answer the broker's look-ups and yet take nothing, as with a full disk. Of one that
+ * hangs, whichever thread waits for it hears first. */
 static bool ledger_works(const struct broker *b)
 {
+    const struct scribe *bulk = b->options.bulk_scribe;
+
     return b->options.without_ledger ||
-           (scribe_ledger_is_up(b->scribe) && roster_can_store(&b->roster));
+           (scribe_ledger_is_up(b->scribe) && (!bulk || scribe_ledger_is_up(bulk)) &&
+            roster_can_store(&b->roster));
 }
 
 static void end_deadlines(struct broker *b, int64_t now_ms)

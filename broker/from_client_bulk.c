@@ -119,27 +119,15 @@ static struct recipe_request request_of(const struct message_bulk_part *part, in
     return message_recipe_request(&g, (uint32_t)part->first);
 }
 
-static enum err_code check_part(const struct message_bulk_part *part, struct err *e)
-{
-    if (part->first > part->last)
-        return err_set(e, ERR_RANGE, "its seeds are reversed: first is %lld, last is %lld",
-                       (long long)part->first, (long long)part->last);
-    if (part->class_mod > 0 && part->class_index >= 0)
-        return err_set(e, ERR_INVALID, "give \"class\" or \"class_mod\", not both");
-    if (part->transform.count > 0 && (part->translate.count > 0 || part->rotate != INT64_MIN))
-        return err_set(e, ERR_INVALID, "give \"transform\", or \"translate\" and \"rotate\"");
-    return ERR_OK;
-}
-
 static enum err_code resolve_part(const struct broker *b, const struct message_bulk_part *part,
                                   struct ledger_part *out, struct err *e)
 {
     const struct model_entry *model;
     struct recipe_request request;
     int64_t mod = part->class_mod;
-    enum err_code rc = check_part(part, e);
+    enum err_code rc = models_resolve(&b->models, part->model, &model, e);
 
-    if (rc || (rc = models_resolve(&b->models, part->model, &model, e)))
+    if (rc)
         return rc;
     if (model->facts.c_dim == 0)
         mod = 0;                     /* as a class: without effect there */

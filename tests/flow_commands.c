@@ -450,8 +450,8 @@ static void ledger_is_migrated_once(void **state)
     expect_words(&ran, 0, "applied 1 initial", NULL);
     ran = SEEDPRESS("ledger", "migrate", "--ledger", fresh.conninfo);
     expect_words(&ran, 0, "nothing to do", NULL);
-    ran = SEEDPRESS("ledger", "check");
-    expect_words(&ran, 2, NULL, "unknown word \"check\" after ledger; known: migrate");
+    ran = SEEDPRESS("ledger", "mend");
+    expect_words(&ran, 2, NULL, "unknown word \"mend\" after ledger; known: migrate, check");
     ran = SEEDPRESS("ledger", "migrate", "--ledger", "host=/nowhere dbname=x");
     expect(&ran, 4);
     kit_postgres_destroy(&fresh);

@@ -33,7 +33,8 @@ const struct metric DIALS_TABLE[DIALS_ROWS] = {
         .help = "Why a batch was not larger: nothing more waited, or what bounded it." },
     [DIALS_STAGE] = { .name = "seedpress_stage_seconds", .kind = METRIC_HISTOGRAM, .per = 1000000,
         LABELLED("stage", STAGES), BOUNDED(STAGE_US),
-        .help = "Time of a batch on the device, of a picture's JPEG, of a transaction." },
+        .help = "Time of a batch on the device, of a picture's JPEG and hashes, of a "
+                "transaction." },
     [DIALS_REPLAY] = { .name = "seedpress_replay_checks_total", .kind = METRIC_COUNTER,
         LABELLED("outcome", REPLAYS),
         .help = "Renders of what was stored already, beside what is stored; differs is an alarm." },
