@@ -93,11 +93,14 @@ bool ledger_is_fine(const struct broker *b)
  * hangs, whichever thread waits for it hears first. */
 static bool ledger_works(const struct broker *b)
 {
-    const struct scribe *bulk = b->options.bulk_scribe;
+    const struct scribe *others[] = { b->options.bulk_scribe, b->options.finder_scribe };
 
-    return b->options.without_ledger ||
-           (scribe_ledger_is_up(b->scribe) && (!bulk || scribe_ledger_is_up(bulk)) &&
-            roster_can_store(&b->roster));
+    if (b->options.without_ledger)
+        return true;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i] && !scribe_ledger_is_up(others[i]))
+            return false;
+    return scribe_ledger_is_up(b->scribe) && roster_can_store(&b->roster);
 }
 
 static void end_deadlines(struct broker *b, int64_t now_ms)

@@ -575,10 +575,11 @@ static enum err_code check_parts(const struct records *parts, struct err *e)
     for (size_t i = 1; i <= parts->count; i++, part++) {
         if (part->first > part->last)
             return err_set(e, ERR_RANGE,
-                           "part %zu: its seeds are reversed: first is %" PRId64 ", last is %" PRId64,
-                           i, part->first, part->last);
+                           "part %zu: its seeds are reversed: first is %" PRId64
+                           ", last is %" PRId64, i, part->first, part->last);
         if (part->class_mod > 0 && part->class_index >= 0)
-            return err_set(e, ERR_INVALID, "part %zu: give \"class\" or \"class_mod\", not both", i);
+            return err_set(e, ERR_INVALID,
+                           "part %zu: give \"class\" or \"class_mod\", not both", i);
         if (part->transform.count > 0 && (part->translate.count > 0 || part->rotate != INT64_MIN))
             return err_set(e, ERR_INVALID,
                            "part %zu: give \"transform\", or \"translate\" and \"rotate\"", i);
