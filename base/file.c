@@ -102,8 +102,10 @@ done:
     return rc;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t len)
+int file_write_all(int fd, const void *bytes, size_t len)
 {
+    const uint8_t *data = bytes;
+
     while (len > 0) {
         ssize_t put = write(fd, data, len);
 
@@ -169,7 +171,7 @@ static int replace_file(const char *path, const void *data, size_t len)
 
     if (fd < 0)
         return errno;
-    errnum = write_all(fd, data, len);
+    errnum = file_write_all(fd, data, len);
     if (!errnum && fsync(fd) != 0)
         errnum = errno;
     if (close(fd) != 0 && !errnum)   /* network file systems tell of a full disk only here */
@@ -191,7 +193,7 @@ static int write_through(const char *path, const void *data, size_t len)
 
     if (fd < 0)
         return errno;
-    errnum = write_all(fd, data, len);
+    errnum = file_write_all(fd, data, len);
     if (close(fd) != 0 && !errnum)
         errnum = errno;
     return errnum;

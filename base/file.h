@@ -21,6 +21,9 @@ enum err_code file_read(const char *path, size_t max_bytes, uint8_t **out, size_
  * permission, missing folder); the temporary file is then gone and path as it was. */
 enum err_code file_write_atomic(const char *path, const void *data, size_t len, struct err *e);
 
+/* All of bytes[0..len), however many calls it takes. 0, or errno. */
+int file_write_all(int fd, const void *bytes, size_t len);
+
 /* What errno's value means, in words a person can act on: "the disk is full". Static, or errno's
  * own text until the next call. */
 const char *file_reason(int errnum);

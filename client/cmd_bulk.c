@@ -1,5 +1,5 @@
 /* bulk -- jobs of up to billions of pictures: what becomes of them, and their reins. Each word
- * after it is a row in SUBCOMMANDS[]. */
+ * after it is a row in WORDS[]. */
 #include "client/command.h"
 
 #include "base/clock.h"
@@ -75,7 +75,7 @@ static const char *take_word(const struct command_context *ctx, int argc, char *
 {
     *code = EXIT_OK;
     if (optind == argc)
-        *code = command_usage(ctx, "bulk", "%s which job? Say its number or name", argv[0]);
+        *code = command_usage(ctx, "bulk", "which job? Say its number or name");
     else if (optind + 1 < argc)
         *code = command_usage(ctx, "bulk", "unexpected argument \"%.40s\"", argv[optind + 1]);
     return *code ? NULL : argv[optind];
@@ -324,10 +324,7 @@ static int status(const struct command_context *ctx, int argc, char **argv)
 
 /* ---- the words after "bulk" ---- */
 
-static const struct subcommand {
-    const char *name;
-    command_run *run;               /* argv[0] is the subcommand's name */
-} SUBCOMMANDS[] = {
+static const struct command_word WORDS[] = {
     { "submit", cmd_bulk_submit_run },
     { "list", list },
     { "status", status },
@@ -336,21 +333,8 @@ static const struct subcommand {
     { "cancel", cancel_job },
     { "export", cmd_bulk_export_run },
 };
-enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 
 int cmd_bulk_run(const struct command_context *ctx, int argc, char **argv)
 {
-    char known[80] = "";
-    size_t len = 0;
-
-    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        if (argc > 1 && strcmp(argv[1], SUBCOMMANDS[i].name) == 0)
-            return SUBCOMMANDS[i].run(ctx, argc - 1, argv + 1);
-    for (int i = 0; i < SUBCOMMAND_COUNT && len < sizeof known; i++)
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
-                                SUBCOMMANDS[i].name);
-    if (argc == 1)
-        return command_usage(ctx, argv[0], "bulk does what? One of: %s", known);
-    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after bulk; known: %s", argv[1],
-                         known);
+    return command_run_word(ctx, WORDS, sizeof WORDS / sizeof WORDS[0], argc, argv);
 }

@@ -482,8 +482,10 @@ int cmd_bulk_export_run(const struct command_context *ctx, int argc, char **argv
     struct options options;
     struct run run = { .ctx = ctx, .options = &options };
     struct err e;
+    char name[] = NAME;
     int code;
 
+    argv[0] = name;                  /* whose help errors point to */
     if (!read_options(ctx, argc, argv, &options, &code))
         return code;
     if (options.verify)

@@ -1,5 +1,5 @@
 /* ledger -- the database by hand, with no broker between. Each word after it is a row in
- * SUBCOMMANDS[]. */
+ * WORDS[]. */
 #include "client/command.h"
 
 #include "client/upkeep.h"
@@ -124,25 +124,12 @@ static int migrate(const struct command_context *ctx, int argc, char **argv)
 
 /* ---- the words after "ledger" ---- */
 
-static const struct subcommand {
-    const char *name;
-    command_run *run;               /* argv[0] is "ledger" */
-} SUBCOMMANDS[] = {
+static const struct command_word WORDS[] = {
     { "migrate", migrate }, { "check", cmd_ledger_check_run }, { "prune", cmd_ledger_prune_run },
     { "refill", cmd_ledger_refill_run },
 };
-enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 
 int cmd_ledger_run(const struct command_context *ctx, int argc, char **argv)
 {
-    if (argc == 1)
-        return command_usage(ctx, argv[0], "ledger does what? Known: migrate, check, "
-                                           "prune, refill");
-    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        if (strcmp(argv[1], SUBCOMMANDS[i].name) == 0) {
-            argv[1] = argv[0];       /* whose help to point to */
-            return SUBCOMMANDS[i].run(ctx, argc - 1, argv + 1);
-        }
-    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after ledger; known: migrate, "
-                                       "check, prune, refill", argv[1]);
+    return command_run_word(ctx, WORDS, sizeof WORDS / sizeof WORDS[0], argc, argv);
 }

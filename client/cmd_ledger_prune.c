@@ -50,8 +50,10 @@ static enum err_code read_bytes(const char *text, int64_t *out, struct err *e)
     return ERR_OK;
 }
 
-static enum err_code take_option(struct options *out, int opt, struct err *e)
+static enum err_code take_option(void *arg, int opt, struct err *e)
 {
+    struct options *out = arg;
+
     switch (opt) {
     case OPT_MODEL:
         out->model = optarg;
@@ -78,19 +80,8 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
                          struct options *out, int *code)
 {
-    struct err e;
-    int opt;
-
     *out = (struct options){ .model = NULL };
-    *code = EXIT_OK;
-    optind = 0;                      /* glibc: begin anew, also after another command line */
-    opterr = 0;
-    while (!*code && (opt = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
-        if (opt == '?' || opt == ':')
-            *code = command_bad_option(ctx, argv, opt);
-        else if (take_option(out, opt, &e))
-            *code = command_usage(ctx, argv[0], "%s", e.msg);
-    }
+    command_read_options(ctx, argc, argv, OPTIONS, take_option, out, code);
     if (*code)
         return false;
     if (optind < argc)

@@ -79,8 +79,10 @@ static enum err_code read_since(const char *text, int64_t *out, struct err *e)
                    "2026-11-22T17:30:00 (UTC), not \"%.40s\"", text);
 }
 
-static enum err_code take_option(struct options *out, int opt, struct err *e)
+static enum err_code take_option(void *arg, int opt, struct err *e)
 {
+    struct options *out = arg;
+
     switch (opt) {
     case OPT_MODEL:
         out->model = optarg;
@@ -104,19 +106,8 @@ static enum err_code take_option(struct options *out, int opt, struct err *e)
 static bool read_options(const struct command_context *ctx, int argc, char **argv,
                          struct options *out, int *code)
 {
-    struct err e;
-    int opt;
-
     *out = (struct options){ .model = NULL };
-    *code = EXIT_OK;
-    optind = 0;                      /* glibc: begin anew, also after another command line */
-    opterr = 0;
-    while (!*code && (opt = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
-        if (opt == '?' || opt == ':')
-            *code = command_bad_option(ctx, argv, opt);
-        else if (take_option(out, opt, &e))
-            *code = command_usage(ctx, argv[0], "%s", e.msg);
-    }
+    command_read_options(ctx, argc, argv, OPTIONS, take_option, out, code);
     if (!*code && optind < argc)
         *code = command_usage(ctx, argv[0], "unexpected argument \"%.40s\"", argv[optind]);
     return *code == EXIT_OK;

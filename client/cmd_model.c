@@ -1,4 +1,4 @@
-/* model -- what is known of models. Each word after it is a row in SUBCOMMANDS[]. */
+/* model -- what is known of models. Each word after it is a row in WORDS[]. */
 #include "client/command.h"
 
 #include "base/file.h"
@@ -373,30 +373,14 @@ static int use(const struct command_context *ctx, int argc, char **argv)
 
 /* ---- the words after "model" ---- */
 
-static const struct subcommand {
-    const char *name;
-    command_run *run;               /* argv[0] is the subcommand's name */
-} SUBCOMMANDS[] = {
+static const struct command_word WORDS[] = {
     { "list", list },
     { "use", use },
     { "inspect", inspect },
     { "convert", convert },
 };
-enum { SUBCOMMAND_COUNT = sizeof SUBCOMMANDS / sizeof SUBCOMMANDS[0] };
 
 int cmd_model_run(const struct command_context *ctx, int argc, char **argv)
 {
-    char known[80] = "";
-    size_t len = 0;
-
-    for (int i = 0; i < SUBCOMMAND_COUNT; i++)
-        if (argc > 1 && strcmp(argv[1], SUBCOMMANDS[i].name) == 0)
-            return SUBCOMMANDS[i].run(ctx, argc - 1, argv + 1);
-    for (int i = 0; i < SUBCOMMAND_COUNT && len < sizeof known; i++)
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
-                                SUBCOMMANDS[i].name);
-    if (argc == 1)
-        return command_usage(ctx, argv[0], "model does what? One of: %s", known);
-    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after model; known: %s", argv[1],
-                         known);
+    return command_run_word(ctx, WORDS, sizeof WORDS / sizeof WORDS[0], argc, argv);
 }

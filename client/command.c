@@ -66,6 +66,43 @@ int command_bad_option(const struct command_context *ctx, char **argv, int opt)
     return command_usage(ctx, argv[0], "unknown option %s", text);
 }
 
+int command_run_word(const struct command_context *ctx, const struct command_word *words,
+                     size_t count, int argc, char **argv)
+{
+    char known[120] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (argc > 1 && strcmp(argv[1], words[i].name) == 0) {
+            argv[1] = argv[0];
+            return words[i].run(ctx, argc - 1, argv + 1);
+        }
+    for (size_t i = 0; i < count && len < sizeof known; i++)
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
+                                words[i].name);
+    if (argc == 1)
+        return command_usage(ctx, argv[0], "%s does what? One of: %s", argv[0], known);
+    return command_usage(ctx, argv[0], "unknown word \"%.40s\" after %s; known: %s", argv[1],
+                         argv[0], known);
+}
+
+bool command_read_options(const struct command_context *ctx, int argc, char **argv,
+                          const struct option *options, command_take *take, void *out, int *code)
+{
+    struct err e;
+    int opt;
+
+    *code = EXIT_OK;
+    optind = 0;                      /* glibc: begin anew, also after another command line */
+    opterr = 0;
+    while (!*code && (opt = getopt_long(argc, argv, ":", options, NULL)) != -1)
+        if (opt == '?' || opt == ':')
+            *code = command_bad_option(ctx, argv, opt);
+        else if (take(out, opt, &e))
+            *code = command_usage(ctx, argv[0], "%s", e.msg);
+    return *code == EXIT_OK;
+}
+
 void command_warn(const struct command_context *ctx, const char *words)
 {
     if (ctx->json) {

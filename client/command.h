@@ -7,6 +7,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { EXIT_OK = 0, EXIT_NO = 1, EXIT_USAGE = 2, EXIT_PARTLY = 3 };   /* the rest: err_info() */
@@ -38,6 +39,22 @@ extern const char cmd_bench_help[], cmd_bulk_help[], cmd_generate_help[], cmd_ke
 /* What `bulk` hands to files of their own: argv[0] is "submit", "export". */
 command_run cmd_bulk_submit_run, cmd_bulk_export_run;
 extern const char cmd_bulk_export_help[];
+
+/* The words after a command, such as `list` in `model list`. argv[0] stays the command's name, so
+ * that errors point to its help. */
+struct command_word {
+    const char *name;
+    command_run *run;
+};
+int command_run_word(const struct command_context *ctx, const struct command_word *words,
+                     size_t count, int argc, char **argv);
+
+/* Reads a command line of long options; take is given each one, with optarg. Afterwards optind is
+ * where the arguments begin. False: something was wrong and was said, *code is the exit code. */
+struct option;
+typedef enum err_code command_take(void *out, int opt, struct err *e);
+bool command_read_options(const struct command_context *ctx, int argc, char **argv,
+                          const struct option *options, command_take *take, void *out, int *code);
 
 /* Says e on stderr, as "seedpress: words" or {"error":{"code":...,"message":...}}, and gives its
  * exit code: `return command_fail(ctx, &e);` */

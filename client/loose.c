@@ -80,21 +80,6 @@ static void make_subfolder(const struct loose *self, const char *name)
         mkdirat(self->fd, path, 0777);           /* the open below says what is wrong */
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t put = write(fd, data, len);
-
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return errno;
-        data += put;
-        len -= (size_t)put;
-    }
-    return 0;
-}
-
 enum err_code loose_add(struct loose *self, const char *name, const void *data, size_t len,
                         struct err *e)
 {
@@ -112,7 +97,7 @@ enum err_code loose_add(struct loose *self, const char *name, const void *data, 
     fd = openat(self->fd, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return say(self, name, errno, e);
-    errnum = write_all(fd, data, len);
+    errnum = file_write_all(fd, data, len);
     if (close(fd) != 0 && !errnum)
         errnum = errno;
     self->bytes += (int64_t)len;

@@ -1,5 +1,5 @@
 /* upkeep -- what the words after `seedpress ledger` share: the database by hand, a model by its
- * name there, how far a walk is. Each word is a file cmd_ledger_<word>.c and a row in SUBCOMMANDS[]
+ * name there, how far a walk is. Each word is a file cmd_ledger_<word>.c and a row in WORDS[]
  * of cmd_ledger.c. */
 #ifndef CLIENT_UPKEEP_H
 #define CLIENT_UPKEEP_H

@@ -316,12 +316,12 @@ static enum err_code set_query(const struct ledger_query *query, const struct st
     return ERR_OK;
 }
 
-/* find's rows, however many it gives. */
+/* find's rows, however many it gives. The caller has called session_ready. */
 static enum err_code find_rows(struct ledger *self, const struct statement *find,
                                const struct params *p, struct ledger_rows *out, struct err *e)
 {
     PGresult *result = NULL;
-    enum err_code rc = session_call(self->session, find, p, &result, e);
+    enum err_code rc = session_ask(self->session, find, p, &result, e);
 
     if (!rc)
         rc = make_room(out, (size_t)PQntuples(result), e);
@@ -436,7 +436,8 @@ enum err_code ledger_find(struct ledger *self, const struct ledger_query *query,
         return find_since(self, query, out, e);
     if (query->by == LEDGER_BY_JOB)
         return find_job(self, query, out, e);
-    return find_rows(self, find, &p, out, e);
+    rc = session_ready(self->session, e);
+    return rc ? rc : find_rows(self, find, &p, out, e);
 }
 
 enum err_code ledger_sample(struct ledger *self, const char *numerics_class, const char *encoder,
@@ -444,7 +445,7 @@ enum err_code ledger_sample(struct ledger *self, const char *numerics_class, con
 {
     static const struct digest FIRST;
     const struct digest *const starts[] = { from, &FIRST };
-    enum err_code rc = ERR_OK;
+    enum err_code rc = session_ready(self->session, e);
 
     *out = (struct ledger_rows){ 0 };
     for (size_t i = 0; !rc && out->count == 0 && i < sizeof starts / sizeof starts[0]; i++) {
@@ -463,19 +464,9 @@ enum err_code ledger_find_subject(struct ledger *self, const struct digest *subj
                                   struct ledger_rows *out, struct err *e)
 {
     struct params p = { 0 };
-    PGresult *result;
-    enum err_code rc;
 
     *out = (struct ledger_rows){ 0 };
     params_digest(&p, subject);
     params_int8(&p, (int64_t)max);
-    rc = session_ask(self->session, &FIND_SUBJECT, &p, &result, e);
-    if (!rc)
-        rc = make_room(out, (size_t)PQntuples(result), e);
-    if (!rc)
-        rc = add_rows(self, result, out, e);
-    PQclear(result);
-    if (rc)
-        ledger_rows_release(out);
-    return rc;
+    return find_rows(self, &FIND_SUBJECT, &p, out, e);
 }

@@ -291,7 +291,7 @@ static void command_lines_that_cannot_be_meant_are_refused(void **state)
     } CASES[] = {
         { { "bulk" }, "bulk does what? One of: submit, list, status" },
         { { "bulk", "make" }, "unknown word \"make\" after bulk" },
-        { { "bulk", "status" }, "status which job?" },
+        { { "bulk", "status" }, "which job?" },
         { { "bulk", "pause" }, "pause which job?" },
         { { "bulk", "cancel", "a", "b" }, "unexpected argument \"b\"" },
         { { "bulk", "list", "a" }, "unexpected argument \"a\"" },
