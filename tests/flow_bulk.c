@@ -292,7 +292,7 @@ static void command_lines_that_cannot_be_meant_are_refused(void **state)
         { { "bulk" }, "bulk does what? One of: submit, list, status" },
         { { "bulk", "make" }, "unknown word \"make\" after bulk" },
         { { "bulk", "status" }, "which job?" },
-        { { "bulk", "pause" }, "pause which job?" },
+        { { "bulk", "pause" }, "which job?" },
         { { "bulk", "cancel", "a", "b" }, "unexpected argument \"b\"" },
         { { "bulk", "list", "a" }, "unexpected argument \"a\"" },
         { { "bulk", "list", "--limit", "0" }, "--limit 0 is out of range" },
