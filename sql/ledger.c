@@ -72,7 +72,7 @@ enum err_code ledger_open(const char *conninfo, const char *application, struct 
     enum err_code rc;
 
     *out = NULL;
-    if (!self) {
+    if (!self || !(self->known = known_create())) {
         rc = err_set(e, ERR_NOMEM, "no memory for a ledger");
         goto done;
     }
@@ -106,6 +106,7 @@ void ledger_close(struct ledger **self)
 {
     if (*self) {
         shelf_close(&(*self)->shelf);
+        known_destroy(&(*self)->known);
         session_destroy(&(*self)->session);
     }
     free(*self);

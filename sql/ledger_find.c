@@ -12,22 +12,17 @@
 /* One column list for all look-ups; enum row_column is its order. A withdrawn picture keeps its
  * row: that it existed may be told, its bytes may not. */
 #define ROW_COLUMNS                                                                                \
-    "SELECT i.key, m.digest, i.seed, i.psi, o.text, i.file_sha, i.core_sha, r.numerics_class,"     \
-    " r.encoder, i.run_id, i.batch_size, i.bytes, i.kept, w.subject IS NOT NULL,"                  \
-    " i.created,"                                                                                  \
-    " r.worker, r.version, r.backend, r.device, r.driver, r.libraries, coalesce(i.job_id, 0)"
-#define ROW_TABLES " FROM images i" ROW_JOINS
-#define ROW_JOINS                                                                                  \
-    " JOIN models m ON m.id = i.model_id"                                                          \
-    " JOIN options o ON o.id = i.options_id"                                                       \
-    " JOIN runs r ON r.id = i.run_id"                                                              \
-    " LEFT JOIN withdrawn w ON w.subject = i.subject"
+    "SELECT i.key, i.model_id, i.seed, i.psi, i.options_id, i.file_sha, i.core_sha, i.run_id,"     \
+    " i.batch_size, i.bytes, i.kept, w.subject IS NOT NULL, i.created, coalesce(i.job_id, 0)"
+#define TOMBSTONES " LEFT JOIN withdrawn w ON w.subject = i.subject"
+#define ROW_TABLES " FROM images i" TOMBSTONES
+#define ROW_TABLES_BY_MODEL                                                                        \
+    " FROM images i JOIN models m ON m.id = i.model_id" TOMBSTONES
 #define NEWEST_FIRST " ORDER BY i.created DESC, i.key LIMIT "
 
 enum row_column { ROW_KEY, ROW_MODEL, ROW_SEED, ROW_PSI, ROW_OPTIONS, ROW_FILE_SHA, ROW_CORE_SHA,
-                  ROW_CLASS, ROW_ENCODER, ROW_RUN, ROW_BATCH_SIZE, ROW_BYTES, ROW_KEPT,
-                  ROW_WITHDRAWN, ROW_CREATED, ROW_WORKER, ROW_VERSION, ROW_BACKEND, ROW_DEVICE,
-                  ROW_DRIVER, ROW_LIBRARIES, ROW_JOB, ROW_SEGMENT, ROW_PLACE, ROW_DATA };
+                  ROW_RUN, ROW_BATCH_SIZE, ROW_BYTES, ROW_KEPT, ROW_WITHDRAWN, ROW_CREATED, ROW_JOB,
+                  ROW_SEGMENT, ROW_PLACE, ROW_DATA };
 
 /* One row at most: to sort it would cost a quarter of the look-up. */
 static const struct statement FIND_KEY = {
@@ -55,7 +50,7 @@ static const struct statement FIND_SUBJECT = {
 /* Model and psi may be NULL, for any. There are few models: one look into the index for each. */
 static const struct statement FIND_SEED = {
     "find_seed", READ,
-    ROW_COLUMNS ROW_TABLES " WHERE i.seed = $1::bigint"
+    ROW_COLUMNS ROW_TABLES_BY_MODEL " WHERE i.seed = $1::bigint"
     " AND ($2::bytea IS NULL OR m.digest = $2::bytea) AND ($3::int IS NULL OR i.psi = $3::int)"
     NEWEST_FIRST "$4::bigint"
 };
@@ -65,7 +60,7 @@ static const struct statement FIND_SEED = {
  * first. */
 static const struct statement FIND_SINCE = {
     "find_since", READ,
-    ROW_COLUMNS ROW_TABLES
+    ROW_COLUMNS ROW_TABLES_BY_MODEL
     " WHERE i.created >= greatest(now() - $1::bigint * interval '1 second',"
     "                             to_timestamp($3::bigint))"
     " AND i.created < now() - $2::bigint * interval '1 second'"
@@ -80,7 +75,7 @@ static const struct statement SECONDS_SINCE = {
 static const struct statement SAMPLE = {
     "sample", READ,
     ROW_COLUMNS " FROM (SELECT * FROM images WHERE key >= $1::bytea ORDER BY key LIMIT 64) i"
-    ROW_JOINS
+    " JOIN runs r ON r.id = i.run_id" TOMBSTONES
     " WHERE r.numerics_class = $2::text AND r.encoder = $3::text AND w.subject IS NULL"
     " ORDER BY i.key LIMIT 1"
 };
@@ -124,15 +119,23 @@ static void write_time(int64_t us, char *out, size_t size)
 }
 
 /* The recipe out of its parts; its key must be the row's, or the row is not what was stored. */
-static enum err_code rebuild(const PGresult *result, int line, struct ledger_row *row,
-                             struct err *e)
+static enum err_code rebuild(struct ledger *self, const PGresult *result, int line,
+                             struct ledger_row *row, struct err *e)
 {
-    struct digest model = result_digest(result, line, ROW_MODEL);
+    const struct known_model *model;
+    const struct known_options *options;
     struct digest key;
-    bool whole = ledger_recipe(&model, result_int8(result, line, ROW_SEED),
-                               result_int4(result, line, ROW_PSI),
-                               PQgetvalue(result, line, ROW_OPTIONS), &row->recipe);
+    enum err_code rc = known_model(self->known, self->session,
+                                   result_int4(result, line, ROW_MODEL), &model, e);
+    bool whole;
 
+    if (!rc)
+        rc = known_options(self->known, self->session, result_int4(result, line, ROW_OPTIONS),
+                           &options, e);
+    if (rc)
+        return rc;
+    whole = ledger_recipe(&model->digest, result_int8(result, line, ROW_SEED),
+                          result_int4(result, line, ROW_PSI), options->text, &row->recipe);
     row->key = result_digest(result, line, ROW_KEY);
     if (whole)
         key = recipe_key(&row->recipe);
@@ -167,30 +170,44 @@ static enum err_code read_data(struct ledger *self, const PGresult *result, int 
     return ERR_OK;
 }
 
+/* What row->run_id says of the run. */
+static enum err_code read_run(struct ledger *self, struct ledger_row *row, struct err *e)
+{
+    const struct known_run *run;
+    enum err_code rc = known_run(self->known, self->session, row->run_id, &run, e);
+
+    if (rc)
+        return rc;
+    memcpy(row->numerics_class, run->numerics_class, sizeof row->numerics_class);
+    memcpy(row->encoder, run->encoder, sizeof row->encoder);
+    memcpy(row->worker, run->worker, sizeof row->worker);
+    memcpy(row->version, run->version, sizeof row->version);
+    memcpy(row->backend, run->backend, sizeof row->backend);
+    memcpy(row->device, run->device, sizeof row->device);
+    memcpy(row->driver, run->driver, sizeof row->driver);
+    memcpy(row->libraries, run->libraries, sizeof row->libraries);
+    return ERR_OK;
+}
+
 static enum err_code read_row(struct ledger *self, const PGresult *result, int line,
                               struct ledger_row *row, struct err *e)
 {
-    enum err_code rc = rebuild(result, line, row, e);
+    enum err_code rc = rebuild(self, result, line, row, e);
     if (rc)
         return rc;
     row->file_sha = result_digest(result, line, ROW_FILE_SHA);
     row->core_sha = result_digest(result, line, ROW_CORE_SHA);
-    result_text(result, line, ROW_CLASS, row->numerics_class, sizeof row->numerics_class);
-    result_text(result, line, ROW_ENCODER, row->encoder, sizeof row->encoder);
     row->run_id = result_int8(result, line, ROW_RUN);
     row->batch_size = result_int4(result, line, ROW_BATCH_SIZE);
     row->bytes = result_int4(result, line, ROW_BYTES);
     row->kept = result_bool(result, line, ROW_KEPT);
     row->withdrawn = result_bool(result, line, ROW_WITHDRAWN);
     write_time(result_int8(result, line, ROW_CREATED), row->created, sizeof row->created);
-    result_text(result, line, ROW_WORKER, row->worker, sizeof row->worker);
-    result_text(result, line, ROW_VERSION, row->version, sizeof row->version);
-    result_text(result, line, ROW_BACKEND, row->backend, sizeof row->backend);
-    result_text(result, line, ROW_DEVICE, row->device, sizeof row->device);
-    result_text(result, line, ROW_DRIVER, row->driver, sizeof row->driver);
-    result_text(result, line, ROW_LIBRARIES, row->libraries, sizeof row->libraries);
     row->distance = -1;
     row->job_id = result_int8(result, line, ROW_JOB);
+    rc = read_run(self, row, e);
+    if (rc)
+        return rc;
     return PQnfields(result) <= ROW_DATA ? ERR_OK : read_data(self, result, line, row, e);
 }
 
@@ -215,6 +232,7 @@ static enum err_code find_each(struct ledger *self, const struct statement *find
                                const struct digest *keys, size_t count, struct ledger_rows *out,
                                struct err *e)
 {
+    PGresult *results[LEDGER_BATCH_MAX];
     struct err later;
     enum err_code rc = session_ready(self->session, e), code;
 
@@ -227,13 +245,15 @@ static enum err_code find_each(struct ledger *self, const struct statement *find
         params_digest(&p, &keys[i]);
         rc = session_send(self->session, find, &p, e);
     }
+    /* All answers first: a row may name a run that is still to be asked for. */
     for (size_t i = 0; i < count; i++) {
-        PGresult *result;
-        code = session_result(self->session, &result, rc ? &later : e);
+        code = session_result(self->session, &results[i], rc ? &later : e);
         rc = rc ? rc : code;
+    }
+    for (size_t i = 0; i < count; i++) {
         if (!rc)
-            rc = add_rows(self, result, out, e);
-        PQclear(result);
+            rc = add_rows(self, results[i], out, e);
+        PQclear(results[i]);
     }
     return rc;
 }

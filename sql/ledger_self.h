@@ -4,6 +4,7 @@
 
 #include "proto/recipe.h"
 #include "sql/ledger.h"
+#include "sql/known.h"
 #include "sql/session.h"
 #include "sql/shelf.h"
 
@@ -20,6 +21,7 @@ struct ledger {
     size_t option_count;            /* ever learnt; the newest LEDGER_OPTIONS_MAX are held */
     unsigned option_session;
     int64_t bulk_turn;              /* the job that had the last chunk; the next one's turn comes */
+    struct known *known;
     struct shelf *shelf;            /* NULL: no files outside the database */
 };
 
