@@ -4,8 +4,9 @@
  *
  * store: ledger_store beside plain pipelined inserts of the same bytes into the same PostgreSQL, by
  *        one connection each: files in the database, and in segments.
- * path:  the whole path (request, queue, JPEG, ledger, receipt) with an engine that costs next to
- *        nothing (tests/backend_quick.c), beside plain inserts of as many files of that size.
+ * path:  the whole path of a bulk job (queue, JPEG, hashes, ledger, and its export to shards at the
+ *        same time) with an engine that costs next to nothing (tests/backend_quick.c), beside plain
+ *        inserts of files of that size.
  * find:  the ledger's look-ups beside SELECT 1 on the same connection, at 10,000 and 1,000,000
  *        rows.
  *
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ROUNDS = 5, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
 
@@ -481,58 +483,102 @@ static void bench_find(void)
 
 /* ---- path ---- */
 
-enum { PATH_PICTURES = 2048, PATH_WINDOW = 256, PATH_WAIT_MS = 600000 };
-enum path_variant { PATH_PLAIN, PATH_BLOBS, PATH_SEGMENTS, PATH_NO_HASHES, PATH_VARIANTS };
+enum { PATH_PICTURES = 16384, PATH_WAIT_MS = 600000 };
+enum path_variant { PATH_PLAIN, PATH_JOB, PATH_EXPORT, PATH_SEGMENTS, PATH_NO_HASHES,
+                    PATH_VARIANTS };
 static const char *const PATH_WORDS[PATH_VARIANTS] = {
-    "one table, plain inserts", "the whole path", "the whole path, segments",
+    "one table, plain inserts", "a bulk job", "a bulk job and its export", "same, segments",
     "same, no hashes"
 };
 
-static void path_ask(struct kit_asker *a, int64_t first, int64_t count)
-{
-    int64_t seeds[PATH_WINDOW];
-    struct message m = generate_of(first + 1, -1, 700000);
+/* How a round is run: with a worker of its own, so that no other takes part. */
+struct path_way {
+    const char *folder;             /* of segments; NULL: files in the database */
+    const char *likeness;
+    bool is_exported;
+};
 
-    for (int64_t i = 0; i < count; i++)
-        seeds[i] = first + i;
-    m.generate.seeds = (struct numbers){ seeds, (size_t)count };
-    m.generate.deadline_ms = PATH_WAIT_MS;
-    m.generate.want = MESSAGE_WANT_RECEIPT;      /* as a bulk job's: the file stays where it is */
-    asker_send(a, &m);
+static void path_answer(struct kit_asker *a, const struct message *question, struct message *out,
+                        struct parcel *parcel)
+{
+    asker_send(a, question);
+    if (!asker_receive(a, out, parcel, PATH_WAIT_MS) || out->type != MESSAGE_BULK_REPORT ||
+        out->bulk_report.jobs.count != 1)
+        die("no report of a bulk job");
 }
 
-static double path_rate(struct kit_asker *a, int64_t first, int64_t pictures)
+static int64_t path_submit(struct kit_asker *a, int64_t first)
 {
-    int64_t from_us = clock_us(), got = 0;
+    struct message_bulk_part part = { .model = text_of("avatars64"), .first = first,
+                                      .last = first + PATH_PICTURES - 1, .psi = 700000,
+                                      .cutoff = -1, .class_index = -1, .noise_mode = -1,
+                                      .noise_seed = -1, .rotate = INT64_MIN, .quality = 90,
+                                      .mark = -1 };
+    char name[40];
+    struct message m, report;
+    struct parcel parcel;
 
-    for (int64_t at = 0; at < pictures; at += PATH_WINDOW)
-        path_ask(a, first + at, pictures - at < PATH_WINDOW ? pictures - at : PATH_WINDOW);
-    while (got < pictures) {
-        struct parcel parcel;
-        struct message m;
+    snprintf(name, sizeof name, "path-%lld", (long long)first);
+    message_init(&m, MESSAGE_BULK_SUBMIT, 1);
+    m.bulk_submit.name = text_of(name);
+    m.bulk_submit.parts = (struct records){ &part, 1 };
+    path_answer(a, &m, &report, &parcel);
+    int64_t job = ((const struct message_bulk_job *)report.bulk_report.jobs.items)->job;
 
-        if (!asker_receive(a, &m, &parcel, PATH_WAIT_MS) || m.type == MESSAGE_ERROR)
-            die("an error in place of a picture");
-        got += m.type == MESSAGE_RECEIPT;
-        message_release(&m);
+    message_release(&report);
+    parcel_release(&parcel);
+    return job;
+}
+
+static void path_await(struct kit_asker *a, int64_t job)
+{
+    struct message m, report;
+    struct parcel parcel;
+    bool is_done = false;
+
+    message_init(&m, MESSAGE_BULK_LIST, 2);
+    m.bulk_list.job = job;
+    while (!is_done) {
+        path_answer(a, &m, &report, &parcel);
+        const struct message_bulk_job *j = report.bulk_report.jobs.items;
+
+        is_done = j->state == MESSAGE_BULK_DONE;
+        if (is_done && (j->done != PATH_PICTURES || j->failed > 0))
+            die("pictures of a bulk job have failed");
+        message_release(&report);
         parcel_release(&parcel);
+        if (!is_done)
+            usleep(20000);          /* who watches must cost nothing */
     }
-    return (double)pictures * 1e6 / (double)(clock_us() - from_us);
 }
 
-/* A worker of its own for each turn, so that no other takes part. */
-static double path_run(struct kit_stack *stack, struct kit_asker *a, const char *folder,
-                       const char *likeness, int64_t *seed)
+static double path_run(struct kit_stack *stack, struct kit_asker *a, const struct path_way *way,
+                       int64_t *seed)
 {
     const char *const flags[] = { "--backend", "quick", "--batch-max", "64", "--reserve-batches",
-                                  "4", "--encoders", "2", "--likeness", likeness,
-                                  folder ? "--segments" : NULL, folder, NULL };
+                                  "4", "--encoders", "2", "--replay-one-in", "0", "--likeness",
+                                  way->likeness, way->folder ? "--segments" : NULL, way->folder,
+                                  NULL };
+    struct kit_program exporter;
+    char job_text[24], shards[340];
 
     stack_start_worker(stack, 0, flags);
-    path_rate(a, *seed, PATH_WINDOW);            /* warm */
-    double rate = path_rate(a, *seed + PATH_WINDOW, PATH_PICTURES);
+    int64_t from_us = clock_us(), job = path_submit(a, *seed);
 
-    *seed += PATH_WINDOW + PATH_PICTURES;
+    snprintf(job_text, sizeof job_text, "%lld", (long long)job);
+    snprintf(shards, sizeof shards, "%s/shards-%s", stack->pg.dir, job_text);
+    const char *const argv[] = { "seedpress", "--broker", stack->clients, "bulk", "export", job_text,
+                                 "-o", shards, NULL };
+
+    if (way->is_exported) {
+        program_start(&exporter, argv);
+        if (program_wait(&exporter))
+            die("an export has failed");
+    }
+    path_await(a, job);
+    double rate = PATH_PICTURES * 1e6 / (double)(clock_us() - from_us);
+
+    *seed += PATH_PICTURES;
     program_kill(&stack->worker[0]);
     return rate;
 }
@@ -541,8 +587,8 @@ static double path_peer(PGconn *conn, struct pictures *p, const char *conninfo, 
 {
     size_t bytes = (size_t)kit_postgres_int(conninfo, "SELECT avg(bytes)::int FROM images");
 
-    pictures_paint(p, PATH_PICTURES, bytes < 20000 ? bytes : 20000, *seed);
-    *seed += PATH_PICTURES;
+    pictures_paint(p, PICTURES_MAX, bytes < 20000 ? bytes : 20000, *seed);
+    *seed += PICTURES_MAX;
     return insert_all(conn, "plain", p);
 }
 
@@ -562,17 +608,25 @@ static void bench_path(void)
     p.bytes = malloc((size_t)PICTURES_MAX * 20000);
     if (!p.bytes || mkdir(folder, 0700))
         die("no memory, or no folder for segments");
+    const char *const broker_flags[] = { "--segments", folder, NULL };
+
+    program_kill(&stack.broker);                 /* the folder is known only now */
+    stack_restart_broker(&stack, broker_flags);
     PGconn *conn = connect_plain(stack.pg.conninfo);
 
     run_sql(conn, MAKE_PLAIN);
     prepare(conn, "plain", INSERT_PLAIN);
     asker_open(&asker, stack.clients, LINK_DEALER);
-    path_run(&stack, &asker, NULL, "on", &seed);
+    const struct path_way ways[PATH_VARIANTS] = {
+        [PATH_JOB] = { NULL, "on", false }, [PATH_EXPORT] = { NULL, "on", true },
+        [PATH_SEGMENTS] = { folder, "on", true }, [PATH_NO_HASHES] = { folder, "off", true },
+    };
+
+    path_run(&stack, &asker, &ways[PATH_JOB], &seed);
     for (int round = 0; round < ROUNDS; round++) {
         rates[PATH_PLAIN][round] = path_peer(conn, &p, stack.pg.conninfo, &peer_seed);
-        rates[PATH_BLOBS][round] = path_run(&stack, &asker, NULL, "on", &seed);
-        rates[PATH_SEGMENTS][round] = path_run(&stack, &asker, folder, "on", &seed);
-        rates[PATH_NO_HASHES][round] = path_run(&stack, &asker, folder, "off", &seed);
+        for (int v = PATH_JOB; v < PATH_VARIANTS; v++)
+            rates[v][round] = path_run(&stack, &asker, &ways[v], &seed);
     }
     for (int v = 0; v < PATH_VARIANTS; v++) {
         double ratios[ROUNDS];
