@@ -76,6 +76,7 @@ static void generate(int64_t first, int64_t count)
     asker_close(&a);
 }
 
+/* The figures are brought up to date once a turn of the worker's loop. */
 static void await_value(const char *series, double value)
 {
     int64_t give_up_ms = clock_ms() + WAIT_MS;
@@ -107,7 +108,9 @@ static void what_is_stored_is_rendered_again_when_nobody_asks(void **state)
     await_value(EQUAL, PICTURES);
     assert_true(value_of(DIFFERS) == 0);
     assert_true(value_of(EQUAL) == PICTURES);    /* one for each, and no more */
+    await_value(RENDERED, 2 * PICTURES);
     assert_true(value_of(RENDERED) == 2 * PICTURES);
+    await_value(STORED, PICTURES);
     assert_true(value_of(STORED) == PICTURES);
     assert_int_equal(kit_postgres_int(stack.pg.conninfo, "SELECT count(*) FROM images"), PICTURES);
 }
@@ -137,11 +140,13 @@ static void a_worker_that_is_told_not_to_renders_nothing_again(void **state)
     assert_int_equal(program_wait(&stack.worker[0]), 0);
     start_worker("0");
     generate(300, PICTURES);
+    await_value(RENDERED, PICTURES);
     assert_true(value_of(RENDERED) == PICTURES);
     program_signal(&stack.worker[0], SIGTERM);
     assert_int_equal(program_wait(&stack.worker[0]), 0);
     start_worker("1000000");
     generate(400, 1);
+    await_value(RENDERED, 1);
     assert_true(value_of(RENDERED) == 1);
 }
 
