@@ -47,8 +47,9 @@ ifeq ($(origin NVCC),undefined)
 NVCC    := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
 endif
 comma   := ,
-TARGETS := -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_86,code=sm_86 \
-           -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a
+CUDA_TARGETS ?= -gencode arch=compute_80,code=[sm_80,compute_80] \
+           -gencode arch=compute_86,code=sm_86 -gencode arch=compute_89,code=sm_89 \
+           -gencode arch=compute_90a,code=sm_90a
 ALLCU   := -std=c++17 -I.
 NVCCALL := $(ALLCU) -O3 -fmad=false --threads 0 -Xptxas -v \
            -Xcompiler -Wall,-ffp-contract=off,-fPIC,-pthread
@@ -96,7 +97,7 @@ define nvcc
 	@grep -i warning $(@:.o=.ptxas) || true
 endef
 $B/cuda/%.o: %.cu
-	$(call nvcc,$(TARGETS))
+	$(call nvcc,$(CUDA_TARGETS))
 # The checks' own kernels are compiled for the chip they run on; here one shows that they can be.
 $B/cuda/tests/gpu/%.o: tests/gpu/%.cu
 	$(call nvcc,-gencode arch=compute_90a$(comma)code=sm_90a)
@@ -114,7 +115,7 @@ CHECK   := $(BARE) $(call obj,tests/gpu/bare/*.c tests/kit_arch.c tests/kit_netw
            $(filter-out %/jpeg.o %/jpeg_pixels.o %/picture.o %/safetensors.o %/thumbnail.o,$(KERN)) \
            $(filter-out $B/tests/gpu/check.o,$(call obj,tests/gpu/*.c))
 # tests/gpu/run.sh asks for those of the GPU that is there.
-GPU_TARGETS ?= $(TARGETS)
+GPU_TARGETS ?= $(CUDA_TARGETS)
 CHECKCU := $(CU) $(wildcard tests/gpu/*.cu)
 EMULATE := $(ALLCU) -O2 -g -march=native -Wall -Wextra -Wno-unknown-pragmas \
             -Wno-missing-field-initializers -ffp-contract=off -fPIC -pthread \

@@ -14,6 +14,9 @@ mkdir -p "$log"
 rm -f "$log"/*
 unset SEEDPRESS_BROKER SEEDPRESS_LEDGER 2>/dev/null || true
 
+# The oldest and the newest: those between differ in what ptxas chooses only, and take minutes.
+CUDA_TARGETS="-gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a"
+export CUDA_TARGETS
 cuda=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || cuda=
 
 echo "building"
