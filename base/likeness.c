@@ -74,46 +74,69 @@ static void add_row(uint16_t *sums, const uint8_t *row, size_t len)
         sums[i] = (uint16_t)(sums[i] + row[i]);
 }
 
-/* One cell out of summed up rows. BT.601's weights, in 256ths. */
-static void take_cell(const uint16_t *rgb, int columns, int rows, uint64_t out[PLANES])
+/* 256 * sum / pixels. Cells of common sizes have a power of two of them, and a division costs more
+ * than all else that is done to a cell. */
+static inline uint32_t mean_of(uint32_t sum, uint32_t pixels)
 {
-    uint32_t r = 0, g = 0, b = 0, pixels = (uint32_t)(columns * rows);
-
-    for (int i = 0; i < columns; i++) {
-        r += rgb[3 * i];
-        g += rgb[3 * i + 1];
-        b += rgb[3 * i + 2];
-    }
-    /* Levels first: a cell's sums times a weight would not fit. */
-    if (pixels > 1) {
-        r = 256 * r / pixels;
-        g = 256 * g / pixels;
-        b = 256 * b / pixels;
-    } else {
-        r *= 256;
-        g *= 256;
-        b *= 256;
-    }
-    out[0] = (77 * r + 150 * g + 29 * b) / 256;
-    out[1] = (MIDDLE + 128 * b - 43 * r - 85 * g) / 256;
-    out[2] = (MIDDLE + 128 * r - 107 * g - 21 * b) / 256;
+    return (pixels & (pixels - 1)) == 0 ? 256 * sum >> __builtin_ctz(pixels) : 256 * sum / pixels;
 }
 
-static void fill_row(struct planes *self, int y, const uint16_t *row, int width, int k, int rows)
+/* A row of cells, a colour each; loops over them become vectors. */
+struct strip {
+    uint32_t r[LONG], g[LONG], b[LONG];         /* sums, then 256ths of a level */
+    uint32_t plane[PLANES][LONG];
+};
+
+/* Sums over the columns of each cell, out of summed up rows. */
+static void add_columns(struct strip *self, const uint16_t *row, int cells, int width, int k)
+{
+    for (int x = 0; x < cells; x++) {
+        int columns = width - x * k < k ? width - x * k : k;
+        uint32_t r = 0, g = 0, b = 0;
+
+        for (int i = 0; i < columns; i++, row += 3) {
+            r += row[0];
+            g += row[1];
+            b += row[2];
+        }
+        self->r[x] = r;
+        self->g[x] = g;
+        self->b[x] = b;
+    }
+}
+
+/* Levels of cells [from, to), which have so many pixels each. BT.601's weights, in 256ths. Levels
+ * first: a cell's sums times a weight would not fit. */
+static void take_cells(struct strip *self, int from, int to, uint32_t pixels)
+{
+    for (int x = from; x < to; x++) {
+        uint32_t r = mean_of(self->r[x], pixels), g = mean_of(self->g[x], pixels);
+        uint32_t b = mean_of(self->b[x], pixels);
+
+        self->plane[0][x] = (77 * r + 150 * g + 29 * b) / 256;
+        self->plane[1][x] = (MIDDLE + 128 * b - 43 * r - 85 * g) / 256;
+        self->plane[2][x] = (MIDDLE + 128 * r - 107 * g - 21 * b) / 256;
+    }
+}
+
+static void fill_row(struct planes *self, struct strip *strip, int y, const uint16_t *row,
+                     int width, int k, int rows)
 {
     size_t pitch = (size_t)self->width + 1, at = (size_t)(y + 1) * pitch;
-    uint64_t sum[PLANES] = { 0 }, cell[PLANES];
+    int last = width - (self->width - 1) * k;   /* columns of the last cell */
 
-    for (int x = 0; x < self->width; x++) {
-        int columns = width - x * k < k ? width - x * k : k;
+    add_columns(strip, row, self->width, width, k);
+    take_cells(strip, 0, self->width - 1, (uint32_t)(k * rows));
+    take_cells(strip, self->width - 1, self->width, (uint32_t)(last * rows));
+    for (int p = 0; p < PLANES; p++) {
+        uint64_t *here = self->sums[p] + at + 1, sum = 0;
 
-        take_cell(row + 3 * (size_t)x * (size_t)k, columns, rows, cell);
-        for (int p = 0; p < PLANES; p++) {
-            uint64_t *here = self->sums[p] + at + (size_t)x + 1;
-
-            sum[p] += cell[p];
-            *here = *(here - pitch) + sum[p];
+        for (int x = 0; x < self->width; x++) {
+            sum += strip->plane[p][x];
+            here[x] = sum;
         }
+        for (int x = 0; x < self->width; x++)
+            here[x] += here[x - (ptrdiff_t)pitch];
     }
 }
 
@@ -140,6 +163,7 @@ static bool planes_init(struct planes *self, const uint8_t *rgb, int width, int 
     int shorter = width < height ? width : height, longer = width < height ? height : width;
     int k = shorter / FINE > 1 ? shorter / FINE : 1;
     size_t row_len = 3 * (size_t)width, count;
+    struct strip *strip;
     uint16_t *row;
 
     if (shorter < SIDE_MIN || longer > SIDE_MAX)
@@ -152,9 +176,11 @@ static bool planes_init(struct planes *self, const uint8_t *rgb, int width, int 
     count = (size_t)(self->width + 1) * (size_t)(self->height + 1);
     self->sums[0] = calloc(PLANES * count, sizeof *self->sums[0]);
     row = malloc(row_len * sizeof *row);
-    if (!self->sums[0] || !row) {
+    strip = malloc(sizeof *strip);
+    if (!self->sums[0] || !row || !strip) {
         planes_release(self);
         free(row);
+        free(strip);
         return false;
     }
     for (int p = 1; p < PLANES; p++)
@@ -165,9 +191,10 @@ static bool planes_init(struct planes *self, const uint8_t *rgb, int width, int 
         memset(row, 0, row_len * sizeof *row);
         for (int i = 0; i < rows; i++)
             add_row(row, rgb + ((size_t)y * (size_t)k + (size_t)i) * stride, row_len);
-        fill_row(self, y, row, width, k, rows);
+        fill_row(self, strip, y, row, width, k, rows);
     }
     free(row);
+    free(strip);
     fill_basis(self);
     return true;
 }
