@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -43,7 +42,6 @@ struct segments {
     int fd;                         /* of the segment that is written; -1: none */
     int32_t segment;
     int64_t end;                    /* where the next record begins */
-    int64_t dead_bytes;
     uint64_t look_ups;
     struct open_file open[SEGMENTS_OPEN_MAX];
 };
@@ -194,7 +192,7 @@ enum err_code segments_begin(struct segments *self, int32_t id, struct err *e)
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
         return fail(e, "make", id, errno);
-    errnum = flock(fd, LOCK_EX | LOCK_NB) ? errno : write_all(fd, &iov, 1, 0);
+    errnum = write_all(fd, &iov, 1, 0);
     if (!errnum && fsync(fd))
         errnum = errno;
     if (!errnum)
@@ -253,11 +251,6 @@ enum err_code segments_append(struct segments *self, const struct segments_recor
     return ERR_OK;
 }
 
-int64_t segments_dead_bytes(const struct segments *self)
-{
-    return self->dead_bytes;
-}
-
 /* ---- removing ---- */
 
 /* 0 or errno. */
@@ -292,7 +285,6 @@ static int punch(int fd, int64_t at, int64_t len)
 void segments_forget(struct segments *self, struct segments_place at,
                      const struct segments_record *record)
 {
-    self->dead_bytes += padded(record->len);
     if (self->fd >= 0 && at.segment == self->segment)
         (void)punch(self->fd, at.place, padded(record->len));
 }
@@ -390,42 +382,6 @@ enum err_code segments_erase(const char *folder, const struct segments_place *pl
             return fail(e, "erase from", segment, errnum);
         *done += same;
     }
-    return ERR_OK;
-}
-
-enum err_code segments_delete(const char *folder, int32_t segment, struct err *e)
-{
-    char path[PATH_MAX];
-    int fd, errnum = 0;
-    enum err_code rc = path_of(folder, segment, path, e);
-
-    if (rc)
-        return rc;
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? ERR_OK : fail(e, "delete", segment, errno);
-    if (flock(fd, LOCK_EX | LOCK_NB))
-        rc = errno == EWOULDBLOCK
-                 ? err_set(e, ERR_CONFLICT, "segment %d is being written", (int)segment)
-                 : fail(e, "lock", segment, errno);
-    else if (unlink(path) || (errnum = sync_folder(folder)))
-        rc = fail(e, "delete", segment, errnum ? errnum : errno);
-    close(fd);
-    return rc;
-}
-
-enum err_code segments_size(const char *folder, int32_t segment, int64_t *bytes, struct err *e)
-{
-    char path[PATH_MAX];
-    struct stat st;
-    enum err_code rc = path_of(folder, segment, path, e);
-
-    *bytes = 0;
-    if (rc)
-        return rc;
-    if (stat(path, &st))
-        return fail(e, "look at", segment, errno);
-    *bytes = (int64_t)st.st_blocks * 512;
     return ERR_OK;
 }
 

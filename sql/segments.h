@@ -68,11 +68,9 @@ enum err_code segments_begin(struct segments *self, int32_t id, struct err *e);
  * row; after a failed sync the file is given up and segments_is_full says true. */
 enum err_code segments_append(struct segments *self, const struct segments_record *records,
                               size_t count, struct segments_place *places, struct err *e);
-/* What segments_append wrote and no row names: removed as far as can be, and counted. */
+/* What segments_append wrote and no row names: removed as far as can be. */
 void segments_forget(struct segments *self, struct segments_place at,
                      const struct segments_record *record);
-/* Bytes that segments_forget was told of, with heads and padding. */
-int64_t segments_dead_bytes(const struct segments *self);
 
 /* ---- reading ---- */
 
@@ -93,11 +91,5 @@ enum err_code segments_read(struct segments *self, struct segments_place at,
 enum err_code segments_erase(const char *folder, const struct segments_place *places,
                              const struct segments_record *records, size_t count, size_t *done,
                              struct err *e);
-/* Deletes a segment's file; missing already is fine. Only under the advisory lock 7301, taken
- * alone, and after seeing under it that no row names the segment. ERR_CONFLICT: a writer has it
- * open; ERR_FILE. */
-enum err_code segments_delete(const char *folder, int32_t segment, struct err *e);
-/* Bytes that the segment's file takes on the disk, holes left out. ERR_FILE. */
-enum err_code segments_size(const char *folder, int32_t segment, int64_t *bytes, struct err *e);
 
 #endif
