@@ -565,9 +565,5 @@ size_t likeness_of_query(const uint8_t *rgb, int width, int height, size_t strid
 
 int likeness_distance(const uint64_t a[LIKENESS_WINDOW], const uint64_t b[LIKENESS_WINDOW])
 {
-    int brightness = __builtin_popcountll(a[0] ^ b[0]);
-
-    if (a[1] == 0 || b[1] == 0)
-        return brightness;
-    return (brightness + __builtin_popcountll(a[1] ^ b[1])) / 2;
+    return likeness_bits(a[0], a[1], b) / 2;
 }

@@ -36,6 +36,17 @@ size_t likeness_of_stored(const uint8_t *rgb, int width, int height, size_t stri
 /* The same as a picture of unknown origin is asked for. */
 size_t likeness_of_query(const uint8_t *rgb, int width, int height, size_t stride,
                          uint64_t hashes[LIKENESS_MAX]);
+/* Bits by which a window's two hashes differ from another's; twice those of brightness where one of
+ * them has no colour. Here, because a search asks it of millions. */
+static inline int likeness_bits(uint64_t brightness, uint64_t colour,
+                                const uint64_t other[LIKENESS_WINDOW])
+{
+    int bits = __builtin_popcountll(brightness ^ other[0]);
+
+    return colour == 0 || other[1] == 0 ? 2 * bits
+                                        : bits + __builtin_popcountll(colour ^ other[1]);
+}
+
 /* How far two windows are apart: half the bits that differ in both hashes, rounded down; of
  * brightness alone where one of them has no colour. 0..64. */
 int likeness_distance(const uint64_t a[LIKENESS_WINDOW], const uint64_t b[LIKENESS_WINDOW]);

@@ -164,15 +164,6 @@ size_t likeness_index_capacity(const struct likeness_index *self)
 
 /* ---- the search ---- */
 
-/* Bits by which two windows differ, twice those of brightness where one has no colour. */
-static int bits_between(uint64_t brightness, uint64_t colour, const uint64_t *query)
-{
-    int bits = __builtin_popcountll(brightness ^ query[0]);
-
-    return colour == 0 || query[1] == 0 ? 2 * bits
-                                        : bits + __builtin_popcountll(colour ^ query[1]);
-}
-
 static void note(struct tally *tally, size_t picture, int bits)
 {
     if (bits > FAR)
@@ -195,7 +186,7 @@ static void match_windows(const struct block *block, const uint64_t *query, scan
         while (block->first[picture + 1] <= hits[i])
             picture++;
         for (; i < found && hits[i] < block->first[picture + 1]; i++) {
-            int bits = bits_between(block->brightness[hits[i]], block->colour[hits[i]], query);
+            int bits = likeness_bits(block->brightness[hits[i]], block->colour[hits[i]], query);
 
             least = bits < least ? bits : least;
         }
@@ -247,7 +238,7 @@ static void search_wholes(const struct block *block, const uint64_t *query, scan
 
     for (size_t i = 0; i < count; i++) {
         size_t at = work->hits[i];
-        int bits = bits_between(block->whole_brightness[at], block->whole_colour[at], query);
+        int bits = likeness_bits(block->whole_brightness[at], block->whole_colour[at], query);
 
         if (bits <= FAR)
             keep(work, block->id[at], (uint32_t)((FAR - bits) * (FAR - bits)), bits);

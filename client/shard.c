@@ -173,11 +173,6 @@ void shard_abandon(struct shard **self)
     release(self);
 }
 
-int64_t shard_bytes(const struct shard *self)
-{
-    return self->bytes;
-}
-
 /* ---- members ---- */
 
 /* libarchive's own words name no file. */

@@ -42,7 +42,4 @@ enum err_code shard_finish(struct shard **self, const struct digest *expected,
 /* Removes what there is of it. NULL is fine. */
 void shard_abandon(struct shard **self);
 
-/* Bytes written so far. */
-int64_t shard_bytes(const struct shard *self);
-
 #endif
