@@ -95,8 +95,9 @@ static const struct option OPTIONS[] = {
     { NULL, 0, NULL, 0 },
 };
 
-static enum err_code take_option(struct options *out, int opt, struct err *e)
+static enum err_code take_option(void *arg, int opt, struct err *e)
 {
+    struct options *out = arg;
     struct seedpress_query *q = &out->query;
     enum err_code rc = ERR_OK;
     int64_t v = 0;
@@ -170,21 +171,10 @@ static bool read_options(const struct command_context *ctx, int argc, char **arg
                          struct options *out, int *code)
 {
     const char *words;
-    struct err e;
-    int opt;
 
     *out = (struct options){ .query = { .limit = LIMIT_DEFAULT } };
-    *code = EXIT_OK;
-    optind = 0;                      /* glibc: begin anew, also after another command line */
-    opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":", OPTIONS, NULL)) != -1) {
-        if (opt == '?' || opt == ':')
-            *code = command_bad_option(ctx, argv, opt);
-        else if (take_option(out, opt, &e))
-            *code = command_usage(ctx, argv[0], "%s", e.msg);
-        if (*code)
-            return false;
-    }
+    if (!command_read_options(ctx, argc, argv, OPTIONS, take_option, out, code))
+        return false;
     if (optind < argc)
         out->file = argv[optind++];
     words = contradiction(out);

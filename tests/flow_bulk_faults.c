@@ -240,7 +240,7 @@ static void check_shards(struct scene *s)
     struct ran ran = run_program(list);
 
     assert_int_equal(ran.exit_code, 0);
-    assert_int_equal(atoi(ran.out), SEEDS);
+    assert_int_equal(strtol(ran.out, NULL, 10), SEEDS);
     ran_release(&ran);
     const char *build = getenv("SEEDPRESS_BUILD");
     char program[512];

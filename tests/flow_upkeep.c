@@ -165,7 +165,7 @@ static void a_file_that_is_no_picture_of_its_size_is_found(void **state)
     picture = picture_paint(&larger, 7, 700000, 0);
     assert_in_range(picture.image.len, 1, 1800);     /* fits into a statement of the kit */
     for (size_t i = 0; i < picture.image.len; i++)
-        len += (size_t)sprintf(data + len, "%02x", picture.image.data[i]);
+        len += (size_t)snprintf(data + len, sizeof data - len, "%02x", picture.image.data[i]);
     pictures_sql(&k, "UPDATE blobs SET data = '\\x%s' WHERE key = %s", data,
                  pictures_literal(&k, 7).text);
     pictures_sql(&k, "UPDATE images SET bytes = %d, file_sha = '\\x%s', core_sha = '\\x%s'"

@@ -204,18 +204,19 @@ static void what_is_wrong_is_said_with_part_and_key(void **state)
 static void more_parts_than_a_job_has_are_refused(void **state)
 {
     struct job_file job;
-    char *text = malloc(20000);
-    size_t len = (size_t)sprintf(text, "{\"parts\":[{\"model\":\"m\",\"seeds\":[0");
+    enum { ROOM = 20000 };
+    char *text = malloc(ROOM);
+    size_t len = (size_t)snprintf(text, ROOM, "{\"parts\":[{\"model\":\"m\",\"seeds\":[0");
     struct err e;
 
     (void)state;
     for (int i = 1; i < SEEDPRESS_PARTS_MAX; i++)
-        len += (size_t)sprintf(text + len, ",%d", 2 * i);
-    sprintf(text + len, "]}]}");
+        len += (size_t)snprintf(text + len, ROOM - len, ",%d", 2 * i);
+    snprintf(text + len, ROOM - len, "]}]}");
     assert_int_equal(job_file_parse(text, strlen(text), &job, &e), ERR_OK);
     assert_int_equal(job.part_count, SEEDPRESS_PARTS_MAX);
     job_file_release(&job);
-    sprintf(text + len, ",9999]}]}");
+    snprintf(text + len, ROOM - len, ",9999]}]}");
     refused(text, ERR_RANGE, "part 1: more than 1000 ranges");
     free(text);
 }

@@ -95,9 +95,9 @@ static void add_bytes(struct values *self, const uint8_t *data, size_t len)
     char *out = self->text[self->count++];
 
     assert_true(2 * len + 3 <= VALUE_MAX);
-    out += sprintf(out, "\\x");
+    out += snprintf(out, VALUE_MAX, "\\x");
     for (size_t i = 0; i < len; i++)
-        out += sprintf(out, "%02x", data[i]);
+        out += snprintf(out, sizeof "00", "%02x", data[i]);
 }
 
 static struct kit_pictures k;

@@ -23,7 +23,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { ROUNDS = 5, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
 
@@ -483,7 +482,7 @@ static void bench_find(void)
 
 /* ---- path ---- */
 
-enum { PATH_PICTURES = 16384, PATH_WAIT_MS = 600000 };
+enum { PATH_PICTURES = 16384, PATH_CHUNK = 1000, PATH_WAIT_MS = 600000 };
 enum path_variant { PATH_PLAIN, PATH_JOB, PATH_EXPORT, PATH_SEGMENTS, PATH_NO_HASHES,
                     PATH_VARIANTS };
 static const char *const PATH_WORDS[PATH_VARIANTS] = {
@@ -521,6 +520,7 @@ static int64_t path_submit(struct kit_asker *a, int64_t first)
     snprintf(name, sizeof name, "path-%lld", (long long)first);
     message_init(&m, MESSAGE_BULK_SUBMIT, 1);
     m.bulk_submit.name = text_of(name);
+    m.bulk_submit.chunk = PATH_CHUNK;
     m.bulk_submit.parts = (struct records){ &part, 1 };
     path_answer(a, &m, &report, &parcel);
     int64_t job = ((const struct message_bulk_job *)report.bulk_report.jobs.items)->job;
@@ -530,26 +530,25 @@ static int64_t path_submit(struct kit_asker *a, int64_t first)
     return job;
 }
 
-static void path_await(struct kit_asker *a, int64_t job)
+/* The broker's log tells of each chunk once it is counted: to watch costs the path nothing. */
+static void path_await(struct kit_stack *stack, struct kit_asker *a, int64_t job)
 {
     struct message m, report;
     struct parcel parcel;
-    bool is_done = false;
+    char words[60];
 
+    snprintf(words, sizeof words, " bulk_chunk job=%lld ", (long long)job);
+    for (int chunk = 0; chunk * PATH_CHUNK < PATH_PICTURES; chunk++)
+        program_wait_for(&stack->broker, words, NULL, 0);
     message_init(&m, MESSAGE_BULK_LIST, 2);
     m.bulk_list.job = job;
-    while (!is_done) {
-        path_answer(a, &m, &report, &parcel);
-        const struct message_bulk_job *j = report.bulk_report.jobs.items;
+    path_answer(a, &m, &report, &parcel);
+    const struct message_bulk_job *j = report.bulk_report.jobs.items;
 
-        is_done = j->state == MESSAGE_BULK_DONE;
-        if (is_done && (j->done != PATH_PICTURES || j->failed > 0))
-            die("pictures of a bulk job have failed");
-        message_release(&report);
-        parcel_release(&parcel);
-        if (!is_done)
-            usleep(20000);          /* who watches must cost nothing */
-    }
+    if (j->state != MESSAGE_BULK_DONE || j->done != PATH_PICTURES || j->failed > 0)
+        die("pictures of a bulk job have failed");
+    message_release(&report);
+    parcel_release(&parcel);
 }
 
 static double path_run(struct kit_stack *stack, struct kit_asker *a, const struct path_way *way,
@@ -575,7 +574,7 @@ static double path_run(struct kit_stack *stack, struct kit_asker *a, const struc
         if (program_wait(&exporter))
             die("an export has failed");
     }
-    path_await(a, job);
+    path_await(stack, a, job);
     double rate = PATH_PICTURES * 1e6 / (double)(clock_us() - from_us);
 
     *seed += PATH_PICTURES;
