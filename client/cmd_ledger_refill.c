@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "client/contact.h"
 #include "client/items.h"
+#include "client/when.h"
 #include "sql/ledger_lost.h"
 
 #include <cjson/cJSON.h>
@@ -61,24 +62,6 @@ static const struct option OPTIONS[] = {
     { NULL, 0, NULL, 0 },
 };
 
-/* "2026-11-22", or with "T17:30:00", in UTC. */
-static enum err_code read_since(const char *text, int64_t *out, struct err *e)
-{
-    static const char *const FORMS[] = { "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ" };
-
-    for (size_t i = 0; i < sizeof FORMS / sizeof FORMS[0]; i++) {
-        struct tm tm = { .tm_mday = 1 };
-        const char *end = strptime(text, FORMS[i], &tm);
-
-        if (end && !*end) {
-            *out = timegm(&tm);
-            return ERR_OK;
-        }
-    }
-    return err_set(e, ERR_INVALID, "--since needs a day such as 2026-11-22, or with a time "
-                   "2026-11-22T17:30:00 (UTC), not \"%.40s\"", text);
-}
-
 static enum err_code take_option(void *arg, int opt, struct err *e)
 {
     struct options *out = arg;
@@ -90,7 +73,7 @@ static enum err_code take_option(void *arg, int opt, struct err *e)
     case OPT_JOB:
         return command_read_whole("--job", optarg, 1, (int64_t)1 << 53, &out->job, e);
     case OPT_SINCE:
-        return read_since(optarg, &out->since_s, e);
+        return when_parse("--since", optarg, (int64_t)time(NULL), &out->since_s, e);
     case OPT_PRUNED:
         out->pruned = true;
         return ERR_OK;

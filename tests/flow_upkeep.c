@@ -247,7 +247,7 @@ static void words_that_cannot_be_meant_so_are_refused(void **state)
     WANTS(2, "removes nothing", "prune", "--model", "cats", "--keep-days", "3", "--set",
           "--dry-run");
     WANTS(1, "no rule is recorded for cats", "prune", "--model", "cats");
-    WANTS(2, "--since needs a day", "refill", "--since", "yesterday");
+    WANTS(2, "--since needs a date", "refill", "--since", "yesterday");
     WANTS(2, "known: migrate, check, prune, refill", "mend");
     assert_int_equal(pictures_int(&k, "SELECT count(*) FROM blobs"), PICTURES);
 }

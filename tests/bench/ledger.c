@@ -13,7 +13,9 @@
  * fsync is on. The rounds of a part give every variant its turn; printed are median, lowest and
  * highest. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "sql/ledger.h"
+#include "tests/kit_model.h"
 #include "tests/kit_stack.h"
 
 #include <endian.h>
@@ -23,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ROUNDS = 5, BATCH = 64, PICTURES_MAX = 2048, SIZE_MAX_BYTES = 160000 };
 
@@ -482,12 +485,23 @@ static void bench_find(void)
 
 /* ---- path ---- */
 
-enum { PATH_PICTURES = 16384, PATH_CHUNK = 1000, PATH_WAIT_MS = 600000 };
+enum { PATH_CHUNKS = 16, PATH_WAIT_MS = 600000, PATH_BYTES_MAX = 400 << 20 };
 enum path_variant { PATH_PLAIN, PATH_JOB, PATH_EXPORT, PATH_SEGMENTS, PATH_NO_HASHES,
                     PATH_VARIANTS };
 static const char *const PATH_WORDS[PATH_VARIANTS] = {
     "one table, plain inserts", "a bulk job", "a bulk job and its export", "same, segments",
     "same, no hashes"
+};
+
+/* Larger pictures spend more in the encoder and less in everything else. */
+static const struct path_load {
+    int side, pictures;
+} PATH_LOADS[] = { { 64, 16384 }, { 256, 4096 }, { 1024, 512 } };
+
+/* Of one variant and round. */
+struct path_figures {
+    double rate;                    /* pictures/s */
+    double cpu_us;                  /* of all processes of this machine, per picture */
 };
 
 /* How a round is run: with a worker of its own, so that no other takes part. */
@@ -506,21 +520,49 @@ static void path_answer(struct kit_asker *a, const struct message *question, str
         die("no report of a bulk job");
 }
 
-static int64_t path_submit(struct kit_asker *a, int64_t first)
+/* Microseconds that the machine's processors have worked since it started. */
+static double busy_us(void)
 {
-    struct message_bulk_part part = { .model = text_of("avatars64"), .first = first,
-                                      .last = first + PATH_PICTURES - 1, .psi = 700000,
-                                      .cutoff = -1, .class_index = -1, .noise_mode = -1,
-                                      .noise_seed = -1, .rotate = INT64_MIN, .quality = 90,
-                                      .mark = -1 };
-    char name[40];
+    FILE *f = fopen("/proc/stat", "r");
+    double user, nice, system;
+
+    if (!f || fscanf(f, "cpu %lf %lf %lf", &user, &nice, &system) != 3)
+        die("no /proc/stat");
+    fclose(f);
+    return (user + nice + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* A model of that size, whose weights nobody uses, as "quickSIDE" in folder. */
+static void path_make_model(const char *folder, int side)
+{
+    struct kit_model_options options = { .resolution = side };
+    char path[400];
+    size_t len;
+    uint8_t *bytes = kit_model_bytes(&options, &len);
+    struct err e;
+
+    snprintf(path, sizeof path, "%s/quick%d.safetensors", folder, side);
+    if (file_write_atomic(path, bytes, len, &e))
+        die(e.msg);
+    free(bytes);
+}
+
+static int64_t path_submit(struct kit_asker *a, const struct path_load *load, int64_t first)
+{
+    char name[40], model_name[24];
+    struct message_bulk_part part = { .first = first, .last = first + load->pictures - 1,
+                                      .psi = 700000, .cutoff = -1, .class_index = -1,
+                                      .noise_mode = -1, .noise_seed = -1, .rotate = INT64_MIN,
+                                      .quality = 90, .mark = -1 };
     struct message m, report;
     struct parcel parcel;
 
-    snprintf(name, sizeof name, "path-%lld", (long long)first);
+    snprintf(name, sizeof name, "path-%d-%lld", load->side, (long long)first);
+    snprintf(model_name, sizeof model_name, "quick%d", load->side);
+    part.model = text_of(model_name);
     message_init(&m, MESSAGE_BULK_SUBMIT, 1);
     m.bulk_submit.name = text_of(name);
-    m.bulk_submit.chunk = PATH_CHUNK;
+    m.bulk_submit.chunk = load->pictures / PATH_CHUNKS;
     m.bulk_submit.parts = (struct records){ &part, 1 };
     path_answer(a, &m, &report, &parcel);
     int64_t job = ((const struct message_bulk_job *)report.bulk_report.jobs.items)->job;
@@ -531,38 +573,41 @@ static int64_t path_submit(struct kit_asker *a, int64_t first)
 }
 
 /* The broker's log tells of each chunk once it is counted: to watch costs the path nothing. */
-static void path_await(struct kit_stack *stack, struct kit_asker *a, int64_t job)
+static void path_await(struct kit_stack *stack, struct kit_asker *a, int64_t job, int pictures)
 {
     struct message m, report;
     struct parcel parcel;
     char words[60];
 
     snprintf(words, sizeof words, " bulk_chunk job=%lld ", (long long)job);
-    for (int chunk = 0; chunk * PATH_CHUNK < PATH_PICTURES; chunk++)
+    for (int chunk = 0; chunk < PATH_CHUNKS; chunk++)
         program_wait_for(&stack->broker, words, NULL, 0);
     message_init(&m, MESSAGE_BULK_LIST, 2);
     m.bulk_list.job = job;
     path_answer(a, &m, &report, &parcel);
     const struct message_bulk_job *j = report.bulk_report.jobs.items;
 
-    if (j->state != MESSAGE_BULK_DONE || j->done != PATH_PICTURES || j->failed > 0)
+    if (j->state != MESSAGE_BULK_DONE || j->done != pictures || j->failed > 0)
         die("pictures of a bulk job have failed");
     message_release(&report);
     parcel_release(&parcel);
 }
 
-static double path_run(struct kit_stack *stack, struct kit_asker *a, const struct path_way *way,
-                       int64_t *seed)
+static struct path_figures path_run(struct kit_stack *stack, struct kit_asker *a,
+                                    const struct path_load *load, const struct path_way *way,
+                                    int64_t *seed)
 {
-    const char *const flags[] = { "--backend", "quick", "--batch-max", "64", "--reserve-batches",
-                                  "4", "--encoders", "2", "--replay-one-in", "0", "--likeness",
-                                  way->likeness, way->folder ? "--segments" : NULL, way->folder,
-                                  NULL };
+    char models[300], job_text[24], shards[340];
+    const char *const flags[] = { "--backend", "quick", "--models-dir", models, "--batch-max", "64",
+                                  "--reserve-batches", "4", "--encoders", "2", "--replay-one-in",
+                                  "0", "--likeness", way->likeness,
+                                  way->folder ? "--segments" : NULL, way->folder, NULL };
     struct kit_program exporter;
-    char job_text[24], shards[340];
 
+    snprintf(models, sizeof models, "%s/models", stack->pg.dir);
     stack_start_worker(stack, 0, flags);
-    int64_t from_us = clock_us(), job = path_submit(a, *seed);
+    double worked_us = busy_us();
+    int64_t from_us = clock_us(), job = path_submit(a, load, *seed);
 
     snprintf(job_text, sizeof job_text, "%lld", (long long)job);
     snprintf(shards, sizeof shards, "%s/shards-%s", stack->pg.dir, job_text);
@@ -574,26 +619,74 @@ static double path_run(struct kit_stack *stack, struct kit_asker *a, const struc
         if (program_wait(&exporter))
             die("an export has failed");
     }
-    path_await(stack, a, job);
-    double rate = PATH_PICTURES * 1e6 / (double)(clock_us() - from_us);
+    path_await(stack, a, job, load->pictures);
+    struct path_figures out = { load->pictures * 1e6 / (double)(clock_us() - from_us),
+                                (busy_us() - worked_us) / load->pictures };
 
-    *seed += PATH_PICTURES;
+    *seed += load->pictures;
     program_kill(&stack->worker[0]);
-    return rate;
+    return out;
 }
 
-static double path_peer(PGconn *conn, struct pictures *p, const char *conninfo, uint32_t *seed)
+static struct path_figures path_peer(PGconn *conn, struct pictures *p, const struct path_load *load,
+                                     const char *conninfo, uint32_t *seed)
 {
-    size_t bytes = (size_t)kit_postgres_int(conninfo, "SELECT avg(bytes)::int FROM images");
+    static const char SQL[] = "SELECT avg(bytes)::int FROM"
+                              " (SELECT bytes FROM images ORDER BY created DESC LIMIT 100) last";
+    size_t bytes = (size_t)kit_postgres_int(conninfo, SQL);
+    size_t count = (size_t)load->pictures < PICTURES_MAX ? (size_t)load->pictures : PICTURES_MAX;
 
-    pictures_paint(p, PICTURES_MAX, bytes < 20000 ? bytes : 20000, *seed);
-    *seed += PICTURES_MAX;
-    return insert_all(conn, "plain", p);
+    if (bytes * count > PATH_BYTES_MAX)
+        die("the pictures of a path do not fit");
+    pictures_paint(p, count, bytes, *seed);
+    *seed += (uint32_t)count;
+    double worked_us = busy_us(), rate = insert_all(conn, "plain", p);
+
+    return (struct path_figures){ rate, (busy_us() - worked_us) / (double)count };
+}
+
+static void path_print(struct path_figures figures[PATH_VARIANTS][ROUNDS], int side, size_t size)
+{
+    for (int v = 0; v < PATH_VARIANTS; v++) {
+        double rates[ROUNDS], ratios[ROUNDS], cpu[ROUNDS];
+
+        for (int round = 0; round < ROUNDS; round++) {
+            rates[round] = figures[v][round].rate;
+            ratios[round] = rates[round] / figures[PATH_PLAIN][round].rate;
+            cpu[round] = figures[v][round].cpu_us;
+        }
+        struct spread rate = spread_of(rates, ROUNDS), ratio = spread_of(ratios, ROUNDS);
+        struct spread work = spread_of(cpu, ROUNDS);
+
+        printf("path %4d px %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  "
+               "ratio %.2f (%.2f to %.2f)  processors %.0f us a picture (%.0f to %.0f)\n", side,
+               size, PATH_WORDS[v], rate.median, rate.lowest, rate.highest, ratio.median,
+               ratio.lowest, ratio.highest, work.median, work.lowest, work.highest);
+    }
+    fflush(stdout);
+}
+
+static void path_open(struct kit_stack *stack, char segments[300])
+{
+    char models[300];
+
+    setenv("SEEDPRESS_PG_FSYNC", "on", 1);
+    stack_start(stack, NULL);
+    snprintf(segments, 300, "%s/segments", stack->pg.dir);
+    snprintf(models, sizeof models, "%s/models", stack->pg.dir);
+    if (mkdir(segments, 0700) || mkdir(models, 0700))
+        die("no folder for segments or models");
+    for (size_t i = 0; i < sizeof PATH_LOADS / sizeof PATH_LOADS[0]; i++)
+        path_make_model(models, PATH_LOADS[i].side);
+    const char *const flags[] = { "--segments", segments, NULL };
+
+    program_kill(&stack->broker);                /* the folder is known only now */
+    stack_restart_broker(stack, flags);
 }
 
 static void bench_path(void)
 {
-    static double rates[PATH_VARIANTS][ROUNDS];
+    static struct path_figures figures[PATH_VARIANTS][ROUNDS];
     static struct pictures p;
     struct kit_stack stack;
     struct kit_asker asker;
@@ -601,16 +694,10 @@ static void bench_path(void)
     int64_t seed = 0;
     uint32_t peer_seed = 0;
 
-    setenv("SEEDPRESS_PG_FSYNC", "on", 1);
-    stack_start(&stack, NULL);
-    snprintf(folder, sizeof folder, "%s/segments", stack.pg.dir);
-    p.bytes = malloc((size_t)PICTURES_MAX * 20000);
-    if (!p.bytes || mkdir(folder, 0700))
-        die("no memory, or no folder for segments");
-    const char *const broker_flags[] = { "--segments", folder, NULL };
-
-    program_kill(&stack.broker);                 /* the folder is known only now */
-    stack_restart_broker(&stack, broker_flags);
+    p.bytes = malloc(PATH_BYTES_MAX);
+    if (!p.bytes)
+        die("no memory");
+    path_open(&stack, folder);
     PGconn *conn = connect_plain(stack.pg.conninfo);
 
     run_sql(conn, MAKE_PLAIN);
@@ -621,23 +708,16 @@ static void bench_path(void)
         [PATH_SEGMENTS] = { folder, "on", true }, [PATH_NO_HASHES] = { folder, "off", true },
     };
 
-    path_run(&stack, &asker, &ways[PATH_JOB], &seed);
-    for (int round = 0; round < ROUNDS; round++) {
-        rates[PATH_PLAIN][round] = path_peer(conn, &p, stack.pg.conninfo, &peer_seed);
-        for (int v = PATH_JOB; v < PATH_VARIANTS; v++)
-            rates[v][round] = path_run(&stack, &asker, &ways[v], &seed);
-    }
-    for (int v = 0; v < PATH_VARIANTS; v++) {
-        double ratios[ROUNDS];
+    for (size_t i = 0; i < sizeof PATH_LOADS / sizeof PATH_LOADS[0]; i++) {
+        const struct path_load *load = &PATH_LOADS[i];
 
-        for (int round = 0; round < ROUNDS; round++)
-            ratios[round] = rates[v][round] / rates[PATH_PLAIN][round];
-        struct spread rate = spread_of(rates[v], ROUNDS), ratio = spread_of(ratios, ROUNDS);
-
-        printf("path  %6zu bytes  %-26s %8.0f pictures/s (%.0f to %.0f)  "
-               "ratio %.2f (%.2f to %.2f)\n",
-               p.size, PATH_WORDS[v], rate.median, rate.lowest, rate.highest, ratio.median,
-               ratio.lowest, ratio.highest);
+        path_run(&stack, &asker, load, &ways[PATH_JOB], &seed);
+        for (int round = 0; round < ROUNDS; round++) {
+            figures[PATH_PLAIN][round] = path_peer(conn, &p, load, stack.pg.conninfo, &peer_seed);
+            for (int v = PATH_JOB; v < PATH_VARIANTS; v++)
+                figures[v][round] = path_run(&stack, &asker, load, &ways[v], &seed);
+        }
+        path_print(figures, load->side, p.size);
     }
     asker_close(&asker);
     PQfinish(conn);
