@@ -14,7 +14,8 @@ enum {
     WORK_SIDE = 512,                /* pixels a side that both are brought to at most */
     COARSE_SIDE = 32,               /* of the smaller one, where every offset is tried */
     COARSE_LONG = 192,              /* of any side there */
-    COLOUR_SIDE = 44,               /* of what is compared, below which colours are not averaged */
+    BLOCK = 8,                      /* pixels a side, over which colours are averaged: a JPEG's
+                                       blocks, whose noise cancels in their mean */
     GUESSES = 6,
 };
 
@@ -564,25 +565,25 @@ static float value_at(const struct view *view, const struct axis *ax, const stru
     return a + ay->part[j] * (b - a);
 }
 
-/* The mean square of differences that were averaged over blocks of block x block pixels first. */
-static double mean_square(const struct view *view, const struct guess *guess, int block)
+/* The mean square of differences that were averaged over blocks first. */
+static double mean_square(const struct view *view, const struct guess *guess)
 {
     struct axis ax, ay;
     double sum = 0;
     int count = 0;
 
     axes_init(view, guess, &ax, &ay);
-    for (int y = ay.first; y + block <= ay.last; y += block)
-        for (int x = ax.first; x + block <= ax.last; x += block) {
+    for (int y = ay.first; y + BLOCK <= ay.last; y += BLOCK)
+        for (int x = ax.first; x + BLOCK <= ax.last; x += BLOCK) {
             double mean = 0;
 
-            for (int k = 0; k < block * block; k++) {
-                int i = x + k % block, j = y + k / block;
+            for (int k = 0; k < BLOCK * BLOCK; k++) {
+                int i = x + k % BLOCK, j = y + k / BLOCK;
 
                 mean += view->p.v[(size_t)j * (size_t)view->p.width + (size_t)i] -
                         value_at(view, &ax, &ay, i, j);
             }
-            mean /= block * block;
+            mean /= BLOCK * BLOCK;
             sum += mean * mean;
             count++;
         }
@@ -590,8 +591,8 @@ static double mean_square(const struct view *view, const struct guess *guess, in
 }
 
 static enum err_code add_difference(const struct image *picture, const struct image *original,
-                                    const float of[3], const struct guess *guess, int block,
-                                    double *sum, struct err *e)
+                                    const float of[3], const struct guess *guess, double *sum,
+                                    struct err *e)
 {
     struct plane p = { 0 }, o = { 0 };
     struct view view = { .to_p_x = 1 };
@@ -602,25 +603,22 @@ static enum err_code add_difference(const struct image *picture, const struct im
     if (!rc)
         rc = view_init(&view, &p, &o, guess, WORK_SIDE / 2, e);
     if (!rc)
-        *sum += mean_square(&view, guess, block);
+        *sum += mean_square(&view, guess);
     view_release(&view);
     plane_release(&p);
     plane_release(&o);
     return rc;
 }
 
-/* At half the size that the fit was judged at, where compression no longer shows; small pictures as
- * they are. */
+/* At the size that the fit was judged at. */
 static enum err_code find_difference(const struct image *picture, const struct image *original,
-                                     const struct guess *guess, double pixels, double *out,
-                                     struct err *e)
+                                     const struct guess *guess, double *out, struct err *e)
 {
-    int block = pixels >= (double)COLOUR_SIDE * COLOUR_SIDE ? 2 : 1;
     double sum = 0;
     enum err_code rc = ERR_OK;
 
     for (int c = 0; !rc && c < 3; c++)
-        rc = add_difference(picture, original, COLOURS[c], guess, block, &sum, e);
+        rc = add_difference(picture, original, COLOURS[c], guess, &sum, e);
     *out = sqrt(sum / 3);
     return rc;
 }
@@ -649,7 +647,7 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
         double to_x = (double)picture->width / p.width, to_y = (double)picture->height / p.height;
 
         *out = fit_of(&view, &guess);
-        rc = find_difference(picture, original, &guess, out->pixels, &out->difference, e);
+        rc = find_difference(picture, original, &guess, &out->difference, e);
         out->x *= to_x;
         out->y *= to_y;
         out->scale_x *= to_x * o.width / original->width;

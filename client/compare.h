@@ -19,8 +19,8 @@ struct compare_fit {
     double shows;                   /* how much of the original the picture shows, 0..1 */
     double covers;                  /* how much of the picture that is, 0..1 */
     double pixels;                  /* that were compared, at the size of the smaller one */
-    double difference;              /* of their colours: root mean square, in levels (0..255), at
-                                       half that size, where compression no longer shows */
+    double difference;              /* of their colours' means over 8 x 8 pixels: root mean square, in
+                                       levels (0..255); compression hardly shows in means */
 };
 /* Looks from coarse to fine over scales at which the original is 0.4 to 2.2 times as wide as the
  * picture, at offsets where both share at least half of the smaller. Bounded work whatever the
@@ -33,7 +33,7 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
  * naming. Pictures of one model are alike: of 1500 avatars two unlike ones correlate by 0.989, so
  * that only their colours tell them apart. All limits were chosen by measurement
  * (tests/bench/RESULTS.md, "Finding a picture again"). Too few pixels confirm nothing. */
-#define COMPARE_CONFIRMED_LEVELS 8.5
+#define COMPARE_CONFIRMED_LEVELS 3.5
 #define COMPARE_CONFIRMED 0.95
 #define COMPARE_POSSIBLE 0.90
 enum { COMPARE_PIXELS_MIN = 28 * 28 };
