@@ -535,7 +535,7 @@ static double busy_us(void)
 /* A model of that size, whose weights nobody uses, as "quickSIDE" in folder. */
 static void path_make_model(const char *folder, int side)
 {
-    struct kit_model_options options = { .resolution = side };
+    struct kit_model_options options = { .resolution = side, .channels = side / 8 };
     char path[400];
     size_t len;
     uint8_t *bytes = kit_model_bytes(&options, &len);
