@@ -347,6 +347,11 @@ static void close_run(struct run *run)
 
 /* ---- the end ---- */
 
+static const char *plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static void print_summary(const struct run *run, const struct exporter_result *result,
                           int64_t elapsed_ms)
 {
@@ -371,13 +376,15 @@ static void print_summary(const struct run *run, const struct exporter_result *r
         cJSON_Delete(line);
         return;
     }
-    fprintf(to, "%" PRId64 " pictures in %" PRId64 " shards", result->pictures, result->shards);
+    fprintf(to, "%" PRId64 " picture%s in %" PRId64 " shard%s", result->pictures,
+            plural(result->pictures), result->shards, plural(result->shards));
     if (run->has_depot)
         fprintf(to, " in %s", run->depot.folder);
     fprintf(to, ": %.1f MB, %.2f s, %.1f images/s", (double)result->bytes / 1e6, seconds,
             (double)result->pictures / seconds);
     if (result->skipped > 0)
-        fprintf(to, " (%" PRId64 " shards were there already)", result->skipped);
+        fprintf(to, " (%" PRId64 " shard%s there already)", result->skipped,
+                result->skipped == 1 ? " was" : "s were");
     fputc('\n', to);
 }
 
@@ -468,7 +475,8 @@ static int verify(const struct command_context *ctx, const char *folder)
     } else {
         if (report.wrong > WRONG_SAID)
             printf("... and %" PRId64 " more\n", report.wrong - WRONG_SAID);
-        printf("%" PRId64 " shards, %" PRId64 " pictures: %s", report.shards, report.pictures,
+        printf("%" PRId64 " shard%s, %" PRId64 " picture%s: %s", report.shards,
+               plural(report.shards), report.pictures, plural(report.pictures),
                report.wrong ? "something is wrong" : "all as the manifest says");
         if (report.failed > 0)
             printf("; %" PRId64 " failed when they were made", report.failed);
