@@ -13,8 +13,9 @@
  *     correlation    lowest with the right row
  *     others         how the colours of the next row that is not the right one differ, at least,
  *                    and the highest correlation with such a row
- * The broker's index finds the same nearest rows (its tests hold it to a plain search). */
+ * The candidates are those of the broker's index. */
 #include "base/likeness.h"
+#include "base/likeness_index.h"
 #include "client/compare.h"
 #include "client/image.h"
 #include "kernels/backend.h"
@@ -230,60 +231,28 @@ static struct image edited(struct studio *studio, const struct edit *edit,
 
 /* ---- the rows ---- */
 
-struct rows {
-    size_t count;
-    uint64_t *hashes;               /* [count][LIKENESS_STORED_MAX] */
-    uint8_t *hash_counts;           /* [count] */
-};
-
-static void rows_make(struct rows *self, struct studio *studio, size_t count)
+/* A row's id is its seed + 1. */
+static struct likeness_index *rows_make(struct studio *studio, size_t count)
 {
     static uint8_t rgb[BATCH * BYTES];
+    uint64_t hashes[LIKENESS_STORED_MAX];
+    struct likeness_index *index;
+    struct err e;
 
-    *self = (struct rows){ count, malloc(count * LIKENESS_STORED_MAX * sizeof(uint64_t)),
-                           malloc(count) };
-    if (!self->hashes || !self->hash_counts)
-        die("no memory for the rows");
+    if (likeness_index_create((size_t)1 << 30, &index, &e))
+        die(e.msg);
     for (size_t i = 0; i < count; i += BATCH) {
         size_t n = count - i < BATCH ? count - i : BATCH;
 
         render(studio, (uint32_t)i, (int)n, rgb);
-        for (size_t k = 0; k < n; k++)
-            self->hash_counts[i + k] = (uint8_t)likeness_of_stored(
-                rgb + k * BYTES, SIDE, SIDE, SIDE * 3,
-                self->hashes + (i + k) * LIKENESS_STORED_MAX);
+        for (size_t k = 0; k < n; k++) {
+            size_t len = likeness_of_stored(rgb + k * BYTES, SIDE, SIDE, SIDE * 3, hashes);
+
+            if (likeness_index_add(index, (int64_t)(i + k) + 1, hashes, len, &e))
+                die(e.msg);
+        }
     }
-}
-
-struct near {
-    uint32_t seed;
-    int distance;
-};
-
-/* The k nearest rows, nearest first. */
-static void nearest(const struct rows *rows, const uint64_t *query, size_t query_count,
-                    struct near *out, size_t k)
-{
-    for (size_t i = 0; i < k; i++)
-        out[i] = (struct near){ UINT32_MAX, 65 };
-    for (size_t r = 0; r < rows->count; r++) {
-        const uint64_t *row = rows->hashes + r * LIKENESS_STORED_MAX;
-        int best = 65;
-        size_t place = k;
-
-        for (size_t q = 0; q < query_count; q += LIKENESS_WINDOW)
-            for (size_t h = 0; h < rows->hash_counts[r]; h += LIKENESS_WINDOW) {
-                int d = likeness_distance(query + q, row + h);
-
-                best = d < best ? d : best;
-            }
-        while (place > 0 && out[place - 1].distance > best)
-            place--;
-        if (place == k)
-            continue;
-        memmove(out + place + 1, out + place, (k - 1 - place) * sizeof *out);
-        out[place] = (struct near){ (uint32_t)r, best };
-    }
+    return index;
 }
 
 /* ---- figures ---- */
@@ -319,22 +288,23 @@ static struct compare_fit fit_with(struct studio *studio, const struct image *pi
 }
 
 /* seed is the right row, or no row at all. */
-static void look_for(struct studio *studio, const struct rows *rows, const struct image *picture,
-                     uint32_t seed, size_t k, struct figures *figures)
+static void look_for(struct studio *studio, const struct likeness_index *rows,
+                     const struct image *picture, uint32_t seed, size_t k, struct figures *figures)
 {
     uint64_t query[LIKENESS_MAX];
     size_t count = likeness_of_query(picture->rgb, picture->width, picture->height,
                                      (size_t)picture->width * 3, query);
-    struct near candidates[K_MAX];
+    struct likeness_match candidates[K_MAX];
     bool wrong = false;
 
-    nearest(rows, query, count, candidates, k);
+    k = likeness_index_search(rows, query, count, candidates, k);
     figures->queries++;
-    figures->first += candidates[0].seed == seed;
-    for (size_t i = 0; i < k && candidates[i].distance <= 64; i++) {
-        struct compare_fit fit = fit_with(studio, picture, candidates[i].seed);
+    figures->first += k > 0 && candidates[0].id == (int64_t)seed + 1;
+    for (size_t i = 0; i < k; i++) {
+        uint32_t found = (uint32_t)(candidates[i].id - 1);
+        struct compare_fit fit = fit_with(studio, picture, found);
 
-        if (candidates[i].seed == seed) {
+        if (found == seed) {
             figures->among++;
             figures->confirmed += compare_confirms(&fit);
             figures->differences[figures->difference_count++] = fit.difference;
@@ -367,8 +337,9 @@ static void print_figures(const char *name, struct figures *f)
 }
 
 /* One line of the table: queries of seeds from first on. */
-static void measure(struct studio *studio, const struct rows *rows, const struct edit *edit,
-                    uint32_t first, uint32_t step, size_t queries, size_t k)
+static void measure(struct studio *studio, const struct likeness_index *rows,
+                    const struct edit *edit, uint32_t first, uint32_t step, size_t queries,
+                    size_t k)
 {
     static uint8_t rgb[BYTES];
     struct figures figures = { .differences = calloc(queries, sizeof(double)), .lowest = 1,
@@ -408,22 +379,21 @@ int main(int argc, char **argv)
     size_t k = argument(argc, argv, 3, 1, K_MAX, 10);
     uint32_t step = (uint32_t)(count / queries > 0 ? count / queries : 1);
     struct studio studio = { .model = NULL };
-    struct rows rows;
+    struct likeness_index *rows;
 
     queries = queries < count ? queries : count;
     studio_open(&studio);
-    rows_make(&rows, &studio, count);
+    rows = rows_make(&studio, count);
     printf("%zu rows, %zu queries an edit, %zu candidates, confirmed up to %.1f levels\n\n", count,
            queries, k, COMPARE_CONFIRMED_LEVELS);
     printf("| edit | queries | first | among | confirmed | false | p95 | worst | correlation | "
            "others |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (size_t i = 0; i < EDIT_COUNT; i++)
-        measure(&studio, &rows, &EDITS[i], 0, step, queries, k);
+        measure(&studio, rows, &EDITS[i], 0, step, queries, k);
     for (size_t i = 0; i < EDIT_COUNT; i++)
         if (EDITS[i].kind != STRIP)
-            measure(&studio, &rows, &EDITS[i], STRANGERS, 1, queries, k);
-    free(rows.hashes);
-    free(rows.hash_counts);
+            measure(&studio, rows, &EDITS[i], STRANGERS, 1, queries, k);
+    likeness_index_destroy(&rows);
     studio_close(&studio);
     return 0;
 }
