@@ -16,6 +16,7 @@ enum {
     COARSE_LONG = 192,              /* of any side there */
     BLOCK = 8,                      /* pixels a side, over which colours are averaged: a JPEG's
                                        blocks, whose noise cancels in their mean */
+    WHOLE_SIDE = 64,                /* of what is compared: less says less, and must fit better */
     GUESSES = 6,
 };
 
@@ -661,7 +662,10 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
 
 bool compare_confirms(const struct compare_fit *fit)
 {
-    return fit->difference <= COMPARE_CONFIRMED_LEVELS && fit->correlation >= COMPARE_CONFIRMED &&
+    double side = sqrt(fit->pixels);
+    double levels = COMPARE_CONFIRMED_LEVELS * (side < WHOLE_SIDE ? side / WHOLE_SIDE : 1);
+
+    return fit->difference <= levels && fit->correlation >= COMPARE_CONFIRMED &&
            fit->pixels >= COMPARE_PIXELS_MIN;
 }
 

@@ -32,7 +32,8 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
 /* Whether a fit shows that the picture was made from the original; and whether it is at least worth
  * naming. Pictures of one model are alike: of 1500 avatars two unlike ones correlate by 0.989, so
  * that only their colours tell them apart. All limits were chosen by measurement
- * (tests/bench/RESULTS.md, "Finding a picture again"). Too few pixels confirm nothing. */
+ * (tests/bench/RESULTS.md, "Finding a picture again"). The limit of levels is for 64 x 64 pixels and
+ * more, and smaller with the side of less; too few pixels confirm nothing. */
 #define COMPARE_CONFIRMED_LEVELS 3.5
 #define COMPARE_CONFIRMED 0.95
 #define COMPARE_POSSIBLE 0.90
