@@ -1,13 +1,9 @@
 #include "base/http.h"
 
 #include "base/clock.h"
-#include "proto/number.h"
+#include "base/port.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +17,6 @@ enum {
     GUEST_BYTES = 8192,             /* a request's line and headers, and the answer's */
     IDLE_S = 10,
     BACKLOG = 256,
-    PORT_MAX = 65535,
 };
 
 struct guest {
@@ -33,7 +28,7 @@ struct http {
     const struct metrics *metrics;
     const struct health *health;
     struct MHD_Daemon *daemon;
-    char endpoint[80];
+    char endpoint[PORT_NAME_MAX];
     struct guest guests[GUESTS_MAX];        /* the thread's own */
     uint64_t last_serial;
 };
@@ -161,69 +156,6 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
 
 /* ---- the port ---- */
 
-/* "127.0.0.1:7703" into its halves, without a name's look-up. */
-static enum err_code read_address(const struct http_options *o, struct addrinfo **out,
-                                  struct err *e)
-{
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-                                    .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE };
-    const char *colon = strrchr(o->listen, ':'), *from = o->listen;
-    char host[64], port_text[8];
-    size_t len = colon ? (size_t)(colon - from) : 0;
-    int64_t port;
-
-    if (len > 2 && from[0] == '[' && from[len - 1] == ']') {
-        from++;
-        len -= 2;
-    }
-    if (len == 0 || len >= sizeof host || !number_parse(colon + 1, strlen(colon + 1), &port) ||
-        port < 0 || (port > 0 ? port + o->port_offset : port) > PORT_MAX)
-        goto bad;
-    snprintf(host, sizeof host, "%.*s", (int)len, from);
-    snprintf(port_text, sizeof port_text, "%d", (int)(port > 0 ? port + o->port_offset : 0));
-    if (getaddrinfo(host, port_text, &hints, out) == 0)
-        return ERR_OK;
-bad:
-    return err_set(e, ERR_INVALID, "metrics_listen \"%.60s\" is no address in digits and port, "
-                                   "such as 127.0.0.1:7703", o->listen);
-}
-
-static enum err_code listen_on(const struct http_options *o, int *out, struct err *e)
-{
-    struct addrinfo *address;
-    enum err_code rc = read_address(o, &address, e);
-    int fd, on = 1;
-
-    *out = -1;
-    if (rc)
-        return rc;
-    fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-        bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0) {
-        *out = fd;
-    } else {
-        rc = errno == EADDRINUSE ? ERR_CONFLICT : errno == EACCES ? ERR_DENIED : ERR_INVALID;
-        err_set(e, rc, "could not listen on \"%.60s\": %s; choose another metrics_listen, or an "
-                       "empty one for none", o->listen, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-    }
-    freeaddrinfo(address);
-    return rc;
-}
-
-static void read_endpoint(int fd, char *out, size_t cap)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "", port[8] = "";
-
-    getsockname(fd, (struct sockaddr *)&address, &len);
-    getnameinfo((struct sockaddr *)&address, len, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(out, cap, address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 /* Signals stay the loop's. */
 static struct MHD_Daemon *start(struct http *self, int fd)
 {
@@ -243,6 +175,10 @@ static struct MHD_Daemon *start(struct http *self, int fd)
 
 enum err_code http_create(const struct http_options *options, struct http **out, struct err *e)
 {
+    const struct port_options port = {
+        .setting = "metrics_listen", .listen = options->listen, .offset = options->port_offset,
+        .backlog = BACKLOG, .remedy = ", or an empty one for none",
+    };
     struct http *self;
     enum err_code rc;
     int fd;
@@ -250,7 +186,7 @@ enum err_code http_create(const struct http_options *options, struct http **out,
     *out = NULL;
     if (!*options->listen)
         return ERR_OK;
-    if ((rc = listen_on(options, &fd, e)))
+    if ((rc = port_listen(&port, &fd, e)))
         return rc;
     self = calloc(1, sizeof *self);
     if (!self) {
@@ -261,7 +197,7 @@ enum err_code http_create(const struct http_options *options, struct http **out,
     self->health = options->health;
     for (int i = 0; i < GUESTS_MAX; i++)
         self->guests[i].fd = -1;
-    read_endpoint(fd, self->endpoint, sizeof self->endpoint);
+    port_name(fd, self->endpoint);
     self->daemon = start(self, fd);
     if (!self->daemon) {
         close(fd);
