@@ -127,6 +127,7 @@ static enum err_code read_request(const struct seedpress_request *request, struc
     ask->generate.cache = request->cache;
     ask->generate.require_class = wish_text(request->require_class);
     ask->generate.trace = wish_text(request->trace);
+    ask->generate.on_behalf = wish_text(request->visitor);
     ask->generate.keep = request->keep;
     ask->generate.job = request->job;
     rc = wish_read(request, &ask->generate, e);

@@ -174,6 +174,10 @@ struct seedpress_request {
                                        rendered even when stored (the stored picture still wins) */
     const char *require_class;      /* NULL: any; numerics class that must have made the picture */
     const char *trace;              /* NULL: none; goes into the broker's log */
+    const char *visitor;            /* NULL: none; from a proxy: whom it asks for, at most 64 bytes
+                                       of ASCII. Each has turns and bounds of his own at the
+                                       broker. Needs a key with the role proxy or admin, or a plain
+                                       connection on the broker's machine; else DENIED */
     int keep;                       /* SEEDPRESS_KEEP_IMAGE */
     int64_t job;                    /* 0; bulk job that it belongs to */
 };
