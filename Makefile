@@ -33,8 +33,9 @@ KERN    := $(call obj,kernels/*.c)
 SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
 LIBSP   := $(call obj,client/seedpress.c client/bulk.c client/handle.c client/wish.c \
                       client/exchange.c client/answer.c)
-PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker
-PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c)) $(KERN) $(SQL) $(BASE) \
+PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker $B/seedpress-gateway
+PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c client/gateway/*.c)) \
+           $(KERN) $(SQL) $(BASE) \
            $(HTTP) $(MARKING)
 TESTS   := $(patsubst %.c,$B/%,$(wildcard tests/test_*.c tests/flow_*.c))
 FUZZERS := $(patsubst %.c,$B/%,$(wildcard tests/fuzz_*.c))
@@ -61,6 +62,8 @@ all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $(CUDA_SO)
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE) $(HTTP)
 $B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE) $(HTTP) $(MARKING)
 $B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE) $(MARKING)
+$B/seedpress-gateway: $(call obj,client/gateway/*.c) $(LIBSP) $(BASE)
+$B/seedpress-gateway: LIBS = $(call LIB,libzmq $(MSGPACK) libcrypto inih libmicrohttpd libcjson) -lm
 $B/seedpress-broker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libmicrohttpd) -lm
 $B/seedpress-worker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libcjson \
                              libmicrohttpd libcbor) -lm -ldl
