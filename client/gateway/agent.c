@@ -181,14 +181,14 @@ static bool asks_again(struct agent *self, struct ask *ask, const struct seedpre
 static void learn(struct agent *self, const struct job *job, const struct seedpress_event *event,
                   struct picture *picture, int64_t now_ms)
 {
-    struct shelf *shelf = self->options.shelf;
+    struct album *album = self->options.album;
 
     if (picture)
-        shelf_put(shelf, picture, now_ms);
+        album_put(album, picture, now_ms);
     else if (event->kind == SEEDPRESS_EVENT_IMAGE)
-        shelf_trust(shelf, &job->key.what, now_ms);
+        album_trust(album, &job->key.what, now_ms);
     else if (event->error.code == SEEDPRESS_WITHDRAWN || event->error.code == SEEDPRESS_NOT_FOUND)
-        shelf_drop(shelf, &job->key.what);
+        album_drop(album, &job->key.what);
 }
 
 static void end_job(struct agent *self, struct job *job, const struct seedpress_event *event)

@@ -12,7 +12,7 @@
 #include "base/metrics.h"
 #include "client/gateway/permalink.h"
 #include "client/gateway/picture.h"
-#include "client/gateway/shelf.h"
+#include "client/gateway/album.h"
 #include "client/gateway/visitor.h"
 #include "client/seedpress.h"
 #include "proto/err.h"
@@ -27,7 +27,7 @@ struct agent_options {
     struct seedpress_options broker;        /* its texts are read once */
     size_t tasks_max;               /* that wait for the thread */
     size_t asks_max;                /* questions at once; beyond it they fail with overloaded */
-    struct shelf *shelf;            /* borrowed; pictures that come go there */
+    struct album *album;            /* borrowed; pictures that come go there */
     struct metrics *metrics;        /* borrowed */
 };
 enum err_code agent_create(const struct agent_options *options, struct agent **out, struct err *e);

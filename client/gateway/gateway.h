@@ -7,7 +7,7 @@
 #include "client/gateway/agent.h"
 #include "client/gateway/catalogue.h"
 #include "client/gateway/server.h"
-#include "client/gateway/shelf.h"
+#include "client/gateway/album.h"
 #include "client/gateway/visit.h"
 #include "client/seedpress.h"
 
@@ -22,7 +22,7 @@ struct gateway {
     struct server *server;
     struct agent *agent;
     struct catalogue *catalogue;
-    struct shelf *shelf;
+    struct album *album;
     struct metrics *metrics;
     atomic_bool is_draining;
 };

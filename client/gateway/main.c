@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum setting_row { LISTEN, BROKERS, KEY_FILE, BROKER_KEY, ALLOW_PLAIN, THREADS, DEADLINE, SHELF,
+enum setting_row { LISTEN, BROKERS, KEY_FILE, BROKER_KEY, ALLOW_PLAIN, THREADS, DEADLINE, ALBUM,
                    FRESH, PSI, IMMUTABLE, CORS, TRUST_PROXY, CONNECTIONS, ADDRESS, IDLE, QUEUE,
                    BODY, BODIES, DRAIN };
 
@@ -31,7 +31,7 @@ static const struct setting SETTINGS[] = {
                       "1: reach brokers on other machines without encryption" },
     [THREADS] = { "threads", SETTING_INT, 1, 64, 2, "", "threads that serve HTTP" },
     [DEADLINE] = { "deadline_ms", SETTING_INT, 100, 600000, 10000, "", "of a picture" },
-    [SHELF] = { "shelf_bytes", SETTING_INT, 0, INT64_C(1) << 40, 256 << 20, "",
+    [ALBUM] = { "album_bytes", SETTING_INT, 0, INT64_C(1) << 40, 256 << 20, "",
                 "recent pictures kept in memory; 0: none" },
     [FRESH] = { "fresh_ms", SETTING_INT, 0, 3600000, 5000, "",
                 "how long one is trusted before the broker is asked whether it is withdrawn" },
@@ -114,7 +114,7 @@ static enum err_code check(const struct settings *s, struct err *e)
 
 static enum err_code build(const struct settings *s, struct gateway *g, struct err *e)
 {
-    struct shelf_options shelf = { .bytes_max = (size_t)settings_int(s, SHELF),
+    struct album_options album = { .bytes_max = (size_t)settings_int(s, ALBUM),
                                    .fresh_ms = settings_int(s, FRESH), .make = route_picture_ready,
                                    .arg = g };
     struct agent_options agent = { .broker = g->broker,
@@ -130,10 +130,10 @@ static enum err_code build(const struct settings *s, struct gateway *g, struct e
     for (size_t i = 0; i <= ROUTE_COUNT; i++)
         metrics_name(g->metrics, TALLY_REQUESTS, i, i < ROUTE_COUNT ? ROUTES[i].name : "none",
                      NULL);
-    shelf.metrics = agent.metrics = g->metrics;
-    if ((rc = shelf_create(&shelf, &g->shelf, e)))
+    album.metrics = agent.metrics = g->metrics;
+    if ((rc = album_create(&album, &g->album, e)))
         return rc;
-    agent.shelf = g->shelf;
+    agent.album = g->album;
     if ((rc = agent_create(&agent, &g->agent, e)) ||
         (rc = catalogue_create(&catalogue, &g->catalogue, e)))
         return rc;
@@ -150,7 +150,7 @@ static void tear_down(struct gateway *g, int drain_ms)
     server_destroy(&g->server);
     catalogue_destroy(&g->catalogue);
     agent_destroy(&g->agent);
-    shelf_destroy(&g->shelf);
+    album_destroy(&g->album);
     metrics_destroy(&g->metrics);
 }
 

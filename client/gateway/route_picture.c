@@ -1,5 +1,5 @@
 /* GET /v1/cats@1a2b3c4d/42.jpg, for ever the same picture, and /v1/cats/42.jpg, that of the model
- * which the name is bound to now. From the shelf where it is trusted, else the broker is asked. */
+ * which the name is bound to now. From the album where it is trusted, else the broker is asked. */
 #include "base/clock.h"
 #include "client/gateway/gateway.h"
 #include "client/gateway/routes.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A request for a picture that the shelf could not answer. */
+/* A request for a picture that the album could not answer. */
 struct hunt {
     struct agent_task task;
     struct ask ask;
@@ -23,13 +23,13 @@ struct hunt {
     int64_t end_ms;
 };
 
-static const struct picture_times FROM_SHELF = { 0, 0, 0, 0, -1 };
+static const struct picture_times FROM_ALBUM = { 0, 0, 0, 0, -1 };
 
 /* ---- answers ---- */
 
 static void add_times(struct response *response, const struct picture_times *t)
 {
-    const char *where = t->source == FROM_SHELF.source         ? "cache;desc=\"gateway\", "
+    const char *where = t->source == FROM_ALBUM.source         ? "cache;desc=\"gateway\", "
                         : t->source == SEEDPRESS_SOURCE_MEMORY ? "cache;desc=\"broker\", "
                         : t->source == SEEDPRESS_SOURCE_LEDGER ? "cache;desc=\"ledger\", "
                                                                : "";
@@ -87,7 +87,7 @@ struct response *route_picture_ready(void *arg, struct picture *picture)
 {
     const struct gateway *g = arg;
     const struct permalink link = { .key = picture->key };
-    struct response *response = make_picture(g, &link, false, picture, &FROM_SHELF);
+    struct response *response = make_picture(g, &link, false, picture, &FROM_ALBUM);
 
     if (response)
         server_dress(g->server, response, server_allows(g->server, NULL));
@@ -166,10 +166,10 @@ static void on_checked(struct hunt *hunt, struct agent *agent, const struct seed
         finish(hunt, agent, make_not_modified(hunt->gateway, link, hunt->is_bare, recipe));
     } else {
         /* Whatever the clock says by now: the broker has just said that it stands. */
-        shelf_find(hunt->gateway->shelf, &link->key, clock_ms(), &picture, &ready);
+        album_find(hunt->gateway->album, &link->key, clock_ms(), &picture, &ready);
         if (picture)
             finish(hunt, agent, choose(hunt->gateway, hunt->visit, link, hunt->is_bare, picture,
-                                       ready, &FROM_SHELF));
+                                       ready, &FROM_ALBUM));
         else
             ask(hunt, agent, ASK_RENDER);
         response_unref(&ready);
@@ -243,14 +243,14 @@ static void serve(struct gateway *g, struct visit *visit, const struct permalink
 {
     struct picture *picture;
     struct response *ready;
-    enum shelf_found found = shelf_find(g->shelf, &link->key, clock_ms(), &picture, &ready);
+    enum album_found found = album_find(g->album, &link->key, clock_ms(), &picture, &ready);
 
-    metrics_add(g->metrics, TALLY_SHELF, (size_t)found, 1);
-    if (found == SHELF_FRESH)
-        visit_answer(visit, choose(g, visit, link, is_bare, picture, ready, &FROM_SHELF));
+    metrics_add(g->metrics, TALLY_ALBUM, (size_t)found, 1);
+    if (found == ALBUM_FRESH)
+        visit_answer(visit, choose(g, visit, link, is_bare, picture, ready, &FROM_ALBUM));
     else
         begin(g, visit, link, is_bare,
-              found == SHELF_OLD || visit_header(visit, "If-None-Match") ? ASK_CHECK : ASK_RENDER);
+              found == ALBUM_OLD || visit_header(visit, "If-None-Match") ? ASK_CHECK : ASK_RENDER);
     response_unref(&ready);
     picture_unref(&picture);
 }

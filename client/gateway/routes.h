@@ -21,7 +21,7 @@ void route_metrics(struct gateway *gateway, struct visit *visit);
 void route_models(struct gateway *gateway, struct visit *visit);
 void route_picture(struct gateway *gateway, struct visit *visit);
 
-/* shelf_options.make of a gateway. */
+/* album_options.make of a gateway. */
 struct response *route_picture_ready(void *gateway, struct picture *picture);
 
 #endif

@@ -7,7 +7,7 @@
 static const char *const STATUSES[] = { "200", "204", "303", "304", "307", "308", "400", "403",
                                         "404", "405", "409", "410", "413", "422", "429", "500",
                                         "502", "503", "504", "other" };
-static const char *const SHELF[] = { "hit", "stale", "miss" };
+static const char *const ALBUM[] = { "hit", "stale", "miss" };
 static const char *const ASKED[] = { "render", "stored", "check" };
 static const int64_t SECONDS[] = { 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000 };
 
@@ -20,8 +20,8 @@ const struct metric TALLY[TALLY_ROWS] = {
     [TALLY_ANSWERS] = { "seedpress_gateway_answers_total", METRIC_COUNTER, .label = { "status" },
                         .words = STATUSES, .series = COUNT(STATUSES),
                         .help = "answers, by HTTP status" },
-    [TALLY_SHELF] = { "seedpress_gateway_shelf_total", METRIC_COUNTER, .label = { "found" },
-                      .words = SHELF, .series = COUNT(SHELF),
+    [TALLY_ALBUM] = { "seedpress_gateway_album_total", METRIC_COUNTER, .label = { "found" },
+                      .words = ALBUM, .series = COUNT(ALBUM),
                       .help = "pictures looked for in memory: there, there but to be checked again, "
                               "not there" },
     [TALLY_NOT_MODIFIED] = { "seedpress_gateway_not_modified_total", METRIC_COUNTER,
@@ -43,7 +43,7 @@ const struct metric TALLY[TALLY_ROWS] = {
                          .help = "visitors whose rate is remembered" },
     [TALLY_WAITING] = { "seedpress_gateway_waiting", METRIC_GAUGE,
                         .help = "questions that the broker has not answered yet" },
-    [TALLY_SHELF_BYTES] = { "seedpress_gateway_shelf_bytes", METRIC_GAUGE,
+    [TALLY_ALBUM_BYTES] = { "seedpress_gateway_album_bytes", METRIC_GAUGE,
                             .help = "pictures in memory" },
     [TALLY_RENDER_SECONDS] = { "seedpress_gateway_ask_seconds", METRIC_HISTOGRAM, .per = 1000,
                                .label = { "what" }, .words = ASKED, .series = COUNT(ASKED),

@@ -1,4 +1,4 @@
-#include "client/gateway/shelf.h"
+#include "client/gateway/album.h"
 
 #include "client/gateway/tally.h"
 
@@ -27,36 +27,36 @@ struct board {
     size_t bytes;
 };
 
-struct shelf {
-    struct shelf_options options;
+struct album {
+    struct album_options options;
     struct board board[BOARDS];
 };
 
-enum err_code shelf_create(const struct shelf_options *options, struct shelf **out, struct err *e)
+enum err_code album_create(const struct album_options *options, struct album **out, struct err *e)
 {
-    struct shelf *self = calloc(1, sizeof *self);
+    struct album *self = calloc(1, sizeof *self);
 
     *out = self;
     if (!self)
-        return err_set(e, ERR_NOMEM, "no memory for the shelf of pictures");
+        return err_set(e, ERR_NOMEM, "no memory for the album");
     self->options = *options;
     for (int i = 0; i < BOARDS; i++)
         pthread_mutex_init(&self->board[i].lock, NULL);
     return ERR_OK;
 }
 
-static void remove_entry(struct shelf *self, struct board *board, struct entry *entry)
+static void remove_entry(struct album *self, struct board *board, struct entry *entry)
 {
     HASH_DEL(board->by_key, entry);
     DL_DELETE(board->by_use, entry);
     board->bytes -= entry->bytes;
-    metrics_add(self->options.metrics, TALLY_SHELF_BYTES, 0, -(int64_t)entry->bytes);
+    metrics_add(self->options.metrics, TALLY_ALBUM_BYTES, 0, -(int64_t)entry->bytes);
     response_unref(&entry->ready);
     picture_unref(&entry->picture);
     free(entry);
 }
 
-void shelf_destroy(struct shelf **self)
+void album_destroy(struct album **self)
 {
     if (!*self)
         return;
@@ -72,7 +72,7 @@ void shelf_destroy(struct shelf **self)
 }
 
 /* The seed's low bits are spread: consecutive pictures lie on different boards. */
-static struct board *enter(struct shelf *self, const struct permalink_key *key)
+static struct board *enter(struct album *self, const struct permalink_key *key)
 {
     struct board *board = &self->board[(key->seed ^ (uint32_t)key->psi) % BOARDS];
 
@@ -93,18 +93,18 @@ static struct entry *find(struct board *board, const struct permalink_key *key)
     return entry;
 }
 
-enum shelf_found shelf_find(struct shelf *self, const struct permalink_key *key, int64_t now_ms,
+enum album_found album_find(struct album *self, const struct permalink_key *key, int64_t now_ms,
                             struct picture **picture, struct response **ready)
 {
     struct board *board = enter(self, key);
     struct entry *entry = find(board, key);
-    enum shelf_found found = SHELF_NOTHING;
+    enum album_found found = ALBUM_NOTHING;
 
     *picture = NULL;
     if (ready)
         *ready = NULL;
     if (entry) {
-        found = now_ms < entry->trusted_ms ? SHELF_FRESH : SHELF_OLD;
+        found = now_ms < entry->trusted_ms ? ALBUM_FRESH : ALBUM_OLD;
         *picture = picture_ref(entry->picture);
         if (ready)
             *ready = response_ref(entry->ready);
@@ -117,7 +117,7 @@ enum shelf_found shelf_find(struct shelf *self, const struct permalink_key *key,
     return found;
 }
 
-void shelf_put(struct shelf *self, struct picture *picture, int64_t now_ms)
+void album_put(struct album *self, struct picture *picture, int64_t now_ms)
 {
     size_t most = self->options.bytes_max / BOARDS, bytes = picture->len + BOOK_BYTES;
     struct board *board;
@@ -138,11 +138,11 @@ void shelf_put(struct shelf *self, struct picture *picture, int64_t now_ms)
     HASH_ADD(hh, board->by_key, key, sizeof entry->key, entry);
     DL_APPEND(board->by_use, entry);
     board->bytes += bytes;
-    metrics_add(self->options.metrics, TALLY_SHELF_BYTES, 0, (int64_t)bytes);
+    metrics_add(self->options.metrics, TALLY_ALBUM_BYTES, 0, (int64_t)bytes);
     leave(board);
 }
 
-void shelf_trust(struct shelf *self, const struct permalink_key *key, int64_t now_ms)
+void album_trust(struct album *self, const struct permalink_key *key, int64_t now_ms)
 {
     struct board *board = enter(self, key);
     struct entry *entry = find(board, key);
@@ -152,7 +152,7 @@ void shelf_trust(struct shelf *self, const struct permalink_key *key, int64_t no
     leave(board);
 }
 
-void shelf_drop(struct shelf *self, const struct permalink_key *key)
+void album_drop(struct album *self, const struct permalink_key *key)
 {
     struct board *board = enter(self, key);
     struct entry *entry = find(board, key);

@@ -1,8 +1,8 @@
-/* shelf -- pictures in memory, the least used ones dropped first. What is found is trusted for a
+/* album -- pictures in memory, the least used ones dropped first. What is found is trusted for a
  * while after the broker last said that the picture stands; then it is to be asked again, so that a
  * withdrawal is heard. From any thread. */
-#ifndef GATEWAY_SHELF_H
-#define GATEWAY_SHELF_H
+#ifndef GATEWAY_ALBUM_H
+#define GATEWAY_ALBUM_H
 
 #include "base/metrics.h"
 #include "client/gateway/permalink.h"
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct shelf_options {
+struct album_options {
     size_t bytes_max;               /* of pictures and their books; 0: none is kept */
     int64_t fresh_ms;               /* how long one is trusted */
     /* The answer that everybody gets who asks for the picture by its permanent URL and nothing
@@ -24,19 +24,19 @@ struct shelf_options {
     struct metrics *metrics;
 };
 
-struct shelf;
-enum err_code shelf_create(const struct shelf_options *options, struct shelf **out, struct err *e);
-void shelf_destroy(struct shelf **self);
+struct album;
+enum err_code album_create(const struct album_options *options, struct album **out, struct err *e);
+void album_destroy(struct album **self);
 
-enum shelf_found { SHELF_FRESH, SHELF_OLD /* the broker is to be asked */, SHELF_NOTHING };
+enum album_found { ALBUM_FRESH, ALBUM_OLD /* the broker is to be asked */, ALBUM_NOTHING };
 /* Both are the caller's to unref; NULL where it found nothing. ready (NULL: not wanted) may be NULL
  * all the same. */
-enum shelf_found shelf_find(struct shelf *self, const struct permalink_key *key, int64_t now_ms,
+enum album_found album_find(struct album *self, const struct permalink_key *key, int64_t now_ms,
                             struct picture **picture, struct response **ready);
 /* Keeps a share of it. Trusted from now on. */
-void shelf_put(struct shelf *self, struct picture *picture, int64_t now_ms);
+void album_put(struct album *self, struct picture *picture, int64_t now_ms);
 /* The broker has said that it stands. */
-void shelf_trust(struct shelf *self, const struct permalink_key *key, int64_t now_ms);
-void shelf_drop(struct shelf *self, const struct permalink_key *key);
+void album_trust(struct album *self, const struct permalink_key *key, int64_t now_ms);
+void album_drop(struct album *self, const struct permalink_key *key);
 
 #endif
