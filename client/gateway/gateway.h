@@ -5,14 +5,18 @@
 
 #include "base/metrics.h"
 #include "client/gateway/agent.h"
-#include "client/gateway/catalogue.h"
-#include "client/gateway/server.h"
 #include "client/gateway/album.h"
+#include "client/gateway/catalogue.h"
+#include "client/gateway/gallery.h"
+#include "client/gateway/permutation.h"
+#include "client/gateway/rates.h"
+#include "client/gateway/server.h"
 #include "client/gateway/visit.h"
 #include "client/seedpress.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct gateway {
     struct seedpress_options broker;    /* for handles of one's own; texts live as long as main */
@@ -23,12 +27,21 @@ struct gateway {
     struct agent *agent;
     struct catalogue *catalogue;
     struct album *album;
+    struct gallery *gallery;
+    struct rates *rates;
     struct metrics *metrics;
+    struct permutation seeds;           /* the order in which random.jpg draws */
+    _Atomic uint32_t drawn;             /* how many; where it begins is main's */
     atomic_bool is_draining;
 };
 
 /* The model that a segment "cats@1a2b3c4d" or "cats" means. */
 enum err_code gateway_find_model(struct gateway *self, const char *segment,
                                  struct seedpress_model *out, struct err *e);
+/* Whether visitor_rate lets the visitor ask the broker something now; if not, it has been answered
+ * with 429. What memory answers is free. */
+bool gateway_admit(struct gateway *self, struct visit *visit);
+/* 503: agent_post has no room. */
+void gateway_refuse_full(struct visit *visit);
 
 #endif

@@ -17,7 +17,7 @@
 
 enum setting_row { LISTEN, BROKERS, KEY_FILE, BROKER_KEY, ALLOW_PLAIN, THREADS, DEADLINE, ALBUM,
                    FRESH, PSI, IMMUTABLE, CORS, TRUST_PROXY, CONNECTIONS, ADDRESS, IDLE, QUEUE,
-                   BODY, BODIES, DRAIN };
+                   BODY, BODIES, DRAIN, SEED_KEY, VISITOR_RATE, VISITOR_BURST };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 60, 0, "127.0.0.1:7780", "address and port for HTTP" },
@@ -55,8 +55,15 @@ static const struct setting SETTINGS[] = {
                  "all files that are being sent" },
     [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 5000, "",
                 "how long SIGTERM waits for what was asked" },
+    [SEED_KEY] = { "seed_key_file", SETTING_TEXT, 0, 1000, 0, "",
+                   "file of 16 random bytes or more: random.jpg goes on after a restart" },
+    [VISITOR_RATE] = { "visitor_rate", SETTING_INT, 0, 1000000, 0, "",
+                       "questions to the broker a second of one visitor; 0: any number" },
+    [VISITOR_BURST] = { "visitor_burst", SETTING_INT, 1, 1000000, 200, "",
+                        "that may come at once, with visitor_rate" },
 };
-enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], WAIT_MS = 500 };
+enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], WAIT_MS = 500, VISITORS_MAX = 65536,
+       DRAWS_A_SECOND = 64 };
 
 static const char *or_null(const char *text)
 {
@@ -112,6 +119,21 @@ static enum err_code check(const struct settings *s, struct err *e)
     return ERR_OK;
 }
 
+/* With a key of its own for each start, counting begins at 0. With the file's, where no earlier start
+ * has been, unless it drew more than 64 seeds a second all the time; 2^32 last for two years. */
+static enum err_code choose_seeds(const struct settings *s, struct gateway *g, struct err *e)
+{
+    const char *path = settings_text(s, SEED_KEY);
+    struct digest key;
+    enum err_code rc = *path ? permutation_read_key(path, &key, e) : permutation_draw_key(&key, e);
+
+    if (rc)
+        return rc;
+    g->seeds = permutation_of(&key, 32);
+    g->drawn = *path ? (uint32_t)(clock_wall_ms() / 1000 * DRAWS_A_SECOND) : 0;
+    return ERR_OK;
+}
+
 static enum err_code build(const struct settings *s, struct gateway *g, struct err *e)
 {
     struct album_options album = { .bytes_max = (size_t)settings_int(s, ALBUM),
@@ -120,20 +142,25 @@ static enum err_code build(const struct settings *s, struct gateway *g, struct e
     struct agent_options agent = { .broker = g->broker,
                                    .tasks_max = (size_t)settings_int(s, QUEUE),
                                    .asks_max = (size_t)settings_int(s, QUEUE) };
-    struct catalogue_options catalogue = { .broker = g->broker };
+    struct catalogue_options catalogue = { .broker = g->broker, .on_news = gallery_on_news };
+    struct rates_options rates = { .rate = settings_int(s, VISITOR_RATE),
+                                   .burst = settings_int(s, VISITOR_BURST),
+                                   .visitors_max = VISITORS_MAX };
     struct server_options server;
     enum err_code rc;
 
-    if ((rc = metrics_create(TALLY, TALLY_ROWS, &g->metrics, e)) ||
+    if ((rc = choose_seeds(s, g, e)) || (rc = metrics_create(TALLY, TALLY_ROWS, &g->metrics, e)) ||
         (rc = server_of(s, g, &server, e)) || (rc = server_create(&server, &g->server, e)))
         return rc;
     for (size_t i = 0; i <= ROUTE_COUNT; i++)
         metrics_name(g->metrics, TALLY_REQUESTS, i, i < ROUTE_COUNT ? ROUTES[i].name : "none",
                      NULL);
-    album.metrics = agent.metrics = g->metrics;
-    if ((rc = album_create(&album, &g->album, e)))
+    album.metrics = agent.metrics = rates.metrics = g->metrics;
+    if ((rc = album_create(&album, &g->album, e)) || (rc = gallery_create(&g->gallery, e)) ||
+        (rc = rates_create(&rates, &g->rates, e)))
         return rc;
     agent.album = g->album;
+    catalogue.arg = g->gallery;
     if ((rc = agent_create(&agent, &g->agent, e)) ||
         (rc = catalogue_create(&catalogue, &g->catalogue, e)))
         return rc;
@@ -151,6 +178,8 @@ static void tear_down(struct gateway *g, int drain_ms)
     catalogue_destroy(&g->catalogue);
     agent_destroy(&g->agent);
     album_destroy(&g->album);
+    gallery_destroy(&g->gallery);
+    rates_destroy(&g->rates);
     metrics_destroy(&g->metrics);
 }
 

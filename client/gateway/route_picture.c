@@ -210,9 +210,12 @@ static void run_hunt(struct agent_task *task, struct agent *agent)
 static void begin(struct gateway *g, struct visit *visit, const struct permalink *link,
                   bool is_bare, enum ask_kind kind)
 {
-    struct hunt *hunt = calloc(1, sizeof *hunt);
+    struct hunt *hunt;
     struct err e;
 
+    if (!gateway_admit(g, visit))
+        return;
+    hunt = calloc(1, sizeof *hunt);
     if (!hunt) {
         err_set(&e, ERR_NOMEM, "no memory for another question");
         visit_refuse(visit, &e);
@@ -231,9 +234,7 @@ static void begin(struct gateway *g, struct visit *visit, const struct permalink
     if (agent_post(g->agent, &hunt->task))
         return;
     free(hunt);
-    err_set(&e, ERR_OVERLOADED, "too many requests wait");
-    e.retry_after_ms = 1000;
-    visit_refuse(visit, &e);
+    gateway_refuse_full(visit);
 }
 
 /* ---- the request ---- */

@@ -8,6 +8,8 @@ const struct route ROUTES[] = {
     { VISIT_GET, "readyz", route_readyz, "readyz", NULL },
     { VISIT_GET, "metrics", route_metrics, "metrics", NULL },
     { VISIT_GET, "v1/models", route_models, "models", NULL },
+    { VISIT_GET, "v1/*/random.jpg", route_random, "random", NULL },
+    { VISIT_GET, "v1/*/latest.jpg", route_latest, "latest", NULL },
     { VISIT_GET, "v1/*/*", route_picture, "picture", NULL },
 };
 const size_t ROUTE_COUNT = sizeof ROUTES / sizeof ROUTES[0];

@@ -19,6 +19,8 @@ void route_livez(struct gateway *gateway, struct visit *visit);
 void route_readyz(struct gateway *gateway, struct visit *visit);
 void route_metrics(struct gateway *gateway, struct visit *visit);
 void route_models(struct gateway *gateway, struct visit *visit);
+void route_random(struct gateway *gateway, struct visit *visit);
+void route_latest(struct gateway *gateway, struct visit *visit);
 void route_picture(struct gateway *gateway, struct visit *visit);
 
 /* album_options.make of a gateway. */

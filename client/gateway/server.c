@@ -15,7 +15,7 @@
 enum { BACKLOG = 1024, CONNECTION_BYTES = 16384 };
 
 static const char EXPOSED[] = "ETag, Content-Digest, Server-Timing, X-Seed, X-Psi, X-Recipe, Link, "
-                              "Location, Retry-After";
+                              "Location, Retry-After, X-Fresh";
 
 struct server {
     struct server_options options;
