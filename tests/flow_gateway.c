@@ -726,14 +726,15 @@ static void each_visitor_has_a_rate(void **state)
     assert_int_equal(program_wait(&other), 0);
 }
 
-/* A broker that lets each of its clients wait for one picture only: visitors are told apart there. */
+/* A broker that lets each of its clients wait for one picture only tells visitors apart. */
 static void the_broker_hears_of_each_visitor(void **state)
 {
     static const char *const ONE_EACH[] = { "--listen", "tcp://127.0.0.1:*", "--worker-listen",
                                             "tcp://127.0.0.1:*", "--metrics-listen", "127.0.0.1:0",
                                             "--client-waiters-max", "1", "--lookup-ms", "10000",
                                             NULL };
-    static const char A[] = "X-Forwarded-For: 192.0.2.1\r\n", B[] = "X-Forwarded-For: 192.0.2.2\r\n";
+    static const char A[] = "X-Forwarded-For: 192.0.2.1\r\n";
+    static const char B[] = "X-Forwarded-For: 192.0.2.2\r\n";
     struct kit_program broker, other;
     struct http_answer answer;
     char clients[64], workers[64], there[64];

@@ -37,7 +37,8 @@ static void check_parts(const struct url *url)
 /* A picture's link, as route_picture reads it; false: it is none. */
 static bool read_link(const struct url *url, struct permalink *link, char digest[65])
 {
-    return url->segment_count == 3 && !permalink_read_seed(url->segment[2], &link->key.seed, NULL) &&
+    return url->segment_count == 3 &&
+           !permalink_read_seed(url->segment[2], &link->key.seed, NULL) &&
            !permalink_read_model(url->segment[1], link->name, digest, NULL) &&
            !permalink_read_options(url, link, NULL);
 }

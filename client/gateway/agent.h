@@ -52,7 +52,8 @@ enum ask_kind {
     ASK_CHECK                       /* whether it is stored, and not withdrawn */
 };
 struct job;
-struct ask {                        /* filled by the caller, who keeps it until done or agent_drop */
+/* Filled by the caller, who keeps it until done or agent_drop. */
+struct ask {
     struct permalink what;
     enum ask_kind kind;
     char visitor[VISITOR_MAX];      /* for the broker's fairness; "": the gateway itself */

@@ -163,7 +163,7 @@ static bool is_meant(const struct seedpress_model *model, const char *name, cons
     return strcmp(model->name, name) == 0;
 }
 
-/* A name may stand at a model that the ledger binds to it and at others, whose file is called so. */
+/* A name may stand at the model that the ledger binds to it and at others, whose file has it. */
 static enum err_code find(const struct catalogue *self, const char *name, const char *digest,
                           struct seedpress_model *out, struct err *e)
 {

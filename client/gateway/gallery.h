@@ -19,7 +19,8 @@ void gallery_destroy(struct gallery **self);
 void gallery_add(struct gallery *self, const struct permalink_key *key);
 /* It is not stored any more, or withdrawn. */
 void gallery_drop(struct gallery *self, const struct permalink_key *key);
-/* Puts the seed of one of the same kind into key, whichever number falls on. False: there is none. */
+/* Puts the seed of one of the same kind into key, whichever number falls on. False: there is
+ * none. */
 bool gallery_pick(struct gallery *self, struct permalink_key *key, uint32_t number);
 /* As catalogue_options.on_news of a gallery: reads what the ledger stored lately of models that
  * nobody has asked for yet. */

@@ -119,8 +119,8 @@ static enum err_code check(const struct settings *s, struct err *e)
     return ERR_OK;
 }
 
-/* With a key of its own for each start, counting begins at 0. With the file's, where no earlier start
- * has been, unless it drew more than 64 seeds a second all the time; 2^32 last for two years. */
+/* With a key of its own for each start, counting begins at 0. With the file's, where no earlier
+ * start has been, unless it drew more than 64 seeds a second all the time; 2^32 last two years. */
 static enum err_code choose_seeds(const struct settings *s, struct gateway *g, struct err *e)
 {
     const char *path = settings_text(s, SEED_KEY);

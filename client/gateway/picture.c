@@ -36,7 +36,8 @@ static void write_digest(const char *sha256, char out[PICTURE_DIGEST_MAX])
     snprintf(out, PICTURE_DIGEST_MAX, "sha-256=:%s:", (const char *)text);
 }
 
-struct picture *picture_create(const struct permalink_key *key, const struct seedpress_image *image)
+struct picture *picture_create(const struct permalink_key *key,
+                               const struct seedpress_image *image)
 {
     struct counted *self = malloc(sizeof *self + image->len);
     struct picture *p;

@@ -26,7 +26,8 @@ struct picture {
 };
 
 /* A copy of image's bytes. NULL: no memory. */
-struct picture *picture_create(const struct permalink_key *key, const struct seedpress_image *image);
+struct picture *picture_create(const struct permalink_key *key,
+                               const struct seedpress_image *image);
 struct picture *picture_ref(struct picture *self);
 void picture_unref(struct picture **self);
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-enum { TOKEN = 1000 };              /* counted in thousandths, so that a millisecond is rate of them */
+/* Counted in thousandths, so that a millisecond brings rate of them. */
+enum { TOKEN = 1000 };
 
 struct bucket {
     char visitor[VISITOR_MAX];

@@ -1,5 +1,5 @@
-/* rates -- how often each visitor may ask: a bucket of tokens each, for as many visitors as there is
- * room for; beyond that the one not seen for longest is forgotten. From any thread. */
+/* rates -- how often each visitor may ask: a bucket of tokens each, for as many visitors as there
+ * is room for; beyond that the one not seen for longest is forgotten. From any thread. */
 #ifndef GATEWAY_RATES_H
 #define GATEWAY_RATES_H
 

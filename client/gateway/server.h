@@ -14,8 +14,8 @@
 
 struct gateway;
 
-/* One row of the table in routes.c. Segments of pattern: words, "*" for any one, at the end "**" for
- * all that is left. The first row that fits counts. */
+/* One row of the table in routes.c. Segments of pattern: words, "*" for any one, at the end "**"
+ * for all that is left. The first row that fits counts. */
 struct route {
     unsigned methods;               /* bits of enum visit_method; HEAD goes with GET */
     const char *pattern;            /* "v1/models"; "": "/" alone */

@@ -22,8 +22,8 @@ const struct metric TALLY[TALLY_ROWS] = {
                         .help = "answers, by HTTP status" },
     [TALLY_ALBUM] = { "seedpress_gateway_album_total", METRIC_COUNTER, .label = { "found" },
                       .words = ALBUM, .series = COUNT(ALBUM),
-                      .help = "pictures looked for in memory: there, there but to be checked again, "
-                              "not there" },
+                      .help = "pictures looked for in memory: there, there but to be checked, not "
+                              "there" },
     [TALLY_NOT_MODIFIED] = { "seedpress_gateway_not_modified_total", METRIC_COUNTER,
                              .help = "answers 304: the visitor has the picture" },
     [TALLY_ASKED] = { "seedpress_gateway_asked_total", METRIC_COUNTER, .label = { "what" },
