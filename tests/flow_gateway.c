@@ -5,7 +5,10 @@
 #include "proto/digest.h"
 #include "tests/kit_http.h"
 #include "tests/kit_stack.h"
+#include "tests/kit_temp.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,8 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -767,6 +772,105 @@ static void the_broker_hears_of_each_visitor(void **state)
     program_kill(&broker);
 }
 
+/* Any port that is free now; nginx needs a number. */
+static int free_port(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+/* 0 once somebody listens there. */
+static int try_to_connect(const char *endpoint)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), failed;
+
+    address.sin_port = htons((uint16_t)strtol(strchr(endpoint, ':') + 1, NULL, 10));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    failed = connect(fd, (struct sockaddr *)&address, sizeof address);
+    close(fd);
+    return failed;
+}
+
+/* deploy/nginx.conf with other ports, in a folder of the test's: Debian's nginx would write into
+ * /var. */
+static pid_t start_nginx(const struct temp *temp, int port, const char *upstream)
+{
+    static const char EDIT[] = "sed -e 's/listen 80;/listen 127.0.0.1:%d;/' "
+                               "-e 's/127.0.0.1:7780/%s/' -e 's|^http {|&access_log off; "
+                               "client_body_temp_path %s/a; proxy_temp_path %s/b; "
+                               "fastcgi_temp_path %s/c; uwsgi_temp_path %s/d; "
+                               "scgi_temp_path %s/e;|' deploy/nginx.conf >%s";
+    const char *in = temp->folder;
+    struct temp_path conf = temp_path(temp, "nginx.conf"), log = temp_path(temp, "error.log");
+    char command[1200], globals[400];
+    pid_t parent = getpid(), pid;
+
+    snprintf(command, sizeof command, EDIT, port, upstream, in, in, in, in, in, conf.text);
+    assert_int_equal(system(command), 0);
+    snprintf(globals, sizeof globals, "daemon off; pid %s/pid; error_log %s;", temp->folder,
+             log.text);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() == parent)
+            execlp("nginx", "nginx", "-p", temp->folder, "-c", conf.text, "-e", log.text, "-g",
+                   globals, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* What a visitor claims of himself stands before what nginx says of him, and counts for nothing. */
+static void behind_nginx_each_visitor_is_himself(void **state)
+{
+    static const char *const LIMITS[] = { "--visitor-rate", "1", "--visitor-burst", "1",
+                                          "--trust-proxy", "127.0.0.1", NULL };
+    struct temp temp = temp_create();
+    struct kit_program other;
+    struct http_answer answer;
+    char there[64], front[64];
+    int port = free_port(), status, limited = 0;
+    pid_t nginx;
+
+    (void)state;
+    if (system("command -v nginx >/dev/null") != 0)
+        fail_msg("there is no nginx; deploy/packages.sh test installs it");
+    start_gateway(&other, there, stack.clients, LIMITS);
+    nginx = start_nginx(&temp, port, there);
+    snprintf(front, sizeof front, "127.0.0.1:%d", port);
+    while (try_to_connect(front) != 0)
+        assert_int_equal(waitpid(nginx, &status, WNOHANG), 0);
+    for (int i = 0; i < 4; i++) {
+        char file[32], claim[64];
+
+        snprintf(file, sizeof file, "%d.jpg", 140 + i);
+        snprintf(claim, sizeof claim, "X-Forwarded-For: 192.0.2.%d\r\n", i + 1);
+        answer = ask_with(front, "GET", path_of(model, file).text, claim);
+        limited += answer.status == 429;
+        if (answer.status != 429)
+            assert_picture(&answer);
+        http_answer_release(&answer);
+    }
+    assert_true(limited > 0);
+    answer = ask_with(front, "GET", "/metrics", "");
+    assert_status(&answer, 404);
+    http_answer_release(&answer);
+    kill(nginx, SIGTERM);
+    assert_int_equal(waitpid(nginx, &status, 0), nginx);
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+    temp_destroy(&temp);
+}
+
 static void who_waits_is_answered_when_the_gateway_ends(void **state)
 {
     static const char *const AT_ONCE[] = { "--drain-ms", "100", NULL };
@@ -832,6 +936,7 @@ int main(void)
         cmocka_unit_test(a_thousand_slow_connections_stop_nobody),
         cmocka_unit_test(each_visitor_has_a_rate),
         cmocka_unit_test(the_broker_hears_of_each_visitor),
+        cmocka_unit_test(behind_nginx_each_visitor_is_himself),
         cmocka_unit_test(who_waits_is_answered_when_the_gateway_ends),
         cmocka_unit_test(a_dead_broker_is_an_error_until_it_is_back),
     };

@@ -309,6 +309,7 @@ static void request_goes_out_with_its_defaults(void **state)
     assert_in_range(heard.m.generate.deadline_ms, 1, PATIENCE_MS);
     assert_int_equal(heard.m.generate.want, MESSAGE_WANT_IMAGE);
     assert_int_equal(heard.m.generate.cache, MESSAGE_CACHE_USE);
+    assert_int_equal(heard.m.generate.on_behalf.len, 0);
     heard_release(&heard);
 }
 
@@ -325,6 +326,7 @@ static void options_go_out_as_they_were_set(void **state)
     request.noise_seed = 4294967295;
     request.translate[1] = -0.25;
     request.rotate = 12.5;
+    request.visitor = "2001:db8::/64";
     submit(s->client, &request);
     hear(s->client, s->broker, &heard);
     assert_int_equal(heard.m.generate.cutoff, 8);
@@ -335,6 +337,7 @@ static void options_go_out_as_they_were_set(void **state)
     assert_int_equal(heard.m.generate.translate.items[0], 0);
     assert_int_equal(heard.m.generate.translate.items[1], -250000);
     assert_int_equal(heard.m.generate.rotate, 12500000);
+    assert_true(text_is(heard.m.generate.on_behalf, "2001:db8::/64"));
     heard_release(&heard);
 
     request = request_of(7);
@@ -487,6 +490,10 @@ static void requests_that_cannot_be_meant_are_refused(void **state)
     assert_string_equal(error.message, "give either transform or translate and rotate");
     r = request_of(1), r.noise_seed = 4294967296;
     assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    r = request_of(1);
+    r.visitor = "12345678901234567890123456789012345678901234567890123456789012345";
+    assert_int_equal(seedpress_submit(s->client, &r, &id, &error), SEEDPRESS_RANGE);
+    assert_string_equal(error.message, "for has 65 bytes: 0 to 64 are allowed");
     r = request_of(1), r.deadline_ms = 0;
     assert_int_equal(seedpress_submit(s->client, &r, &id, NULL), SEEDPRESS_RANGE);
     r = request_of(1), r.priority = 3;
