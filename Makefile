@@ -75,7 +75,7 @@ $(TESTS): $B/%: $B/%.o $(KIT) $(PARTS)
 $B/tests/test_bare: $(call obj,tests/gpu/bare/*.c)
 $B/tests/test_check: $B/tests/gpu/check.o
 $(BENCHES): $B/%: $B/%.o $B/tests/kit_stack.o $B/tests/kit_postgres.o $(PARTS)
-$B/tests/bench/ledger: $B/tests/kit_arch.o $B/tests/kit_model.o | $B/libseedpress-quick.so
+$B/tests/bench/ledger $B/tests/bench/gateway: $B/tests/kit_arch.o $B/tests/kit_model.o | $B/libseedpress-quick.so
 $B/tests/bench/engine: LIBS += -lopenblas
 $B/tests/bench/engine: $B/tests/kit_arch.o $B/tests/kit_networks.o
 $B/tests/bench/conv_peers: LIBS += -lopenblas -ldnnl -fopenmp

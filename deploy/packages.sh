@@ -21,7 +21,7 @@ demo="$build postgresql"
 test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack
       nodejs npm openssl nginx-light"
 
-bench="$test libopenblas-dev libdnnl-dev"
+bench="$test libopenblas-dev libdnnl-dev curl wrk nginx-light"
 
 case ${1:-} in
 build) wanted=$build ;;
