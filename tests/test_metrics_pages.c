@@ -2,6 +2,7 @@
  * directions; what a section should hold is printed when it does not: copy it over. */
 #include "base/file.h"
 #include "broker/meter.h"
+#include "client/gateway/tally.h"
 #include "worker/dials.h"
 
 #include <setjmp.h>
@@ -63,6 +64,7 @@ static void the_manuals_hold_every_metric(void **state)
     (void)state;
     assert_page("broker/README.md", METER_TABLE, METER_ROWS);
     assert_page("worker/README.md", DIALS_TABLE, DIALS_ROWS);
+    assert_page("client/gateway/README.md", TALLY, TALLY_ROWS);
 }
 
 static bool ends_in(const char *text, const char *end)
@@ -102,6 +104,7 @@ static void every_row_is_sound(void **state)
     (void)state;
     assert_sound(METER_TABLE, METER_ROWS);
     assert_sound(DIALS_TABLE, DIALS_ROWS);
+    assert_sound(TALLY, TALLY_ROWS);
 }
 
 int main(void)

@@ -201,7 +201,7 @@ static void end_job(struct agent *self, struct job *job, const struct seedpress_
     int64_t now_ms = clock_ms();
 
     close_job(self, job);
-    metrics_observe(self->options.metrics, TALLY_RENDER_SECONDS, (size_t)job->key.kind,
+    metrics_observe(self->options.metrics, TALLY_ASK_SECONDS, (size_t)job->key.kind,
                     now_ms - job->asked_ms);
     if (is_there && job->key.kind != ASK_CHECK)
         picture = picture_create(&job->key.what, image);
