@@ -7,10 +7,10 @@
 #include "base/file.h"
 #include "client/contact.h"
 #include "client/origin.h"
+#include "client/origin_report.h"
 #include "client/progress.h"
 #include "client/when.h"
 
-#include <cjson/cJSON.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -240,118 +240,6 @@ static void print_match(const struct origin_match *match)
     print_recipe(match->recipe.text);
 }
 
-static void add_row(cJSON *line, const struct seedpress_row *row)
-{
-    cJSON_AddStringToObject(line, "model_name", row->model_name);
-    cJSON_AddStringToObject(line, "model", row->model);
-    cJSON_AddNumberToObject(line, "seed", row->seed);
-    cJSON_AddNumberToObject(line, "psi", row->psi);
-    cJSON_AddStringToObject(line, "recipe_key", row->recipe_key);
-    cJSON_AddStringToObject(line, "sha256", row->sha256);
-    cJSON_AddStringToObject(line, "core_sha256", row->core_sha256);
-    cJSON_AddNumberToObject(line, "bytes", (double)row->bytes);
-    cJSON_AddBoolToObject(line, "kept", row->kept);
-    cJSON_AddBoolToObject(line, "withdrawn", row->withdrawn);
-    cJSON_AddStringToObject(line, "created", row->created);
-    cJSON_AddNumberToObject(line, "batch", row->batch);
-    cJSON_AddNumberToObject(line, "run", (double)row->run);
-    cJSON_AddStringToObject(line, "worker", row->worker);
-    cJSON_AddStringToObject(line, "version", row->version);
-    cJSON_AddStringToObject(line, "backend", row->backend);
-    cJSON_AddStringToObject(line, "device", row->device);
-    cJSON_AddStringToObject(line, "driver", row->driver);
-    cJSON_AddStringToObject(line, "numerics_class", row->numerics_class);
-    cJSON_AddStringToObject(line, "encoder", row->encoder);
-    cJSON_AddStringToObject(line, "libraries", row->libraries);
-    if (row->job > 0)
-        cJSON_AddNumberToObject(line, "job", (double)row->job);
-}
-
-static void add_fit(cJSON *line, const struct compare_fit *fit)
-{
-    cJSON *place = cJSON_CreateObject();
-
-    cJSON_AddNumberToObject(line, "correlation", fit->correlation);
-    cJSON_AddNumberToObject(line, "difference", fit->difference);
-    cJSON_AddStringToObject(place, "words", origin_place_of(fit).text);
-    cJSON_AddNumberToObject(place, "x", fit->x);
-    cJSON_AddNumberToObject(place, "y", fit->y);
-    cJSON_AddNumberToObject(place, "scale_x", fit->scale_x);
-    cJSON_AddNumberToObject(place, "scale_y", fit->scale_y);
-    cJSON_AddNumberToObject(place, "shows", fit->shows);
-    cJSON_AddNumberToObject(place, "covers", fit->covers);
-    cJSON_AddItemToObject(line, "place", place);
-}
-
-static void add_credentials(cJSON *line, const struct c2pa_finding *found)
-{
-    cJSON *object;
-
-    if (found->verdict == C2PA_NONE)
-        return;
-    object = cJSON_AddObjectToObject(line, "credentials");
-    cJSON_AddBoolToObject(object, "valid", found->verdict == C2PA_VALID);
-    cJSON_AddBoolToObject(object, "trusted", found->trusted);
-    cJSON_AddStringToObject(object, "signer", found->signer);
-    if (*found->words)
-        cJSON_AddStringToObject(object, "words", found->words);
-    if (found->recipe.len > 0)
-        cJSON_AddStringToObject(object, "recipe", found->recipe.text);
-}
-
-/* What the file says of itself. */
-static void add_claims(cJSON *line, const struct origin *origin)
-{
-    const struct origin_claim *claim = &origin->claim;
-    cJSON *object;
-
-    add_credentials(line, &origin->credentials);
-    if (!claim->is_made)
-        return;
-    object = cJSON_AddObjectToObject(line, "claim");
-    cJSON_AddStringToObject(object, "recipe", claim->recipe.text);
-    cJSON_AddBoolToObject(object, "refuted", claim->is_refuted);
-    if (claim->is_refuted)
-        add_fit(object, &claim->fit);
-}
-
-static void print_match_json(const struct origin_match *match, const struct origin *origin)
-{
-    cJSON *line = cJSON_CreateObject();
-    struct digest key = digest_of(match->recipe.text, match->recipe.len);
-
-    cJSON_AddStringToObject(line, "grade", origin_grade_name(match->grade));
-    cJSON_AddStringToObject(line, "recipe", match->recipe.text);
-    if (match->has_fit) {
-        add_fit(line, &match->fit);
-        cJSON_AddBoolToObject(line, "rendered", match->is_rendered);
-    }
-    if (match->why.code) {
-        cJSON *why = cJSON_AddObjectToObject(line, "not_compared");
-
-        cJSON_AddStringToObject(why, "code", err_info(match->why.code)->word);
-        cJSON_AddStringToObject(why, "message", match->why.msg);
-    }
-    if (match->has_row)
-        add_row(line, &match->row);
-    else
-        cJSON_AddStringToObject(line, "recipe_key", digest_hex(&key).text);
-    add_claims(line, origin);
-    command_print(line);
-}
-
-static void print_no_record(const struct command_context *ctx, const struct origin *origin)
-{
-    if (ctx->json) {
-        cJSON *line = cJSON_CreateObject();
-
-        cJSON_AddStringToObject(line, "grade", origin_grade_name(ORIGIN_NO_RECORD));
-        add_claims(line, origin);
-        command_print(line);
-    } else
-        printf("%-12sno record (which does not mean that a camera made it)\n", "grade");
-}
-
 static void print_credentials(const struct c2pa_finding *found)
 {
     if (found->verdict == C2PA_BROKEN)
@@ -363,25 +251,31 @@ static void print_credentials(const struct c2pa_finding *found)
                found->signer, found->words);
 }
 
-/* Gives the exit code. */
-static int print_origin(const struct command_context *ctx, const struct origin *origin)
+static void print_words(const struct origin *origin)
 {
     for (size_t i = 0; i < origin->count; i++) {
-        if (!ctx->json && i > 0)
+        if (i > 0)
             putchar('\n');
-        if (ctx->json)
-            print_match_json(&origin->matches[i], origin);
-        else
-            print_match(&origin->matches[i]);
+        print_match(&origin->matches[i]);
     }
     if (origin->count == 0)
-        print_no_record(ctx, origin);
-    if (!ctx->json)
-        print_credentials(&origin->credentials);
-    if (!ctx->json && origin->claim.is_refuted)
+        printf("%-12sno record (which does not mean that a camera made it)\n", "grade");
+    print_credentials(&origin->credentials);
+    if (origin->claim.is_refuted)
         printf("%-12sthe recipe in the file makes another picture (correlation %.4f, colours "
                "differ by %.1f levels)\n", "note", origin->claim.fit.correlation,
                origin->claim.fit.difference);
+}
+
+/* Gives the exit code. */
+static int print_origin(const struct command_context *ctx, const struct origin *origin)
+{
+    if (ctx->json) {
+        for (size_t i = 0; i < origin_report_count(origin); i++)
+            command_print(origin_report_object(origin, i));
+    } else {
+        print_words(origin);
+    }
     return origin->grade <= ORIGIN_CONFIRMED ? EXIT_OK : EXIT_NO;
 }
 
