@@ -5,6 +5,8 @@
 #include "client/seedpress.h"
 #include "proto/recipe.h"
 
+#include <stdbool.h>
+
 struct again {
     struct seedpress_request request;       /* points into this struct: do not move it */
     char model[SEEDPRESS_HEX];
@@ -14,5 +16,12 @@ struct again {
 /* All that the recipe says; what else a request has (cache, keep, deadline) is as
  * seedpress_request_init leaves it, and may be set. */
 void again_init(struct again *self, const struct recipe *recipe);
+
+/* Asks several times a second whether somebody still wants the answer. NULL: nobody asks. */
+typedef bool again_go_on(void *arg);
+/* seedpress_generate, given up with SEEDPRESS_CANCELLED as soon as go_on(arg) is false. */
+enum seedpress_code again_generate(struct seedpress *sp, const struct seedpress_request *request,
+                                   again_go_on *go_on, void *arg, struct seedpress_image *image,
+                                   struct seedpress_error *error);
 
 #endif

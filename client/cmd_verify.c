@@ -140,6 +140,13 @@ static void print_words(const struct verdict *verdict, const struct options *opt
     }
 }
 
+static bool go_on(void *arg)
+{
+    const struct command_context *ctx = arg;
+
+    return !*ctx->interrupted;
+}
+
 static int verify(const struct command_context *ctx, struct verdict *verdict,
                   struct seedpress *sp, const struct options *options)
 {
@@ -176,6 +183,8 @@ int cmd_verify_run(const struct command_context *ctx, int argc, char **argv)
     if (file_read(options.file, IMAGE_FILE_MAX, &file, &len, &e))
         return command_fail(ctx, &e);
     verdict_init(&verdict, file, len);
+    verdict.go_on = go_on;
+    verdict.arg = (void *)ctx;
     code = options.model_file ? EXIT_OK : contact_open(ctx, &sp);
     if (!code)
         code = verify(ctx, &verdict, sp, &options);

@@ -111,9 +111,24 @@ static enum seedpress_code by_signature(struct work *work)
 
 /* ---- made again, and compared ---- */
 
-/* The picture of match's recipe, decoded; false: match->why says why not. */
-static bool make_again(const struct work *work, struct origin_match *match, struct image *out)
+/* One of count candidates. */
+struct turn {
+    const struct origin_search *search;
+    size_t done, count;
+};
+
+static bool goes_on(void *arg)
 {
+    const struct turn *turn = arg;
+
+    return !turn->search->go_on ||
+           turn->search->go_on(turn->search->arg, turn->done, turn->count);
+}
+
+/* The picture of match's recipe, decoded; false: match->why says why not. */
+static bool make_again(struct turn *turn, struct origin_match *match, struct image *out)
+{
+    const struct origin_search *search = turn->search;
     struct seedpress_image image;
     struct seedpress_error error;
     struct recipe recipe;
@@ -123,11 +138,11 @@ static bool make_again(const struct work *work, struct origin_match *match, stru
         return false;
     again_init(&again, &recipe);
     again.request.deadline_ms = RENDER_DEADLINE_MS;
-    again.request.cache = work->search->no_render ? SEEDPRESS_CACHE_ONLY : SEEDPRESS_CACHE_USE;
+    again.request.cache = search->no_render ? SEEDPRESS_CACHE_ONLY : SEEDPRESS_CACHE_USE;
     /* A question is no reason to fill the ledger with files that nobody asked to keep. */
     if (!match->has_row)
         again.request.keep = SEEDPRESS_KEEP_PROVENANCE;
-    if (seedpress_generate(work->search->sp, &again.request, &image, &error)) {
+    if (again_generate(search->sp, &again.request, goes_on, turn, &image, &error)) {
         err_set(&match->why, (enum err_code)error.code, "%.190s", error.message);
         return false;
     }
@@ -139,16 +154,19 @@ static bool make_again(const struct work *work, struct origin_match *match, stru
 static enum seedpress_code compare(struct work *work, struct origin_match *match, size_t done,
                                    size_t count)
 {
-    const struct origin_search *search = work->search;
+    struct turn turn = { .search = work->search, .done = done, .count = count };
     struct image original;
     struct err e;
+    bool is_made = goes_on(&turn) && make_again(&turn, match, &original);
 
-    if (search->go_on && !search->go_on(search->arg, done, count)) {
+    if (!goes_on(&turn)) {
+        if (is_made)
+            image_release(&original);
         err_set(&e, ERR_CANCELLED, "interrupted after %zu of %zu pictures were compared", done,
                 count);
         return fail(work, &e);
     }
-    if (!make_again(work, match, &original))
+    if (!is_made)
         return SEEDPRESS_OK;
     if (compare_fit(&work->image, &original, &match->fit, &e))
         match->why = e;

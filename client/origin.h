@@ -61,8 +61,8 @@ struct origin_search {
     int limit;                      /* matches at most, 1..SEEDPRESS_ROWS_MAX */
     bool no_render;                 /* compare with stored bytes only */
     const char *trust_file;         /* PEM certificates of signers; NULL: none is trusted */
-    /* Called before each of count candidates is made and compared; false ends the search with
-     * SEEDPRESS_CANCELLED. NULL: nobody asks. */
+    /* Called before each of count candidates is made and compared, and several times a second
+     * while one is made; false ends the search with SEEDPRESS_CANCELLED. NULL: nobody asks. */
     bool (*go_on)(void *arg, size_t done, size_t count);
     void *arg;
 };

@@ -174,7 +174,7 @@ enum seedpress_code verdict_render(struct verdict *self, struct seedpress *sp,
     /* A question is no reason to fill the ledger with files that nobody asked to keep. */
     if (!self->is_stored)
         again.request.keep = SEEDPRESS_KEEP_PROVENANCE;
-    rc = seedpress_generate(sp, &again.request, &image, error);
+    rc = again_generate(sp, &again.request, self->go_on, self->arg, &image, error);
     return rc ? rc : take_answer(self, &image, error);
 }
 

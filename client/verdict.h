@@ -24,6 +24,9 @@ enum verdict_answer {
 const char *verdict_answer_name(enum verdict_answer answer);
 
 struct verdict {
+    bool (*go_on)(void *arg);       /* see again.h; NULL, or set after verdict_init */
+    void *arg;
+
     const uint8_t *file;            /* borrowed, [len] */
     size_t len;
     struct digest sha, core;
@@ -57,7 +60,7 @@ void verdict_release(struct verdict *self);
 enum seedpress_code verdict_find(struct verdict *self, struct seedpress *sp,
                                  struct seedpress_error *error);
 /* Has a worker make the recipe's picture anew, also when it is stored. found is not NULL. RETRY:
- * the answer was no new render; else as seedpress_generate fails. */
+ * the answer was no new render; CANCELLED: go_on said so; else as seedpress_generate fails. */
 enum seedpress_code verdict_render(struct verdict *self, struct seedpress *sp,
                                    struct seedpress_error *error);
 /* Compares, and gives self its answer. Nothing need be rendered when there is no recipe. */
