@@ -33,8 +33,12 @@ KERN    := $(call obj,kernels/*.c)
 SQL     := $(call obj,sql/*.c) $B/sql/migrations.o
 LIBSP   := $(call obj,client/seedpress.c client/bulk.c client/handle.c client/wish.c \
                       client/exchange.c client/answer.c)
+GATEWAY := $(call obj,client/gateway/*.c) $B/client/gateway/openapi.o
+# What the gateway shares with the command: files are judged by the same code.
+PROOF   := $(patsubst %,$B/client/%.o,again compare image origin origin_report verdict) $(MARKING) \
+           $(patsubst %,$B/kernels/%.o,jpeg_pixels levels)
 PROGS   := $B/seedpress $B/seedpress-broker $B/seedpress-worker $B/seedpress-gateway
-PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c client/gateway/*.c)) \
+PARTS   := $(filter-out %/main.o,$(call obj,broker/*.c worker/*.c client/*.c) $(GATEWAY)) \
            $(KERN) $(SQL) $(BASE) \
            $(HTTP) $(MARKING)
 TESTS   := $(patsubst %.c,$B/%,$(wildcard tests/test_*.c tests/flow_*.c))
@@ -62,8 +66,9 @@ all: $(PROGS) $B/libseedpress.so $B/libseedpress.a $(CUDA_SO)
 $B/seedpress-broker: $(call obj,broker/*.c) $(SQL) $(BASE) $(HTTP)
 $B/seedpress-worker: $(call obj,worker/*.c) $(KERN) $(SQL) $(BASE) $(HTTP) $(MARKING)
 $B/seedpress: $(call obj,client/*.c) $(KERN) $(SQL) $(BASE) $(MARKING)
-$B/seedpress-gateway: $(call obj,client/gateway/*.c) $(LIBSP) $(BASE)
-$B/seedpress-gateway: LIBS = $(call LIB,libzmq $(MSGPACK) libcrypto inih libmicrohttpd libcjson) -lm
+$B/seedpress-gateway: $(GATEWAY) $(PROOF) $(LIBSP) $(BASE)
+$B/seedpress-gateway: LIBS = $(call LIB,libzmq $(MSGPACK) libcrypto inih libmicrohttpd libcjson \
+                              libjpeg libpng libwebp libcbor) -lm
 $B/seedpress-broker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libmicrohttpd) -lm
 $B/seedpress-worker: LIBS = $(call LIB,libzmq $(MSGPACK) libpq libcrypto inih libjpeg libcjson \
                              libmicrohttpd libcbor) -lm -ldl
@@ -185,6 +190,13 @@ $B/sql/migrations.c: sql/embed.sh $(wildcard sql/migrations/*.sql)
 	@mkdir -p $(@D)
 	sh sql/embed.sh sql/migrations > $@
 $B/sql/migrations.o: $B/sql/migrations.c
+	$(CC) $(ALLC) $(CFLAGS) -c -o $@ $<
+
+# So does what the gateway says of its routes.
+$B/client/gateway/openapi.c: client/gateway/embed.sh client/gateway/openapi.json
+	@mkdir -p $(@D)
+	sh client/gateway/embed.sh OPENAPI client/gateway/openapi.json > $@
+$B/client/gateway/openapi.o: $B/client/gateway/openapi.c
 	$(CC) $(ALLC) $(CFLAGS) -c -o $@ $<
 
 $B/%.o: %.c

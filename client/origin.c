@@ -138,6 +138,7 @@ static bool make_again(struct turn *turn, struct origin_match *match, struct ima
         return false;
     again_init(&again, &recipe);
     again.request.deadline_ms = RENDER_DEADLINE_MS;
+    again.request.visitor = search->visitor;
     again.request.cache = search->no_render ? SEEDPRESS_CACHE_ONLY : SEEDPRESS_CACHE_USE;
     /* A question is no reason to fill the ledger with files that nobody asked to keep. */
     if (!match->has_row)

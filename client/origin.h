@@ -60,6 +60,7 @@ struct origin_search {
     const char *name;               /* the file's, for words; NULL: not needed */
     int limit;                      /* matches at most, 1..SEEDPRESS_ROWS_MAX */
     bool no_render;                 /* compare with stored bytes only */
+    const char *visitor;            /* whom a proxy asks for; NULL: itself */
     const char *trust_file;         /* PEM certificates of signers; NULL: none is trusted */
     /* Called before each of count candidates is made and compared, and several times a second
      * while one is made; false ends the search with SEEDPRESS_CANCELLED. NULL: nobody asks. */

@@ -171,6 +171,7 @@ enum seedpress_code verdict_render(struct verdict *self, struct seedpress *sp,
     again_init(&again, &self->recipe);
     again.request.cache = SEEDPRESS_CACHE_BYPASS;
     again.request.deadline_ms = RENDER_DEADLINE_MS;
+    again.request.visitor = self->visitor;
     /* A question is no reason to fill the ledger with files that nobody asked to keep. */
     if (!self->is_stored)
         again.request.keep = SEEDPRESS_KEEP_PROVENANCE;

@@ -26,6 +26,7 @@ const char *verdict_answer_name(enum verdict_answer answer);
 struct verdict {
     bool (*go_on)(void *arg);       /* see again.h; NULL, or set after verdict_init */
     void *arg;
+    const char *visitor;            /* whom a proxy asks for; NULL, or set after verdict_init */
 
     const uint8_t *file;            /* borrowed, [len] */
     size_t len;

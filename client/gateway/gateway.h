@@ -7,10 +7,12 @@
 #include "client/gateway/agent.h"
 #include "client/gateway/album.h"
 #include "client/gateway/catalogue.h"
+#include "client/gateway/desk.h"
 #include "client/gateway/gallery.h"
 #include "client/gateway/permutation.h"
 #include "client/gateway/rates.h"
 #include "client/gateway/server.h"
+#include "client/gateway/site.h"
 #include "client/gateway/visit.h"
 #include "client/seedpress.h"
 
@@ -29,6 +31,8 @@ struct gateway {
     struct album *album;
     struct gallery *gallery;
     struct rates *rates;
+    struct desk *proofs, *look_ups;     /* for files; for short questions */
+    struct site *site;                  /* NULL: none is served */
     struct metrics *metrics;
     struct permutation seeds;           /* the order in which random.jpg draws */
     _Atomic uint32_t drawn;             /* how many; where it begins is main's */

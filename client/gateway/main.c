@@ -17,7 +17,7 @@
 
 enum setting_row { LISTEN, BROKERS, KEY_FILE, BROKER_KEY, ALLOW_PLAIN, THREADS, DEADLINE, ALBUM,
                    FRESH, PSI, IMMUTABLE, CORS, TRUST_PROXY, CONNECTIONS, ADDRESS, IDLE, QUEUE,
-                   BODY, BODIES, DRAIN, SEED_KEY, VISITOR_RATE, VISITOR_BURST };
+                   BODY, BODIES, PROOFS, SITES, DRAIN, SEED_KEY, VISITOR_RATE, VISITOR_BURST };
 
 static const struct setting SETTINGS[] = {
     [LISTEN] = { "listen", SETTING_TEXT, 0, 60, 0, "127.0.0.1:7780", "address and port for HTTP" },
@@ -53,6 +53,10 @@ static const struct setting SETTINGS[] = {
     [BODY] = { "body_max_bytes", SETTING_INT, 1024, 1 << 30, 20 << 20, "", "a file that is sent" },
     [BODIES] = { "bodies_max_bytes", SETTING_INT, 1024, INT64_C(1) << 40, 200 << 20, "",
                  "all files that are being sent" },
+    [PROOFS] = { "proof_threads", SETTING_INT, 1, 64, 2, "",
+                 "files that are verified or graded at once; eight times as many may wait" },
+    [SITES] = { "sites", SETTING_TEXT, 0, 1000, 0, "",
+                "folder whose files are served at /; none: only /v1 is" },
     [DRAIN] = { "drain_ms", SETTING_INT, 0, 600000, 5000, "",
                 "how long SIGTERM waits for what was asked" },
     [SEED_KEY] = { "seed_key_file", SETTING_TEXT, 0, 1000, 0, "",
@@ -63,7 +67,7 @@ static const struct setting SETTINGS[] = {
                         "that may come at once, with visitor_rate" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], WAIT_MS = 500, VISITORS_MAX = 65536,
-       DRAWS_A_SECOND = 64 };
+       DRAWS_A_SECOND = 64, PROOFS_WAITING = 8, LOOK_UP_THREADS = 2, LOOK_UPS_WAITING = 256 };
 
 static const char *or_null(const char *text)
 {
@@ -134,6 +138,22 @@ static enum err_code choose_seeds(const struct settings *s, struct gateway *g, s
     return ERR_OK;
 }
 
+static enum err_code build_desks(const struct settings *s, struct gateway *g, struct err *e)
+{
+    struct desk_options proofs = { .broker = g->broker, .name = "proofs",
+                                   .threads = (int)settings_int(s, PROOFS) };
+    struct desk_options look_ups = { .broker = g->broker, .name = "look-ups",
+                                     .threads = LOOK_UP_THREADS, .queue = LOOK_UPS_WAITING };
+    enum err_code rc = ERR_OK;
+
+    proofs.queue = (size_t)proofs.threads * PROOFS_WAITING;
+    if (*settings_text(s, SITES))
+        rc = site_create(settings_text(s, SITES), &g->site, e);
+    if (!rc)
+        rc = desk_create(&proofs, &g->proofs, e);
+    return rc ? rc : desk_create(&look_ups, &g->look_ups, e);
+}
+
 static enum err_code build(const struct settings *s, struct gateway *g, struct err *e)
 {
     struct album_options album = { .bytes_max = (size_t)settings_int(s, ALBUM),
@@ -162,7 +182,7 @@ static enum err_code build(const struct settings *s, struct gateway *g, struct e
     agent.album = g->album;
     catalogue.arg = g->gallery;
     if ((rc = agent_create(&agent, &g->agent, e)) ||
-        (rc = catalogue_create(&catalogue, &g->catalogue, e)))
+        (rc = catalogue_create(&catalogue, &g->catalogue, e)) || (rc = build_desks(s, g, e)))
         return rc;
     return server_start(g->server, e);
 }
@@ -174,7 +194,10 @@ static void tear_down(struct gateway *g, int drain_ms)
         server_quiesce(g->server);
     if (g->agent)
         agent_finish(g->agent, drain_ms);
+    desk_destroy(&g->proofs);
+    desk_destroy(&g->look_ups);
     server_destroy(&g->server);
+    site_destroy(&g->site);
     catalogue_destroy(&g->catalogue);
     agent_destroy(&g->agent);
     album_destroy(&g->album);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { HEADER_MAX = 1024, STREAM_BLOCK = 4096 };
 
@@ -51,6 +52,15 @@ struct response *response_lend(unsigned status, const char *type, const void *bo
 
     if (!inner)
         release(arg);
+    return wrap(status, type, inner);
+}
+
+struct response *response_file(unsigned status, const char *type, int fd, uint64_t len)
+{
+    struct MHD_Response *inner = MHD_create_response_from_fd64(len, fd);
+
+    if (!inner)
+        close(fd);
     return wrap(status, type, inner);
 }
 

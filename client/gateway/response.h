@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct MHD_Response;
 struct stream;
@@ -20,6 +21,8 @@ struct response *response_create(unsigned status, const char *type, const void *
 /* body stays the caller's until release(arg); release is called in any case. */
 struct response *response_lend(unsigned status, const char *type, const void *body, size_t len,
                                void (*release)(void *arg), void *arg);
+/* The body is len bytes of the file fd, which is closed in any case. */
+struct response *response_file(unsigned status, const char *type, int fd, uint64_t len);
 /* The body is what the stream is given (stream.h). */
 struct response *response_stream(const char *type, struct stream *stream);
 /* json is deleted. */

@@ -21,6 +21,16 @@ void route_metrics(struct gateway *gateway, struct visit *visit);
 void route_models(struct gateway *gateway, struct visit *visit);
 void route_random(struct gateway *gateway, struct visit *visit);
 void route_latest(struct gateway *gateway, struct visit *visit);
+void route_page(struct gateway *gateway, struct visit *visit);
+void route_ladder(struct gateway *gateway, struct visit *visit);
+void route_events(struct gateway *gateway, struct visit *visit);
+void route_composite(struct gateway *gateway, struct visit *visit);
+void route_verify(struct gateway *gateway, struct visit *visit);
+void route_provenance(struct gateway *gateway, struct visit *visit);
+void route_grade(struct gateway *gateway, struct visit *visit);
+void route_openapi(struct gateway *gateway, struct visit *visit);
+void route_site(struct gateway *gateway, struct visit *visit);
+bool route_site_is_there(const struct gateway *gateway);
 void route_picture(struct gateway *gateway, struct visit *visit);
 
 /* album_options.make of a gateway. */
