@@ -17,7 +17,7 @@ import jsonschema
 ENDPOINT, PICTURE = sys.argv[1:3]
 with open("client/gateway/openapi.json", encoding="utf-8") as file:
     DOC = json.load(file)
-HASH = "0" * 64
+HASH = "1" * 64
 failures = []
 asked = set()               # (path of the file, method, status)
 
@@ -169,7 +169,7 @@ def check_bad(at):
     check("POST", "/v1/provenance", 422, b"no picture")
     check("GET", "/v1/provenance", 400)
     check("GET", "/v1/provenance?sha256=12", 400)
-    check("GET", "/v1/verify", 405)
+    check("GET", "/v1/verify", 404)     # a file of --sites might be called so
     check("DELETE", "/v1/models", 405)
     check("GET", "/v1/nothing", 404)
 
@@ -182,7 +182,7 @@ def check_routes(lines):
     described = {(method, plain(path)) for path, item in DOC["paths"].items()
                  for method in item if method != "head"}
     served = {(method.lower(), plain(pattern)) for methods, pattern in map(str.split, lines)
-              for method in methods.split(",")}
+              for method in methods.split(",") if pattern != "/**"}     # files of --sites
     for method, path in sorted(served - described):
         fail(f"the route {method} {path} is not in the file")
     for method, path in sorted(described - served):

@@ -62,9 +62,11 @@ static void *serve(void *arg)
 
         seat->visit = order->visit;
         /* One who has gone gets no answer, and costs no render. */
-        response = atomic_load(&desk->is_ending) ? refuse_to_end()
-                   : desk_goes_on(seat)          ? order->work(seat, order->visit)
-                                                 : NULL;
+        response = desk_goes_on(seat) ? order->work(seat, order->visit) : NULL;
+        if (atomic_load(&desk->is_ending)) {
+            response_unref(&response);
+            response = refuse_to_end();
+        }
         seat->visit = NULL;
         visit_answer(order->visit, response);
         free(order);
