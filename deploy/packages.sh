@@ -18,8 +18,8 @@ build="gcc libc6-dev make pkg-config libzmq3-dev libpq-dev libssl-dev libjpeg62-
        libpng-dev libwebp-dev libcjson-dev libinih-dev libmicrohttpd-dev libarchive-dev
        libcbor-dev uthash-dev"
 demo="$build postgresql"
-test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack
-      nodejs npm openssl nginx-light"
+test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack nodejs
+      npm openssl nginx-light python3-jsonschema"
 
 bench="$test libopenblas-dev libdnnl-dev curl wrk nginx-light"
 

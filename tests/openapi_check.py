@@ -153,6 +153,21 @@ def check_good():
     return at
 
 
+def check_documented_parameters(at):
+    """What the file names, the server knows."""
+    for path, item in DOC["paths"].items():
+        if "get" not in item:
+            continue
+        model = "/v1/{model}/"
+        target = path.replace(model, at).replace("{seed}", "42")
+        for parameter in map(resolve, item["get"]["parameters"]):
+            name, schema = parameter["name"], resolve(parameter["schema"])
+            value = parameter.get("example", schema.get("default", schema.get("minimum", HASH)))
+            answer, data = ask("GET", f"{target}?{name}={value}")
+            if parameter["in"] == "query" and b"there is no parameter" in data:
+                fail(f"GET {target}: the server does not know the parameter {name}: {data!r}")
+
+
 def check_bad(at):
     for what in ("42.jpg", "random.jpg", "latest.jpg", "page", "ladder", "events"):
         check("GET", "/v1/no-such-model/" + what, 404)
@@ -199,7 +214,9 @@ def check_all_asked():
 jsonschema.Draft202012Validator.check_schema(
     {"$defs": DOC["components"]["schemas"]})
 check_routes([line for line in sys.stdin.read().splitlines() if line])
-check_bad(check_good())
+folder = check_good()
+check_documented_parameters(folder)
+check_bad(folder)
 check_all_asked()
 print(f"{len(asked)} answers, {len(failures)} failures")
 sys.exit(1 if failures else 0)

@@ -295,6 +295,26 @@ static void a_rate_is_held_with_bursts(void **state)
     rates_destroy(&rates);
 }
 
+static void what_costs_more_than_a_token_is_owed(void **state)
+{
+    const struct rates_options options = { .rate = 10, .burst = 3, .visitors_max = 2 };
+    struct rates *rates;
+    struct err e;
+    int retry_ms;
+
+    (void)state;
+    assert_int_equal(rates_create(&options, &rates, &e), ERR_OK);
+    assert_true(rates_take(rates, "a", 1000, &retry_ms));
+    rates_charge(rates, "a", 1000, 4);
+    assert_false(rates_take(rates, "a", 1000, &retry_ms));
+    assert_int_equal(retry_ms, 300);
+    assert_true(rates_take(rates, "a", 1300, &retry_ms));
+    rates_charge(rates, "a", 1300, 1000000);     /* no more than a burst */
+    assert_false(rates_take(rates, "a", 1300, &retry_ms));
+    assert_int_equal(retry_ms, 400);
+    rates_destroy(&rates);
+}
+
 /* ---- pictures ---- */
 
 static struct permalink_key picture_key(uint32_t seed)
@@ -405,6 +425,7 @@ int main(void)
         cmocka_unit_test(a_visitor_is_an_address_or_a_net),
         cmocka_unit_test(a_list_of_proxies_is_read_strictly),
         cmocka_unit_test(a_rate_is_held_with_bursts),
+        cmocka_unit_test(what_costs_more_than_a_token_is_owed),
         cmocka_unit_test(a_gallery_keeps_some_of_each_kind),
         cmocka_unit_test(an_album_trusts_for_a_while_and_is_bounded),
     };

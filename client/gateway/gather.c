@@ -71,6 +71,7 @@ static void ask(struct gather *self, struct agent *agent, struct gather_piece *p
         end_piece(self, piece, &NONE);
     } else {
         piece->ask.deadline_ms = left_ms > 1 ? (int)left_ms : 1;
+        self->asked++;
         agent_ask(agent, &piece->ask);
     }
     response_unref(&ready);
@@ -91,6 +92,9 @@ static void run(struct agent_task *task, struct agent *agent)
     for (size_t i = 0; i < self->count && !self->is_unwanted; i++)
         ask(self, agent, &self->piece[i]);
     self->is_asking = false;
+    if (self->asked > 1)             /* the visit has paid for one */
+        rates_charge(self->gateway->rates, self->piece[0].ask.visitor, clock_ms(),
+                     (int64_t)self->asked - 1);
     settle(self, agent);
 }
 
@@ -129,13 +133,10 @@ void gather_destroy(struct gather *self)
 void gather_start(struct gather *take)
 {
     struct visit *visit = take->visit;
-    struct err e;
 
     visit_suspend(visit);
     if (agent_post(take->gateway->agent, &take->task))
         return;
     gather_destroy(take);
-    err_set(&e, ERR_OVERLOADED, "too many requests wait");
-    e.retry_after_ms = 1000;
-    visit_refuse(visit, &e);
+    gateway_refuse_full(visit);
 }

@@ -38,7 +38,7 @@ struct gather {
     struct visit *visit;
     int64_t end_ms;
     bool is_asking, is_unwanted;
-    size_t count, left;
+    size_t count, left, asked;      /* asked: not found in the album */
     struct gather_piece piece[];    /* [count] */
 };
 
@@ -47,7 +47,8 @@ struct gather *gather_create(struct gateway *gateway, struct visit *visit,
                              const struct gather_kind *kind, size_t count, int deadline_ms);
 /* One that is not started. */
 void gather_destroy(struct gather *self);
-/* Suspends the visit, and answers it at the end. What is too much is refused at once; none of kind's
+/* After gateway_admit, which is for one picture; the others that the broker is asked for are charged
+ * to the visitor as well. Suspends the visit, and answers it at the end. What is too much is refused at once; none of kind's
  * functions is called then. */
 void gather_start(struct gather *take);
 

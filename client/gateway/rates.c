@@ -75,6 +75,23 @@ static struct bucket *touch(struct rates *self, const char *visitor, int64_t now
     return bucket;
 }
 
+void rates_charge(struct rates *self, const char *visitor, int64_t now_ms, int64_t tokens)
+{
+    const struct rates_options *o = &self->options;
+    struct bucket *bucket;
+
+    if (o->rate == 0)
+        return;
+    pthread_mutex_lock(&self->lock);
+    bucket = touch(self, visitor, now_ms);
+    if (bucket) {
+        int64_t left = bucket->tokens - tokens * TOKEN;
+
+        bucket->tokens = left > -o->burst * TOKEN ? left : -o->burst * TOKEN;
+    }
+    pthread_mutex_unlock(&self->lock);
+}
+
 bool rates_take(struct rates *self, const char *visitor, int64_t now_ms, int *retry_ms)
 {
     const struct rates_options *o = &self->options;

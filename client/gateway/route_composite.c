@@ -121,6 +121,8 @@ void route_composite(struct gateway *gateway, struct visit *visit)
         visit_refuse(visit, &e);
         return;
     }
+    if (!gateway_admit(gateway, visit))
+        return;
     gather = gather_create(gateway, visit, &COMPOSITE, wish.parts.count, (int)wish.deadline_ms);
     if (gather)
         gather->arg = malloc(sizeof wish.seed);

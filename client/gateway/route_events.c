@@ -110,6 +110,8 @@ void route_events(struct gateway *gateway, struct visit *visit)
         visit_refuse(visit, &e);
         return;
     }
+    if (!gateway_admit(gateway, visit))
+        return;
     gather = gather_create(gateway, visit, &EVENTS, (size_t)series.count, DEADLINE_MS);
     if (gather)
         gather->arg = calloc(1, sizeof(struct watcher));

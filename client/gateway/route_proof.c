@@ -74,7 +74,7 @@ void route_verify(struct gateway *gateway, struct visit *visit)
 
     if (check_file(visit, NULL, 0, &e))
         visit_refuse(visit, &e);
-    else
+    else if (gateway_admit(gateway, visit))
         desk_hand(gateway->proofs, visit, verify);
 }
 
@@ -130,7 +130,7 @@ void route_grade(struct gateway *gateway, struct visit *visit)
 
     if (check_file(visit, NAMES, sizeof NAMES / sizeof NAMES[0], &e))
         visit_refuse(visit, &e);
-    else
+    else if (gateway_admit(gateway, visit))
         desk_hand(gateway->proofs, visit, grade);
 }
 
@@ -201,6 +201,6 @@ void route_provenance(struct gateway *gateway, struct visit *visit)
 
     if (read_query(visit_url(visit), &query, &e))
         visit_refuse(visit, &e);
-    else
+    else if (gateway_admit(gateway, visit))
         desk_hand(gateway->look_ups, visit, look_up);
 }
