@@ -1,4 +1,5 @@
-/* origin_report -- what an origin says, as the objects that `seedpress provenance --json` prints. */
+/* origin_report -- what an origin says, as the objects that `seedpress provenance --json`
+ * prints. */
 #ifndef CLIENT_ORIGIN_REPORT_H
 #define CLIENT_ORIGIN_REPORT_H
 

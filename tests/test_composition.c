@@ -49,9 +49,9 @@ static void a_hundred_parts_are_the_most(void **state)
 
 static void what_is_no_list_is_refused(void **state)
 {
-    static const char *const TEXTS[] = { "", ",", "m", "m:", ":1", "m:x", "m:1,", ",m:1", "m:1,,m:1",
-                                         "m:+1", "m:01", "m:1 ", "a/b:1", "m@12:1", "m@:1",
-                                         "m:1:1" };
+    static const char *const TEXTS[] = { "", ",", "m", "m:", ":1", "m:x", "m:1,", ",m:1",
+                                         "m:1,,m:1", "m:+1", "m:01", "m:1 ", "a/b:1",
+                                         "m@12:1", "m@:1", "m:1:1" };
     char longest[400];
     struct composition c;
     struct err e;

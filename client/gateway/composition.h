@@ -1,5 +1,5 @@
-/* composition -- what a composite is made of: "rooms:4,host:1" as models and counts, and the seed of
- * each picture, which follows from the composite's own. */
+/* composition -- what a composite is made of: "rooms:4,host:1" as models and counts, and the seed
+ * of each picture, which follows from the composite's own. */
 #ifndef GATEWAY_COMPOSITION_H
 #define GATEWAY_COMPOSITION_H
 

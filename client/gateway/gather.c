@@ -87,7 +87,7 @@ static void run(struct agent_task *task, struct agent *agent)
         end(self, agent, true);
         return;
     }
-    /* One may end before agent_ask returns, and the last of them must not free what goes on here. */
+    /* One may end before agent_ask returns, and the last must not free what goes on here. */
     self->is_asking = true;
     for (size_t i = 0; i < self->count && !self->is_unwanted; i++)
         ask(self, agent, &self->piece[i]);

@@ -1,5 +1,5 @@
-/* gather -- several pictures that one visit asks for together. Each is taken from the album or asked
- * of the broker; who closes the connection cancels what is left. All of it but gather_create,
+/* gather -- several pictures that one visit asks for together. Each is taken from the album or
+ * asked of the broker; who closes the connection cancels what is left. All of it but gather_create,
  * gather_destroy and gather_start runs on the agent's thread. */
 #ifndef GATEWAY_GATHER_H
 #define GATEWAY_GATHER_H
@@ -47,9 +47,9 @@ struct gather *gather_create(struct gateway *gateway, struct visit *visit,
                              const struct gather_kind *kind, size_t count, int deadline_ms);
 /* One that is not started. */
 void gather_destroy(struct gather *self);
-/* After gateway_admit, which is for one picture; the others that the broker is asked for are charged
- * to the visitor as well. Suspends the visit, and answers it at the end. What is too much is refused at once; none of kind's
- * functions is called then. */
+/* After gateway_admit, which is for one picture; the others that the broker is asked for are
+ * charged to the visitor as well. Suspends the visit, and answers it at the end. What is too much
+ * is refused at once; none of kind's functions is called then. */
 void gather_start(struct gather *take);
 
 #endif

@@ -1,5 +1,5 @@
-/* Where pictures came from, and whether their recipes make them. What is asked of a file takes long,
- * and runs at a desk of its own; look-ups have another. */
+/* Where pictures came from, and whether their recipes make them. What is asked of a file takes
+ * long, and runs at a desk of its own; look-ups have another. */
 #include "client/gateway/desk.h"
 #include "client/gateway/gateway.h"
 #include "client/gateway/routes.h"
