@@ -1,5 +1,5 @@
-// listing -- a place to let: one request for all its pictures, and words from a small grammar. One seed
-// decides everything, so that a link shows the same listing again.
+// listing -- a place to let: one request for all its pictures, and words from a small grammar. One
+// seed decides everything, so that a link shows the same listing again.
 import * as site from './site.js';
 
 const ROOMS = 5, PEOPLE = 6;        // the host, three who live there, two who were guests
@@ -10,18 +10,18 @@ const article = document.getElementById('listing');
 
 // ---- words ----
 
-// "{x}" is one of x's choices. A list of 4 or fewer words is not worth a rule of its own.
+// "{x}" is one of x's choices.
 const GRAMMAR = {
     title: ['{adjective} {home} {beside}', 'The {adjective} {home} {beside}',
             '{Adjective} {home}, {beside}'],
-    adjective: ['quiet', 'sunny', 'crooked', 'unhurried', 'tall', 'blue-shuttered', 'half-forgotten',
-                'warm', 'slightly too large', 'well-loved'],
+    adjective: ['quiet', 'sunny', 'crooked', 'unhurried', 'tall', 'blue-shuttered',
+                'half-forgotten', 'warm', 'slightly too large', 'well-loved'],
     Adjective: ['Quiet', 'Sunny', 'Crooked', 'Unhurried', 'Warm', 'Well-loved'],
     home: ['house', 'loft', 'farmhouse', 'mill', 'attic', 'cottage', 'townhouse', 'boathouse'],
     beside: ['by the canal', 'above the bakery', 'under the walnut tree', 'behind the old station',
              'near the lighthouse', 'between two gardens', 'where the tram turns'],
     town: ['{townStart}{townEnd}'],
-    townStart: ['Wester', 'Alder', 'Miller', 'Grau', 'Linden', 'Sankt ', 'Nieder', 'Ox', 'Fern', 'Salt'],
+    townStart: ['Wester', 'Alder', 'Miller', 'Grau', 'Linden', 'Nieder', 'Ox', 'Fern', 'Salt'],
     townEnd: ['haven', 'bruck', 'mouth', 'stead', 'au', 'wick', 'feld', 'ness', 'dorf', 'mere'],
     opening: ['A {adjective} place with {feature} and {feature2}.',
               'You will find {feature} here, and {feature2}.',
@@ -37,10 +37,11 @@ const GRAMMAR = {
     close: ['Please leave your shoes by the door and your plans outside.',
             'There is one rule: whoever cooks does not wash up.',
             'The key is under the second flowerpot. The first one is for show.'],
-    name: ['Alex', 'Robin', 'Kim', 'Noa', 'Mika', 'Luca', 'Charlie', 'Toni', 'Sam', 'Eli', 'Jo', 'Remy',
-           'Sascha', 'Nika', 'Jona', 'Andrea'],
+    name: ['Alex', 'Robin', 'Kim', 'Noa', 'Mika', 'Luca', 'Charlie', 'Toni', 'Sam', 'Eli', 'Jo',
+           'Remy', 'Sascha', 'Nika', 'Jona', 'Andrea'],
     job: ['tunes pianos', 'repairs clocks', 'teaches swimming', 'draws maps', 'bakes before dawn',
-          'restores bicycles', 'translates poems', 'counts birds for the city', 'builds stage sets'],
+          'restores bicycles', 'translates poems', 'counts birds for the city',
+          'builds stage sets'],
     habit: ['sings in the kitchen', 'is never seen before nine', 'grows tomatoes on the roof',
             'always knows the weather', 'keeps the good coffee hidden', 'wins at cards'],
     review: ['We came for a night and stayed {minutes} days. {praise}',
@@ -92,7 +93,8 @@ function compose(seed) {
         title: site.capital(speak(roll, 'title')),
         town: speak(roll, 'town'),
         text: ['opening', 'middle', 'close'].map((rule) => speak(roll, rule)),
-        price: between(38, 190), guests: between(2, 6), beds: between(1, 4), metres: between(34, 160),
+        price: between(38, 190), guests: between(2, 6), beds: between(1, 4),
+        metres: between(34, 160),
         rating: (4 + roll()).toFixed(2), reviews: between(7, 240), since: between(2009, 2025),
         comforts: deal(roll, COMFORTS, 6),
         people: names.map((name, i) => ({ name, job: jobs[i], habit: habits[i] })),
@@ -146,7 +148,8 @@ function draw(l, rooms, people) {
         story.append(make('h2', {}, 'Who lives here'), faces);
     article.replaceChildren(
         make('h1', {}, l.title),
-        make('p', { class: 'lead' }, `${l.town}. ★ ${l.rating}, ${l.reviews} reviews. ${facts(l)}.`),
+        make('p', { class: 'lead' },
+             `${l.town}. ★ ${l.rating}, ${l.reviews} reviews. ${facts(l)}.`),
         rooms.length > 0 ? make('div', { class: 'gallery' }, ...rooms) : faces,
         make('div', { class: 'listing' }, story, boxOf(l)));
     document.title = `${l.title}: a home that does not exist`;
@@ -165,7 +168,8 @@ function itemsOf(rooms, people) {
 }
 
 async function open(seed, rooms, people) {
-    const imgs = Array.from({ length: (rooms ? ROOMS : 0) + PEOPLE }, () => make('img', { alt: '' }));
+    const imgs = Array.from({ length: (rooms ? ROOMS : 0) + PEOPLE },
+                            () => make('img', { alt: '' }));
     const link = { seed, rooms: rooms?.ref, people: people.ref, psi: site.psiOf() };
 
     draw(compose(seed), imgs.slice(0, -PEOPLE), imgs.slice(-PEOPLE));
@@ -182,14 +186,12 @@ async function open(seed, rooms, people) {
             imgs[i].alt = item.message;
     });
     if (answer.failed > 0)
-        site.say(`${answer.failed} of its pictures could not be made. Reload to try again.`, 'error');
+        site.say(`${answer.failed} pictures could not be made. Reload to try again.`, 'error');
     else
         site.say(`Listing ${seed}: one request, ${answer.ready} pictures.`);
 }
 
-site.run(async () => {
-    site.say('Asking which models there are.', 'busy');
-    const list = await site.models({ wait: site.sayWait });
+site.start(async (_, list) => {
     const likely = list.find((m) => ROOM_NAME.test(m.name));
     const rooms = site.query.has('rooms') ? site.modelOf(list, 'rooms') : likely ?? null;
     const people = site.query.has('people') ? site.modelOf(list, 'people')
@@ -201,8 +203,7 @@ site.run(async () => {
         site.offerModels(list, rooms, 'rooms');
     site.offerModels(list, people, 'people');
     button.addEventListener('click', () => site.run(async () => {
-        site.query.delete('seed');
-        history.replaceState(null, '', `listing.html?${site.query}`.replace(/\?$/, ''));
+        site.forget();
         await open(site.anySeed(), rooms, people);
     }));
     await open(site.whole('seed') ?? site.anySeed(), rooms, people);

@@ -1,22 +1,21 @@
-// one -- one picture; another one whenever somebody asks. The next is fetched ahead once somebody has
-// asked for a second one.
+// one -- one picture; another one whenever somebody asks. The next is fetched ahead once somebody
+// has asked for a second one.
 import * as site from './site.js';
 
 const SEEN_MAX = 100;               // how far back one can go
 
 const img = document.getElementById('picture');
 const frame = document.getElementById('frame');
-const button = { back: document.getElementById('back'), another: document.getElementById('another') };
-const psi = site.psiOf();
+const backButton = document.getElementById('back');
 const seen = [];                    // the last one is on the screen
-let model, next = null, busy = false;
+let model, look, next = null, busy = false;
 
 function fetchOne() {
-    return site.picture(site.api(model.ref, 'random.jpg', { psi }), { wait: site.sayWait });
+    return site.picture(site.api(model.ref, 'random.jpg', look), { wait: site.sayWait });
 }
 
 async function put(facts) {
-    const here = { model: facts.ref, seed: facts.seed, psi: facts.psi };
+    const here = site.nameOf(facts);
 
     await site.show(img, facts);
     document.getElementById('permalink').href = site.address('one.html', here);
@@ -24,7 +23,7 @@ async function put(facts) {
     document.getElementById('psi').href = site.address('slider.html', here);
     document.getElementById('origin').href = site.address('provenance.html', here);
     site.say(`Seed ${facts.seed}, psi ${facts.psi}`);
-    button.back.disabled = seen.length < 2;
+    backButton.disabled = seen.length < 2;
 }
 
 // One thing at a time: who presses twice gets one picture.
@@ -49,8 +48,7 @@ function another() {
         seen.push(facts);
         if (seen.length > SEEN_MAX)
             seen.shift();
-        history.replaceState(null, '', site.address('one.html', {
-            model: site.query.get('model'), psi: site.query.get('psi') }).replace(/\?$/, ''));
+        site.forget();
         await put(facts);
         if (seen.length > 1) {
             next = fetchOne();
@@ -68,25 +66,21 @@ function back() {
     });
 }
 
-button.another.addEventListener('click', another);
-button.back.addEventListener('click', back);
+document.getElementById('another').addEventListener('click', another);
+backButton.addEventListener('click', back);
 site.onKeys({ ' ': another, ArrowRight: another, ArrowLeft: back });
 site.onSwipe(frame, another, back);
 site.offerCopy(document.getElementById('copy'), document.getElementById('permalink'));
 
-site.run(async () => {
-    site.say('Asking for a picture.', 'busy');
-    const list = await site.models({ wait: site.sayWait });
-
-    model = site.modelOf(list);
-    site.introduce(model);
-    site.offerModels(list, model);
+site.start(async (chosen) => {
     const seed = site.whole('seed');
 
+    model = chosen;
+    look = site.lookOf(model);
     if (seed === null)
         return another();
     step(async () => {
-        seen.push(await site.picture(site.api(model.ref, `${seed}.jpg`, { psi }),
+        seen.push(await site.picture(site.api(model.ref, `${seed}.jpg`, look),
                                      { wait: site.sayWait }));
         await put(seen[0]);
     });

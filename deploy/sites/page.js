@@ -1,4 +1,5 @@
-// page -- 56 pictures: the places at once, each picture when the gateway's events say that it is there.
+// page -- 56 pictures: the places at once, each picture when the gateway's events say that it is
+// there.
 import * as site from './site.js';
 
 const COUNT = 56;
@@ -6,10 +7,9 @@ const SEED_MAX = 4294967295;
 
 const grid = document.getElementById('grid');
 const progress = document.getElementById('progress');
-const psi = site.psiOf();
-let model, events = null, round = 0;
+let model, look, events = null, round = 0;
 
-function start() {
+function firstSeed() {
     const seed = site.whole('seed', SEED_MAX - COUNT + 1);
 
     // Whole pages, so that visitors share what is rendered.
@@ -17,8 +17,7 @@ function start() {
 }
 
 function place(facts) {
-    const here = { model: facts.ref, seed: facts.seed, psi: facts.psi };
-    const link = site.make('a', { href: site.address('one.html', here),
+    const link = site.make('a', { href: site.address('one.html', site.nameOf(facts)),
                                   'aria-label': site.altOf(facts) });
 
     return { facts, link, item: site.make('li', {}, link), done: false };
@@ -60,7 +59,7 @@ async function fillEach(tiles, mine) {
 
 function follow(seed, tiles) {
     const mine = round;
-    events = new EventSource(site.api(model.ref, 'events', { seed, n: COUNT, psi }));
+    events = new EventSource(site.api(model.ref, 'events', { seed, n: COUNT, ...look }));
     events.addEventListener('picture', (event) => {
         fill(tiles[JSON.parse(event.data).seed - seed]);
         progress.value++;
@@ -78,7 +77,7 @@ function follow(seed, tiles) {
         if (failed > 0)
             site.say(`${failed} of ${COUNT} could not be made.`, 'error');
         else
-            site.say(`${COUNT} pictures, seeds ${seed} to ${seed + COUNT - 1}, psi ${psi}`);
+            site.say(`${COUNT} pictures, seeds ${seed} to ${seed + COUNT - 1}, psi ${look.psi}`);
     });
     events.onerror = () => {        // it would connect again from the start
         events.close();
@@ -88,14 +87,14 @@ function follow(seed, tiles) {
 
 async function showPage(seed) {
     const { pictures } = await site.patiently(() => site.askJson(
-        site.api(model.ref, 'page', { seed, n: COUNT, psi })), { wait: site.sayWait });
+        site.api(model.ref, 'page', { seed, n: COUNT, ...look })), { wait: site.sayWait });
     const tiles = pictures.map((p) => place(site.factsOf(p.url)));
 
     events?.close();                // what is left of the page before is cancelled
     round++;
     grid.replaceChildren(...tiles.map((t) => t.item));
     document.getElementById('permalink').href =
-        site.address('page.html', { model: model.ref, seed, psi });
+        site.address('page.html', { model: model.ref, seed, ...look });
     progress.value = 0;
     progress.hidden = false;
     site.say(`${COUNT} pictures are being made.`, 'busy');
@@ -105,19 +104,14 @@ async function showPage(seed) {
 document.getElementById('next').addEventListener('click', () => site.run(async () => {
     if (!model)
         return;
-    site.query.delete('seed');
-    history.replaceState(null, '', `page.html?${site.query}`.replace(/\?$/, ''));
-    await showPage(start());
+    site.forget();
+    await showPage(firstSeed());
     scrollTo({ top: 0 });
 }));
 addEventListener('pagehide', () => events?.close());
 
-site.run(async () => {
-    site.say('Asking for a page.', 'busy');
-    const list = await site.models({ wait: site.sayWait });
-
-    model = site.modelOf(list);
-    site.introduce(model);
-    site.offerModels(list, model);
-    await showPage(start());
+site.start(async (chosen) => {
+    model = chosen;
+    look = site.lookOf(model);
+    await showPage(firstSeed());
 });

@@ -1,4 +1,5 @@
-// provenance -- where a picture came from, in words that a person understands; its neighbours to walk to.
+// provenance -- where a picture came from, in words that a person understands; its neighbours to
+// walk to.
 import * as site from './site.js';
 
 const FILE_MAX = 20e6;              // bytes: what the gateway takes
@@ -20,16 +21,18 @@ const GRADES = {
     claimed: ['perhaps', 'The file says that it was made here.',
               'That could not be checked. Anybody can write such a note into a file.'],
     'no record': ['no', 'Nothing is known of it.',
-                  'It was not made here, or it was changed too much. That does not mean that a camera made it.'],
+                  'It was not made here, or it was changed too much. ' +
+                  'That does not mean that a camera made it.'],
 };
 const VERDICTS = {
     identical: ['yes', 'Made again just now: the very same file.', 'Every byte is equal.'],
     'same pixels': ['yes', 'Made again just now: the same picture.',
                     'Every pixel is equal. Only what stands around them differs.'],
     'within tolerance': ['yes', 'Made again just now: the same picture to the eye.',
-                         'Another kind of device, or another compression, accounts for the difference.'],
+                         'Another kind of device or another compression makes the difference.'],
     different: ['no', 'Made again just now: another picture.',
-                'The recipe does not make these pixels. The picture was changed, or the note in it is not its own.'],
+                'The recipe does not make these pixels. The picture was changed, or the note ' +
+                'in it is not its own.'],
     'no record': ['no', 'It cannot be made again.', 'No recipe of this file is known.'],
 };
 
@@ -110,7 +113,7 @@ function urlOf(s) {
 }
 
 function addressOf(s) {
-    return site.address('provenance.html', { model: s.ref, seed: s.seed, psi: s.psi, class: s.class });
+    return site.address('provenance.html', site.nameOf(s));
 }
 
 function figure(img, words) {
@@ -220,7 +223,7 @@ async function walkTo(s) {
     const [row] = said.rows ?? matchesOf(said);
 
     if (row) {
-        grade(at('grade'), ['yes', 'Made here.', 'The picture was asked for by name, so this is certain.']);
+        grade(at('grade'), ['yes', 'Made here.', 'It was asked for by name, so this is certain.']);
         tellFacts(row);
     } else
         grade(at('grade'), GRADES['no record']);
@@ -235,7 +238,8 @@ async function verify() {
 
     grade(at('verdict'), VERDICTS[said.answer] ?? ['perhaps', said.answer, ''],
           said.psnr_db === undefined ? null
-              : `The pixels differ by ${said.max_levels} of 255 levels at most (${said.psnr_db.toFixed(1)} dB).`,
+              : `The pixels differ by ${said.max_levels} of 255 levels at most ` +
+                `(${said.psnr_db.toFixed(1)} dB).`,
           said.recipe_found ? `The recipe was found ${said.recipe_found}.` : null, said.note);
     site.say('');
 }
@@ -270,15 +274,15 @@ function walkToAddress() {
     const said = new URLSearchParams(location.search);
 
     if (/^\d{1,10}$/.test(said.get('seed') ?? ''))
-        site.run(() => walkTo({ ref: said.get('model') ?? list[0].ref, seed: Number(said.get('seed')),
-                                psi: Number(said.get('psi') ?? site.PSI), class: said.get('class') }));
+        site.run(() => walkTo({
+            ref: said.get('model') ?? list[0].ref, seed: Number(said.get('seed')),
+            psi: Number(said.get('psi') ?? site.PSI), class: said.get('class') }));
 }
 
 offerDrop();
 at('verify').addEventListener('click', () => site.run(verify));
 addEventListener('popstate', walkToAddress);
-site.run(async () => {
-    list = await site.models({ wait: site.sayWait });
-    site.introduce(list[0]);
+site.start(async (_, all) => {
+    list = all;
     walkToAddress();
 });

@@ -86,8 +86,8 @@ export function altOf(facts) {
     return `${facts.name}, seed ${facts.seed}, psi ${facts.psi}`;
 }
 
-// Fetches a picture whole, so that an <img> of facts.url finds it in the browser's cache; says where
-// redirections led. Refusals have words, which those of an <img> have not.
+// Fetches a picture whole, so that an <img> of facts.url finds it in the browser's cache; says
+// where redirections led. Refusals have words, which those of an <img> have not.
 export async function picture(url, { signal, wait } = {}) {
     return patiently(async () => {
         const answer = await ask(url, { signal });
@@ -119,19 +119,32 @@ export const query = new URLSearchParams(location.search);
 
 // A page's address with what is said; empty values are left out.
 export function address(page, values) {
-    const said = Object.entries(values).filter(([, v]) => v !== undefined && v !== null && v !== '');
+    const said = Object.entries(values).filter(isSaid);
 
     // An @ is fine in a query, and easier to read.
-    return `${page}?${new URLSearchParams(said)}`.replace(/%40/g, '@');
+    return `${page}?${new URLSearchParams(said)}`.replace(/%40/g, '@').replace(/\?$/, '');
+}
+
+function isSaid([, value]) {
+    return value !== undefined && value !== null && value !== '';
+}
+
+// What a page's address says of one picture.
+export function nameOf(facts) {
+    return { model: facts.ref, seed: facts.seed, psi: facts.psi, class: facts.class };
+}
+
+// The page's own address without what it shows now: a reload shows something else.
+export function forget() {
+    query.delete('seed');
+    history.replaceState(null, '', address(location.pathname, Object.fromEntries(query)));
 }
 
 // A picture's or a list's address: what is the default is not said.
 export function api(ref, what, values = {}) {
-    const said = Object.entries(values).filter(([k, v]) => v !== undefined && v !== null && v !== '' &&
-                                                        !(k === 'psi' && Number(v) === 1));
-    const text = new URLSearchParams(said).toString();
+    const said = Object.entries(values).filter(([k, v]) => !(k === 'psi' && Number(v) === 1));
 
-    return `/v1/${ref}/${what}${text ? `?${text}` : ''}`;
+    return address(`/v1/${ref}/${what}`, Object.fromEntries(said));
 }
 
 // A whole number from 0 to max out of the page's address; otherwise null.
@@ -171,13 +184,13 @@ export async function models(options) {
     const list = (await patiently(() => askJson('/v1/models'), options)).models.map(withRef);
 
     if (list.length === 0)
-        throw new GatewayError('no model is being served; start a worker that has one', 'no_worker',
-                               null);
+        throw new GatewayError('no model is being served; start a worker that has one',
+                               'no_worker', null);
     return list;
 }
 
-// The model that the page's address names under key: one of list, an older one by its digest, or the
-// first of list.
+// The model that the page's address names under key: one of list, an older one by its digest, or
+// the first of list.
 export function modelOf(list, key = 'model') {
     const said = query.get(key);
     const [name, digest] = (said ?? '').split('@');
@@ -232,6 +245,25 @@ export function sayWait(error) {
 
 export function capital(text) {
     return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// Asks for the models and calls work(model, list) with the one that the page's address names.
+export function start(work) {
+    return run(async () => {
+        say('Asking which models there are.', 'busy');
+        const list = await models({ wait: sayWait });
+        const model = modelOf(list);
+
+        introduce(model);
+        offerModels(list, model);
+        say('');
+        await work(model, list);
+    });
+}
+
+// How the pictures of a page are to be: its psi, and a class where the model has classes.
+export function lookOf(model) {
+    return { psi: psiOf(), class: query.get('class') ?? (model.classes > 0 ? 0 : null) };
 }
 
 // Runs a page's or a button's work; what goes wrong stands on the page.

@@ -1,5 +1,5 @@
-// slider -- one seed over psi. The steps are fetched from where the slider stands outwards; until a step
-// is there, the nearest one that is stands in for it.
+// slider -- one seed over psi. The steps are fetched from where the slider stands outwards; until a
+// step is there, the nearest one that is stands in for it.
 import * as site from './site.js';
 
 const FROM = -1, TO = 1.5, STEP = 0.05;
@@ -44,8 +44,8 @@ function draw() {
     slider.setAttribute('aria-valuetext', `psi ${step.facts.psi}`);
     document.getElementById('words').textContent = wordsOf(Number(step.facts.psi));
     document.getElementById('file').href = step.facts.url;
-    document.getElementById('permalink').href = site.address('slider.html', {
-        model: model.ref, seed, psi: step.facts.psi });
+    document.getElementById('permalink').href =
+        site.address('slider.html', site.nameOf(step.facts));
     frame.ariaBusy = String(near !== step);
     if (near && img.getAttribute('src') !== near.facts.url)
         site.run(() => site.show(img, near.facts));
@@ -78,7 +78,8 @@ async function open(wanted) {
     steps = [];
     site.say('Asking for the steps.', 'busy');
     const { pictures } = await site.patiently(() => site.askJson(
-        site.api(model.ref, 'ladder', { seed, from: FROM, to: TO, steps: STEPS }), { signal }),
+        site.api(model.ref, 'ladder', {
+            seed, from: FROM, to: TO, steps: STEPS, class: site.lookOf(model).class }), { signal }),
                                               { signal, wait: site.sayWait });
 
     steps = pictures.map((p, index) => ({ index, facts: site.factsOf(p.url), isTaken: false,
@@ -102,12 +103,8 @@ seedField.addEventListener('change', () => {
         site.say('A seed is a whole number from 0 to 4294967295.', 'error');
 });
 
-site.run(async () => {
-    const list = await site.models({ wait: site.sayWait });
-
+site.start(async (chosen) => {
     slider.value = site.psiOf();
-    model = site.modelOf(list);
-    site.introduce(model);
-    site.offerModels(list, model);
+    model = chosen;
     await open(site.whole('seed') ?? site.anySeed());
 });

@@ -1,5 +1,5 @@
-// slow -- a picture that changes by itself. "The same for everybody" shows the gateway's picture of the
-// time slot; otherwise the next one is fetched while this one is looked at.
+// slow -- a picture that changes by itself. "The same for everybody" shows the gateway's picture of
+// the time slot; otherwise the next one is fetched while this one is looked at.
 import * as site from './site.js';
 
 const frame = document.getElementById('frame');
@@ -8,8 +8,7 @@ const pauseButton = document.getElementById('pause');
 const every = document.getElementById('every');
 const shared = document.getElementById('shared');
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
-const psi = site.psiOf();
-let model, url = null, stop = new AbortController();
+let model, look, url = null, stop = new AbortController();
 
 function seconds() {
     return Number(every.value);
@@ -34,8 +33,7 @@ async function put(facts) {
     img.className = '';
     url = facts.url;
     document.getElementById('file').href = facts.url;
-    document.getElementById('permalink').href = site.address('one.html', {
-        model: facts.ref, seed: facts.seed, psi: facts.psi });
+    document.getElementById('permalink').href = site.address('one.html', site.nameOf(facts));
 }
 
 function runMeter(ms) {
@@ -53,7 +51,7 @@ function untilNextSlot() {
 
 // Clocks differ: while the gateway still gives the slot before, it is asked again.
 async function ofSlot(signal) {
-    const at = site.api(model.ref, 'latest.jpg', { every: every.value, psi });
+    const at = site.api(model.ref, 'latest.jpg', { every: every.value, ...look });
 
     for (let i = 0; ; i++) {
         const facts = await site.picture(at, { signal, wait: site.sayWait });
@@ -65,7 +63,7 @@ async function ofSlot(signal) {
 }
 
 function ofMine(signal) {
-    return site.picture(site.api(model.ref, 'random.jpg', { psi }), { signal, wait: site.sayWait });
+    return site.picture(site.api(model.ref, 'random.jpg', look), { signal, wait: site.sayWait });
 }
 
 async function change(signal) {
@@ -115,14 +113,10 @@ every.addEventListener('change', go);
 shared.addEventListener('change', go);
 document.addEventListener('visibilitychange', go);
 
-site.run(async () => {
-    site.say('Asking for a picture.', 'busy');
-    const list = await site.models({ wait: site.sayWait });
-
+site.start(async (chosen) => {
     if ([...every.options].some((o) => o.value === site.query.get('every')))
         every.value = site.query.get('every');
-    model = site.modelOf(list);
-    site.introduce(model);
-    site.offerModels(list, model);
+    model = chosen;
+    look = site.lookOf(model);
     go();
 });

@@ -1,19 +1,18 @@
-// wall -- pictures without an end. Only what is near the window is in the page; what is asked for has
-// stood there for a moment, and is cancelled when it scrolls away first.
+// wall -- pictures without an end. Only what is near the window is in the page; what is asked for
+// has stood there for a moment, and is cancelled when it scrolls away first.
 import * as site from './site.js';
 
 const TILES_MAX = 180;              // in the page at once
-const FLYING_MAX = 6;               // pictures asked for at once: what a browser has connections for
+const FLYING_MAX = 6;               // pictures asked for at once: as a browser has connections
 const DWELL_MS = 120;               // nothing is asked for while it flies past
 const TILE_WISH = 112, GAP = 8;     // pixels
-const HEIGHT_MAX = 8000000;         // pixels: browsers place nothing beyond some 16 million
+const HEIGHT_MAX = 8000000;         // pixels: browsers place nothing beyond some 16 M
 const SEED_MAX = 4294967295;
 
 const wall = document.getElementById('wall');
-const psi = site.psiOf();
 const tiles = new Map();            // by index from the wall's start
 const waiting = [];                 // indexes; whoever came last goes first
-let model, start, columns, size, rows, flying = 0, told = 0;
+let model, look, start, columns, size, rows, flying = 0, told = 0;
 
 // ---- where tiles stand ----
 
@@ -46,9 +45,9 @@ function stand(tile) {
 // ---- one tile ----
 
 function add(index) {
-    const facts = site.factsOf(site.api(model.ref, `${start + index}.jpg`, { psi }));
+    const facts = site.factsOf(site.api(model.ref, `${start + index}.jpg`, look));
     const link = site.make('a', { class: 'tile', 'aria-label': site.altOf(facts),
-        href: site.address('one.html', { model: facts.ref, seed: facts.seed, psi }) });
+        href: site.address('one.html', site.nameOf(facts)) });
     const tile = { index, facts, link, stop: new AbortController() };
 
     tiles.set(index, tile);
@@ -120,7 +119,7 @@ function refresh() {
 // The page's address says where one is: a reload, and coming back, show the same place.
 function remember() {
     const here = site.address('wall.html', {
-        model: model.ref, seed: start, at: firstVisible() || null, psi: site.query.get('psi') });
+        model: model.ref, seed: start, at: firstVisible() || null, ...look });
 
     history.replaceState(null, '', here);
     document.getElementById('permalink').href = here;
@@ -141,14 +140,9 @@ function resize() {
     goTo(at);
 }
 
-site.run(async () => {
-    site.say('Asking which models there are.', 'busy');
-    const list = await site.models({ wait: site.sayWait });
-
-    model = site.modelOf(list);
-    site.introduce(model);
-    site.offerModels(list, model);
-    site.say('');
+site.start(async (chosen) => {
+    model = chosen;
+    look = site.lookOf(model);
     start = site.whole('seed') ?? Math.floor(site.anySeed() / 2);
     history.scrollRestoration = 'manual';
     measure();

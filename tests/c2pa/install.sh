@@ -1,9 +1,9 @@
 #!/bin/sh
 # Puts the validators of check.mjs into FOLDER/node_modules, as package-lock.json names them, once:
-#     tests/c2pa/install.sh FOLDER
+#     tests/c2pa/install.sh FOLDER [LISTS]      LISTS: package.json's folder, when it is another one
 # Their own install scripts are not run. Two at a time wait for each other.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "${2:-$(dirname "$0")}" && pwd)
 folder=$1
 
 fail() {
@@ -20,5 +20,5 @@ cmp -s "$here/package-lock.json" "$folder/installed" && exit 0
 rm -rf "$folder/node_modules" "$folder/installed"
 cp "$here/package.json" "$here/package-lock.json" "$folder/"
 (cd "$folder" && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error) >&2 ||
-    fail "npm ci could not fetch the validators that package-lock.json names; it needs a registry"
+    fail "npm ci could not fetch what $here/package-lock.json names; it needs a registry"
 cp "$here/package-lock.json" "$folder/installed"

@@ -1,0 +1,105 @@
+// A whole seedpress of its own for a test: PostgreSQL, broker, worker and gateway, in a folder
+// under /tmp and on ports that were free. Programs come from SEEDPRESS_BUILD, else build.
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+const PATIENCE_MS = 60000;
+const build = path.resolve(process.env.SEEDPRESS_BUILD ?? 'build');
+
+// Resolves with what pattern matched in the program's log; rejects when it ends or takes too long.
+function waitFor(child, pattern) {
+    return new Promise((resolve, reject) => {
+        const fail = (why) =>
+            reject(new Error(`${child.name} ${why}: ${child.log.slice(-2000)}`));
+        const timer = setTimeout(() => fail(`did not say ${pattern} in time`), PATIENCE_MS);
+        const look = () => {
+            const found = child.log.match(pattern);
+
+            if (found) {
+                clearTimeout(timer);
+                resolve(found);
+            }
+        };
+
+        child.listeners.push(look);
+        child.on('exit', () => fail('ended'));
+        look();
+    });
+}
+
+// Dies with this process, whatever becomes of it.
+function start(name, args) {
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', path.join(build, name), ...args],
+                        { stdio: ['ignore', 'pipe', 'pipe'] });
+
+    Object.assign(child, { name, log: '', listeners: [] });
+    for (const stream of [child.stdout, child.stderr])
+        stream.on('data', (data) => {
+            child.log += data;
+            child.listeners.forEach((look) => look());
+        });
+    return child;
+}
+
+async function end(child) {
+    if (child.exitCode !== null || child.signalCode !== null)
+        return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+
+    child.kill('SIGKILL');
+    await ended;
+}
+
+export class Stack {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), 'seedpress-browser-'));
+    programs = [];
+
+    // sites: the folder that the gateway serves.
+    async start(sites) {
+        const pg = path.join(this.folder, 'pg');
+
+        // The server runs as another user when this one is root.
+        fs.chmodSync(this.folder, 0o711);
+        this.postgres('start', pg);
+        const ledger = this.postgres('conninfo', pg).trim();
+
+        execFileSync(path.join(build, 'seedpress'), ['ledger', 'migrate', '--ledger', ledger]);
+        const broker = this.run('seedpress-broker', ['--ledger', ledger,
+            '--listen', 'tcp://127.0.0.1:*', '--worker-listen', 'tcp://127.0.0.1:*',
+            '--metrics-listen', '127.0.0.1:0']);
+        const [line] = await waitFor(broker, /broker_ready .*\n/);
+
+        this.broker = line.match(/clients=(\S+)/)[1];
+        const worker = this.run('seedpress-worker', ['--ledger', ledger,
+            '--brokers', line.match(/workers=(\S+)/)[1], '--models-dir', 'deploy/models']);
+
+        await waitFor(worker, /broker_joined/);
+        const gateway = this.run('seedpress-gateway', ['--broker', this.broker,
+            '--listen', '127.0.0.1:0', '--sites', sites]);
+        const [, port] = await waitFor(gateway, /gateway_ready .*127\.0\.0\.1:(\d+)/);
+
+        this.url = `http://127.0.0.1:${port}`;
+    }
+
+    run(name, args) {
+        const child = start(name, args);
+
+        this.programs.push(child);
+        return child;
+    }
+
+    postgres(word, folder) {
+        return execFileSync('deploy/postgres.sh', [word, folder], { encoding: 'utf8',
+            env: { ...process.env, SEEDPRESS_PG_FSYNC: 'off', SEEDPRESS_PG_STOP: 'immediate' },
+            stdio: ['ignore', 'pipe', 'pipe'] });
+    }
+
+    async stop() {
+        for (const child of this.programs.reverse())
+            await end(child);
+        this.postgres('stop', path.join(this.folder, 'pg'));
+        fs.rmSync(this.folder, { recursive: true, force: true });
+    }
+}
