@@ -78,7 +78,7 @@ export class Stack {
         await waitFor(worker, /broker_joined/);
         const gateway = this.run('seedpress-gateway', ['--broker', this.broker,
             '--listen', '127.0.0.1:0', '--sites', sites]);
-        const [, port] = await waitFor(gateway, /gateway_ready .*127\.0\.0\.1:(\d+)/);
+        const [, port] = await waitFor(gateway, /gateway_ready .*listen=127\.0\.0\.1:(\d+)/);
 
         this.url = `http://127.0.0.1:${port}`;
     }
