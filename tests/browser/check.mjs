@@ -84,8 +84,8 @@ async function changed(page, from, selector = '#picture') {
     return sourceOf(page, selector);
 }
 
-// What a person and axe see, on a desk and on a phone, light and dark.
-async function look(page, name) {
+// For a person to look at: on a desk and on a phone, light and dark.
+async function shoot(page, name) {
     const animated = page.locator('.fade');
 
     await animated.waitFor({ state: 'detached' });
@@ -96,6 +96,11 @@ async function look(page, name) {
             await page.screenshot({ path: `${folder}/${name}-${size}-${colorScheme}.png`,
                                     animations: 'disabled' });
         }
+}
+
+// Shots, whether it fits a phone, and what axe says of it.
+async function look(page, name) {
+    await shoot(page, name);
     for (const width of [390, 360]) {
         await page.setViewportSize({ width, height: 740 });
         const over = await page.evaluate(() =>
@@ -394,7 +399,7 @@ test('provenance: a picture that was stripped and compressed again is recognised
         assert.match(await page.textContent('#grade'), /scaled to 20\d %/);
         assert.match(await page.textContent('#facts'), /Seed42psi0\.7/);
         await settled(page, '#pair img', 2);
-        await look(page, 'provenance-copy');
+        await shoot(page, 'provenance-copy');
     }));
 
 test('provenance: a picture of somebody else, and what is none, by the button for files', () =>
