@@ -1,6 +1,6 @@
 #!/bin/sh
 # A whole seedpress on this machine: a private PostgreSQL, a broker, a worker with the shipped model
-# and those that the user puts into BUILD/demo/models.
+# and those that the user puts into BUILD/demo/models, and a gateway with the sites of deploy/sites.
 #     deploy/demo.sh start BUILD     starts what does not run yet, renders 16 pictures, leaves it running;
 #                                    starts the worker anew when the models are not those it has read
 #     deploy/demo.sh stop BUILD      ends what start began, and nothing else
@@ -106,6 +106,24 @@ start_worker() {
         "$demo/seedpress-worker.log" >&2
 }
 
+start_gateway() {
+    set -- --broker "$broker" --sites "$PWD/deploy/sites"
+    start_program seedpress-gateway "$@"
+    if ! wait_for seedpress-gateway gateway_ready; then
+        grep -q "could not listen" "$demo/seedpress-gateway.log" ||
+            fail "the gateway did not start: $(tail -n 1 "$demo/seedpress-gateway.log")"
+        say "port 7780 is taken by something else; using a free one"
+        start_program seedpress-gateway "$@" --listen 127.0.0.1:0
+        wait_for seedpress-gateway gateway_ready ||
+            fail "the gateway did not start: $(tail -n 1 "$demo/seedpress-gateway.log")"
+    fi
+}
+
+address_of_sites() {
+    sed -n 's/.* gateway_ready .*listen=\([^ ]*\).*/http:\/\/\1\//p' "$demo/seedpress-gateway.log" |
+        tail -n 1
+}
+
 start() {
     mkdir -p "$demo"
     link_shipped_models
@@ -120,6 +138,7 @@ start() {
     else
         say "starting the broker"
         start_broker
+        stop_program seedpress-gateway      # it would ask where the one before was
     fi
     broker=$(endpoint_of clients)
     if is_running seedpress-worker && [ "$(list_models)" != "$(cat "$demo/models.read" 2>&1)" ]; then
@@ -130,6 +149,12 @@ start() {
         say "the worker runs already"
     else
         start_worker
+    fi
+    if is_running seedpress-gateway; then
+        say "the gateway runs already"
+    else
+        say "starting the gateway"
+        start_gateway
     fi
     cat >"$demo/env" <<END
 export PATH='$build':"\$PATH"
@@ -144,7 +169,9 @@ END
     cat <<END
 
 The pictures are in ${demo#"$PWD"/}/pictures: seed0000.jpg to seed0015.jpg.
-seedpress is running. Go on with:
+seedpress is running. Open the sites:
+    $(address_of_sites)
+Go on with:
     . ${demo#"$PWD"/}/env
     seedpress generate --model $MODEL --seeds 42 -o 42.jpg
     seedpress provenance 42.jpg
@@ -158,6 +185,7 @@ END
 
 stop() {
     [ -d "$demo" ] || { say "nothing was started here"; exit 0; }
+    stop_program seedpress-gateway
     stop_program seedpress-worker
     stop_program seedpress-broker
     [ ! -d "$demo/pg" ] || deploy/postgres.sh stop "$demo/pg"
