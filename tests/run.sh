@@ -65,6 +65,7 @@ list() {
             done
         echo "$b $b/emulated/check_emulator $log"
     done
+    echo "$build tests/browser/run.sh $log"
     for b in "$build" "$san"; do
         for t in tests/flow_*.c tests/test_*.c; do
             echo "$b $b/${t%.c} $log"
