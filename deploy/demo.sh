@@ -29,7 +29,7 @@ PATH=$build:$PATH
 
 is_running() {
     pid=$(cat "$demo/$1.pid" 2>/dev/null) && [ -n "$pid" ] &&
-        tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | head -n 1 | grep -Fqx "$build/$1"
+        tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | head -n 1 | grep -Fqx "$build/$1"
 }
 
 start_program() {

@@ -48,6 +48,7 @@ export async function askJson(url, options) {
 // Resolves after ms; rejects at once when signal aborts.
 export function pause(ms, signal) {
     return new Promise((resolve, reject) => {
+        signal?.throwIfAborted();
         const timer = setTimeout(resolve, ms);
 
         signal?.addEventListener('abort', () => {

@@ -73,6 +73,7 @@ async function change(signal) {
         const facts = await (ahead ?? (shared.checked ? ofSlot(signal) : ofMine(signal)));
 
         await put(facts);
+        signal.throwIfAborted();
         const ms = shared.checked ? untilNextSlot() : seconds() * 1000;
 
         site.say('');

@@ -195,7 +195,7 @@ test('page: 56 pictures come, and 56 others when asked', () =>
         await settled(page, '#grid img', 56);
     }));
 
-test('slow: the picture changes by itself, not while paused', () =>
+test('slow: the picture changes by itself', () =>
     visit('slow.html', async (page) => {
         await settled(page, '#frame img', 1);
         await look(page, 'slow');
@@ -205,12 +205,28 @@ test('slow: the picture changes by itself, not while paused', () =>
 
         await page.uncheck('#shared');
         await changed(page, second, '#frame img:last-child');
-        await page.evaluate(() => document.activeElement.blur());
+    }));
+
+test('slow: nothing is asked for while it is paused', () =>
+    visit('slow.html', async (page) => {
+        const asked = [];
+
+        await page.clock.install();
+        await page.reload();
+        await settled(page, '#frame img', 1);
+        const shown = await sourceOf(page, '#frame img');
+
         await page.keyboard.press('Space');
         assert.equal(await page.textContent('#status'), 'Paused.');
-        assert.equal(await page.getAttribute('#meter', 'class'), '');
+        page.on('request', (request) => asked.push(request.url()));
+        await page.clock.fastForward('05:00');
+        // Whatever was to be asked for went out before this.
+        await page.evaluate(() => fetch('/livez'));
+        assert.deepEqual(asked.map((url) => new URL(url).pathname), ['/livez']);
+        assert.equal(await sourceOf(page, '#frame img'), shown);
         await page.click('#pause');
-        await page.waitForFunction(() => document.getElementById('meter').className === 'runs');
+        await page.clock.fastForward('01:00');
+        await changed(page, shown, '#frame img:last-child');
     }));
 
 test('slow: everybody sees the same', async () => {
@@ -454,8 +470,27 @@ test('where no model is served the page says what to do', () =>
 
 test('who wants no motion gets none', () =>
     visit('slow.html', async (page) => {
+        await page.clock.install();
+        await page.reload();
         await settled(page, '#frame img', 1);
-        assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+        await page.uncheck('#shared');
+        const first = await sourceOf(page, '#frame img');
+
+        // Each of these is told at once where one picture takes the other's place.
+        await page.evaluate(() => {
+            window.moved = [];
+            new MutationObserver(() => moved.push(document.getAnimations().length)).observe(
+                document.getElementById('frame'), { childList: true });
+        });
+        await page.clock.fastForward('00:11');
+        await page.waitForFunction((old) => {
+            const imgs = document.querySelectorAll('#frame img');
+
+            return imgs.length === 1 && imgs[0].getAttribute('src') !== old;
+        }, first);
+        const moved = await page.evaluate(() => window.moved);
+
+        assert.ok(moved.length > 0 && moved.every((count) => count === 0), String(moved));
     }, { options: { reducedMotion: 'reduce' } }));
 
 test('the files are small, and written for no other host', () => {
