@@ -71,6 +71,7 @@ list() {
             echo "$b $b/${t%.c} $log"
         done
     done
+    echo "$build client/python/tests/run.sh $log"
     for t in tests/fuzz_*.c; do
         name=$(basename "$t" .c)
         echo "$san $san/${t%.c} $log tests/corpus/${name#fuzz_}"
