@@ -20,7 +20,7 @@ build="gcc libc6-dev make pkg-config libzmq3-dev libpq-dev libssl-dev libjpeg62-
 demo="$build postgresql"
 test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3-msgpack nodejs
       npm openssl nginx-light python3-jsonschema chromium python3-pytest python3-pil
-      python3-numpy mypy"
+      python3-numpy mypy python3-setuptools"
 
 bench="$test libopenblas-dev libdnnl-dev curl wrk nginx-light"
 

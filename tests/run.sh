@@ -66,12 +66,12 @@ list() {
         echo "$b $b/emulated/check_emulator $log"
     done
     echo "$build tests/browser/run.sh $log"
+    echo "$build client/python/tests/run.sh $log"
     for b in "$build" "$san"; do
         for t in tests/flow_*.c tests/test_*.c; do
             echo "$b $b/${t%.c} $log"
         done
     done
-    echo "$build client/python/tests/run.sh $log"
     for t in tests/fuzz_*.c; do
         name=$(basename "$t" .c)
         echo "$san $san/${t%.c} $log tests/corpus/${name#fuzz_}"

@@ -72,9 +72,8 @@ class AsyncPictures(AsyncIterator[Result]):
 
     def _close(self) -> None:
         self.cancel()
-        while self._outcomes:
-            self._outcomes.popleft()
-            self._window.give_back()
+        self._window.close()
+        self._outcomes.clear()
 
     async def aclose(self) -> None:
         """The same, and nothing more comes."""
@@ -135,11 +134,13 @@ class AsyncSeedpress:
             raise Invalid("this handle belongs to another event loop")
         self._loop = loop
         if not self._watched:
-            link = self._line.link
-            self._watched = [int(link.socket.getsockopt(zmq.FD)),
-                             int(link.watch.getsockopt(zmq.FD))]
-            for fd in self._watched:
-                loop.add_reader(fd, self._turn)
+            self._watch_link(loop)
+
+    def _watch_link(self, loop: asyncio.AbstractEventLoop) -> None:
+        link = self._line.link
+        self._watched = [int(link.socket.getsockopt(zmq.FD)), int(link.watch.getsockopt(zmq.FD))]
+        for fd in self._watched:
+            loop.add_reader(fd, self._turn)
 
     def _unwatch(self) -> None:
         if self._timer:
@@ -155,7 +156,7 @@ class AsyncSeedpress:
             return
         if self._line.turn():                    # over a new link
             self._unwatch()
-            self._watch()
+            self._watch_link(loop)
         if self._timer:
             self._timer.cancel()
         wait_ms = self._line.wait_ms()
@@ -198,6 +199,7 @@ class AsyncSeedpress:
         exchange = self._line.exchange
 
         def ask(some: list[int], outcomes: deque[Outcome]) -> Request:
+            self._line.check_open()
             fields = calls.pictures(model, some, psi, options)
             return exchange.ask("generate", fields, fields["deadline_ms"], now_ms(), outcomes)
 

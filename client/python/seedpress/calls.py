@@ -73,7 +73,10 @@ def open_line(brokers: str | Sequence[str] | None, key_file: str | os.PathLike[s
 _NAMES = {"class_index": "class", "visitor": "for"}
 
 
-def _wish(model: str, psi: float, options: Mapping[str, Any]) -> Fields:
+def _wish(model: str, psi: float, options: Mapping[str, Any], known: Any) -> Fields:
+    for name in options:
+        if name not in known.__optional_keys__:
+            raise TypeError(f"a picture has no option {name!r}")
     return {"model": model, "psi": _plain(psi),
             **{_NAMES.get(name, name): _plain(value) for name, value in options.items()}}
 
@@ -90,20 +93,16 @@ def _plain(value: Any) -> Any:
         return float(value)
 
 
-def _deadline_ms(fields: Fields) -> int:
-    deadline: int = fields["deadline_ms"]
-    return deadline
-
-
 def generate(model: str, seed: int, psi: float, options: RequestOptions) -> Call[Image]:
-    fields = message.read("generate", {**_wish(model, psi, options), "seed": _plain(seed)})
+    fields = message.read("generate", {**_wish(model, psi, options, RequestOptions),
+                                        "seed": _plain(seed)})
     is_receipt = fields["want"] == "receipt"
     return Call("generate", fields, "receipt" if is_receipt else "image", answer.image_of,
-                _deadline_ms(fields))
+                int(fields["deadline_ms"]))
 
 
 def pictures(model: str, seeds: Sequence[int], psi: float, options: RequestOptions) -> Fields:
-    return message.read("generate", {**_wish(model, psi, options), "seeds": seeds})
+    return message.read("generate", {**_wish(model, psi, options, RequestOptions), "seeds": seeds})
 
 
 def result_of(outcome: Outcome) -> Result:
@@ -116,7 +115,8 @@ def result_of(outcome: Outcome) -> Result:
 def resolve(model: Model, seed: int, psi: float = 1.0, **options: Unpack[Options]) -> Recipe:
     """The recipe that a picture of this model would have, and so its key, before anything is asked
     for. Raises what a broker would answer: `ClassRequired`, `Unsupported`, ..."""
-    fields = message.read("generate", {**_wish(model.digest, psi, options), "seed": _plain(seed)})
+    fields = message.read("generate", {**_wish(model.digest, psi, options, Options),
+                                       "seed": _plain(seed)})
     return resolve_fields(fields, model.facts)
 
 
@@ -168,7 +168,7 @@ def withdraw(recipe_key: str | None, sha256: str | None, reason: str) -> Call[Wi
 # ---- bulk jobs ----
 
 def _part(part: Part) -> Fields:
-    return {**_wish(part.model, part.psi, part.options), "first": _plain(part.first),
+    return {**_wish(part.model, part.psi, part.options, Options), "first": _plain(part.first),
             "last": _plain(part.last), "class_mod": part.class_mod}
 
 
@@ -253,7 +253,13 @@ class Window:
         self._taken -= 1
 
     def stop(self) -> None:
+        """There are no more seeds."""
         self._is_at_end = True
+
+    def close(self) -> None:
+        """And nothing more will be taken."""
+        self._is_at_end = True
+        self._taken = 0
 
     @property
     def is_over(self) -> bool:

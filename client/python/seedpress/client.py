@@ -55,15 +55,13 @@ class Pictures(Iterator[Result]):
         self._window.stop()
         for request in self._requests:
             self._line.exchange.cancel(request)
-        if not self._line.is_closed:
-            self._line.turn()
+        self._line.turn()
 
     def close(self) -> None:
         """The same, and nothing more comes."""
         self.cancel()
-        while self._outcomes:
-            self._outcomes.popleft()
-            self._window.give_back()
+        self._window.close()
+        self._outcomes.clear()
 
     def __enter__(self) -> Pictures:
         return self
@@ -155,6 +153,7 @@ class Seedpress:
         line.check_open()
 
         def ask(some: list[int], outcomes: deque[Outcome]) -> Request:
+            line.check_open()
             fields = calls.pictures(model, some, psi, options)
             return line.exchange.ask("generate", fields, fields["deadline_ms"], now_ms(), outcomes)
 

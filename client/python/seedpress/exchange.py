@@ -13,7 +13,7 @@ while there is time to ask again."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from . import answer, message
@@ -379,7 +379,7 @@ class Exchange:
             fields["seeds"] = request.seeds()
         return message.write(request.type, fields, request.id)
 
-    def to_send(self, now_ms: int) -> Iterator[bytes]:
+    def to_send(self, now_ms: int) -> Generator[bytes, None, None]:
         """What is to go out, one message after another; going on to the next says that the last one
         was sent. What is left is given again in a later turn."""
         if self.is_lost:

@@ -19,7 +19,6 @@ ENDPOINTS_MAX = 16
 _RECEIVE_MAX = 1000                  # messages of one turn: nobody can keep us in it
 _WATCHED = (zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED |
             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
-_MECHANISM_MISMATCH = 0x11000001     # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
 _LOCAL = re.compile(r"(ipc|inproc)://.*|"
                     r"tcp://(127\.[0-9.]*|localhost|\[::1\])(:[^;]*)?")
 _serial = itertools.count()          # libzmq gives names of monitors back only after a while
@@ -111,7 +110,8 @@ class Link:
                 yield "connected"
             elif kind == zmq.EVENT_DISCONNECTED:
                 yield "refused" if self._is_refused else "lost"
-            elif kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH or value == _MECHANISM_MISMATCH:
+            elif (kind == zmq.EVENT_HANDSHAKE_FAILED_AUTH or
+                  value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH):
                 self._is_refused = True
 
 
@@ -159,7 +159,9 @@ class Line:
 
     def turn(self) -> bool:
         """Takes in what came, ends what is late, changes brokers, sends. True: there is a new
-        link."""
+        link. Once closed it does nothing."""
+        if self.is_closed:
+            return False
         now = now_ms()
         for _ in range(_RECEIVE_MAX):
             frames = self.link.receive()

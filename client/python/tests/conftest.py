@@ -46,10 +46,12 @@ def stack(ledger: kit.Ledger) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def bare() -> Iterator[kit.Broker]:
-    """A broker without ledger and workers."""
+def slow() -> Iterator[kit.Broker]:
+    """A broker without a ledger, whose worker renders for a minute."""
     broker = kit.Broker("none")
+    worker = kit.dummies(broker, "b_us=60000000")
     yield broker
+    worker.kill()
     broker.kill()
 
 

@@ -69,6 +69,8 @@ class Program:
     def wait(self) -> int:
         code = self._process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
+        assert self._process.stdout
+        self._process.stdout.close()
         return code
 
 
