@@ -56,6 +56,7 @@ chmod +x "$log/one.sh"
 # What takes longest first.
 list() {
     [ -z "$cuda" ] || echo "$build tests/cuda_build.sh $log $build"
+    echo "$build tests/client_node.sh $log $build"
     # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
     for b in "$build" "$san"; do
         "$b/emulated/check" --list |

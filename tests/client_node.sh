@@ -1,0 +1,43 @@
+#!/bin/sh
+# The tests of client/node against the real programs: tests/client_node.sh BUILD [FILE...]
+# TAP. Fetches the packages that client/node/package-lock.json names into BUILD/node, once, and
+# runs a copy of the package beside them: no folder of the repository gets a node_modules. Their
+# own install scripts are not run; zeromq brings its compiled part along. FILEs are names in
+# client/node/test; without any all run.
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build}
+[ $# -eq 0 ] || shift
+source=client/node
+folder=$build/node
+
+fail() {
+    echo "client_node: $*" >&2
+    exit 1
+}
+
+command -v node >/dev/null || fail "node is missing: deploy/packages.sh test installs it"
+command -v npm >/dev/null || fail "npm is missing: deploy/packages.sh test installs it"
+mkdir -p "$folder"
+exec 9>"$folder/lock"
+flock 9
+if ! cmp -s "$source/package-lock.json" "$folder/installed"; then
+    rm -rf "$folder/node_modules" "$folder/installed"
+    cp "$source/package.json" "$source/package-lock.json" "$folder/"
+    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2 ||
+        fail "npm ci could not fetch what package-lock.json names; it needs a registry"
+    cp "$source/package-lock.json" "$folder/installed"
+fi
+exec 9>&-
+
+copy=$(mktemp -d "$folder/run.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+trap 'exit 1' INT TERM
+cp -R "$source/." "$copy/"
+SEEDPRESS_BUILD=${SEEDPRESS_BUILD:-$build}
+export SEEDPRESS_BUILD
+[ $# -gt 0 ] || set -- $(cd "$source/test" && ls *.test.js)
+for file in "$@"; do                # in a row: each starts programs of its own
+    node --test-reporter=tap "$copy/test/$file" || failed=1
+done
+exit "${failed:-0}"
