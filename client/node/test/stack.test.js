@@ -165,7 +165,8 @@ test("a bulk job is submitted, shown and done", async () => {
     assert.equal((await sp.bulkList({ name: "node" }))[0].job, job.job);
     const plan = await sp.bulkShow(job.job);
 
-    assert.deepEqual(plan.ranges.map((r) => [r.item, r.first, r.last]), [[0, 100, 109], [10, 0, 4]]);
+    assert.deepEqual(plan.ranges.map((r) => [r.item, r.first, r.last]),
+                     [[0, 100, 109], [10, 0, 4]]);
     assert.deepEqual(plan.failures, []);
     await stack.broker.program.waitFor(" bulk_chunk ");
     assert.equal((await sp.bulkShow(job.job)).job.state, "done");
@@ -174,8 +175,8 @@ test("a bulk job is submitted, shown and done", async () => {
 
 /* Without an exporter nothing of it is rendered. */
 test("a bulk job is paused, resumed, exported and cancelled", async () => {
-    const { job } = await sp.bulkSubmit({ name: "files", keep: "provenance",
-                                          parts: [{ model: MODEL, first: 42, last: 43, psi: 0.7 }] });
+    const parts = [{ model: MODEL, first: 42, last: 43, psi: 0.7 }];
+    const { job } = await sp.bulkSubmit({ name: "files", keep: "provenance", parts });
 
     assert.equal((await sp.bulkControl(job.job, "pause")).state, "paused");
     assert.equal((await sp.bulkControl(job.job, "resume")).state, "running");
