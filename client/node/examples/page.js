@@ -11,7 +11,7 @@ process.once("SIGINT", () => abort.abort());
 await mkdir(folder, { recursive: true });
 try {
     for await (const { seed, image, error } of sp.generateMany({
-        model, psi: 0.7, first: 0, count: 56, signal: abort.signal,
+        model, psi: 0.7, first: 0, count: 56, deadlineMs: 60000, signal: abort.signal,
     })) {
         if (error)
             console.error(`seed ${seed}: ${error.message}`);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
+import { createRequire } from "node:module";
 import path from "node:path";
 import readline from "node:readline";
 import test, { after, before } from "node:test";
@@ -39,11 +40,9 @@ async function example(name, ...args) {
 }
 
 test("tsc --strict takes the examples and the types' own test", () => {
-    const ran = spawnSync(process.execPath,
-                          [fileURLToPath(import.meta.resolve?.("typescript/lib/tsc.js") ??
-                                         `file://${path.join(here, "../node_modules/typescript",
-                                                             "lib/tsc.js")}`),
-                           "-p", path.join(here, "tsconfig.json")], { encoding: "utf8" });
+    const tsc = createRequire(import.meta.url).resolve("typescript/lib/tsc.js");
+    const ran = spawnSync(process.execPath, [tsc, "-p", path.join(here, "tsconfig.json")],
+                          { encoding: "utf8" });
 
     assert.equal(ran.stdout, "");
     assert.equal(ran.status, 0);
