@@ -403,7 +403,7 @@ static void what_the_visitor_has_is_neither_sent_nor_rendered(void **state)
 {
     struct http_answer first = get("50.jpg"), answer;
     double renders = value_of(at, RENDERS), checks = value_of(at, CHECKS);
-    int64_t rows = rendered();
+    int64_t rows = rendered(), give_up_ms = clock_ms() + WAIT_MS;
     char headers[300];
 
     (void)state;
@@ -418,6 +418,7 @@ static void what_the_visitor_has_is_neither_sent_nor_rendered(void **state)
         assert_header(&answer, "ETag", header_of(&first, "ETag").text);
         assert_header(&answer, "Cache-Control", "public, max-age=31536000");
         http_answer_release(&answer);
+        assert_true(clock_ms() < give_up_ms);
     }
     assert_true(value_of(at, RENDERS) == renders);
     assert_int_equal(rendered(), rows);
@@ -538,6 +539,28 @@ static void without_time_a_picture_is_shared_or_refused(void **state)
     http_answer_release(&shared);
     http_answer_release(&refused);
     http_answer_release(&picture);
+}
+
+/* A gateway that has just started knows of pictures what the ledger does. */
+static void stored_pictures_are_shared_from_the_start(void **state)
+{
+    struct kit_program other;
+    struct http_answer first = get("random.jpg?psi=0.6&wait_ms=30000"), answer;
+    struct path path = path_of(model, "random.jpg?psi=0.6&wait_ms=1");
+    int64_t give_up_ms = clock_ms() + WAIT_MS;
+    char there[64];
+
+    (void)state;
+    start_gateway(&other, there, stack.clients, NULL);
+    do {                             /* until it has read them */
+        answer = ask_with(there, "GET", path.text, "");
+        assert_status(&answer, 303);
+        http_answer_release(&answer);
+        assert_true(clock_ms() < give_up_ms);
+    } while (value_of(there, "seedpress_gateway_asked_total{what=\"stored\"}") == 0);
+    http_answer_release(&first);
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
 }
 
 static void psi_of_random_pictures_goes_in_steps(void **state)
@@ -906,7 +929,14 @@ static void a_dead_broker_is_an_error_until_it_is_back(void **state)
     assert_true(strtol(header_of(&answer, "Retry-After").text, NULL, 10) > 0);
     http_answer_release(&answer);
     http_await(at, "/readyz", 503, "no broker");
+    program_signal(&stack.worker[0], SIGSTOP);   /* the new broker knows no model yet */
     stack_restart_broker(&stack, FLAGS);
+    http_await(at, "/readyz", 503, "no worker");
+    answer = get("131.jpg");
+    assert_status(&answer, 503);
+    assert_non_null(strstr(answer.body, "\"no_worker\""));
+    http_answer_release(&answer);
+    program_signal(&stack.worker[0], SIGCONT);
     program_wait_for(&stack.worker[0], " broker_joined ", NULL, 0);
     http_await(at, "/readyz", 200, "ok");
     answer = get("131.jpg");
@@ -929,6 +959,7 @@ int main(void)
         cmocka_unit_test(a_withdrawal_is_heard_within_the_trusted_time),
         cmocka_unit_test(random_leads_to_new_pictures_that_are_there),
         cmocka_unit_test(without_time_a_picture_is_shared_or_refused),
+        cmocka_unit_test(stored_pictures_are_shared_from_the_start),
         cmocka_unit_test(psi_of_random_pictures_goes_in_steps),
         cmocka_unit_test(latest_is_the_same_on_every_gateway),
         cmocka_unit_test(cors_is_by_list),

@@ -18,7 +18,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-enum { TURN_MAX = 256, PENDING_MS = 500, IDLE_MS = 60000, LATE_MS = 50 };
+enum { TURN_MAX = 256, PENDING_MS = 500, IDLE_MS = 60000, LATE_MS = 50, RETRY_MS = 1000 };
 
 struct job_key {
     struct permalink_key what;
@@ -63,12 +63,26 @@ static void close_job(struct agent *self, struct job *job)
     count_jobs(self);
 }
 
+/* Every ask is for a model that a broker once told: one that was started anew and does not know it
+ * waits for its workers. */
+static void say_what_is_missing(struct seedpress_error *error)
+{
+    struct err e;
+
+    err_set(&e, ERR_NO_WORKER, "no worker with this model has come to the broker yet");
+    e.retry_after_ms = RETRY_MS;
+    response_error_of(&e, error);
+}
+
 static void end_ask(struct agent *self, struct ask *ask, const struct seedpress_error *error)
 {
     const struct picture_times none = { 0, 0, 0, 0, SEEDPRESS_SOURCE_RENDER };
+    struct seedpress_error said = *error;
 
+    if (said.code == SEEDPRESS_UNKNOWN_MODEL)
+        say_what_is_missing(&said);
     ask->job = NULL;
-    ask->done(ask, self, error, NULL, &none, "");
+    ask->done(ask, self, &said, NULL, &none, "");
 }
 
 static void refuse(struct agent *self, struct ask *ask, enum err_code code, const char *words)
@@ -77,8 +91,8 @@ static void refuse(struct agent *self, struct ask *ask, enum err_code code, cons
     struct err e;
 
     err_set(&e, code, "%s", words);
+    e.retry_after_ms = RETRY_MS;
     response_error_of(&e, &error);
-    error.retry_after_ms = 1000;
     end_ask(self, ask, &error);
 }
 

@@ -26,15 +26,44 @@ struct catalogue {
 
 /* ---- asking ---- */
 
+static const struct seedpress_model *find_in(const struct seedpress_model *models, size_t count,
+                                             const struct seedpress_model *wanted, bool by_name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(by_name ? models[i].name : models[i].digest,
+                   by_name ? wanted->name : wanted->digest) == 0)
+            return &models[i];
+    return NULL;
+}
+
+/* What a broker that was started anew has not heard of yet stays: permanent URLs are no 404 till
+ * then. A name that is another model's by now is not. */
+static size_t keep(const struct catalogue *self, struct seedpress_model *copy, size_t count)
+{
+    size_t told = count;
+
+    for (size_t i = 0; i < self->count && count < CATALOGUE_MAX; i++) {
+        if (find_in(copy, told, &self->models[i], false))
+            continue;
+        copy[count] = self->models[i];
+        copy[count].workers = 0;
+        if (find_in(copy, told, &self->models[i], true))
+            copy[count].name[0] = '\0';
+        count++;
+    }
+    return count;
+}
+
 static void take(struct catalogue *self, const struct seedpress_model *models, size_t count)
 {
     struct seedpress_model *copy;
 
     count = count < CATALOGUE_MAX ? count : CATALOGUE_MAX;
-    copy = malloc((count ? count : 1) * sizeof *copy);
+    copy = malloc((count + self->count + 1) * sizeof *copy);
     if (!copy)
         return;                      /* the old list stays */
     memcpy(copy, models, count * sizeof *copy);
+    count = keep(self, copy, count);
     pthread_mutex_lock(&self->lock);
     free(self->models);
     self->models = copy;
@@ -222,14 +251,17 @@ enum err_code catalogue_list(struct catalogue *self, struct seedpress_model *out
 const char *catalogue_why_not(struct catalogue *self)
 {
     const char *words = NULL;
+    int64_t workers = 0;
 
     pthread_mutex_lock(&self->lock);
+    for (size_t i = 0; i < self->count; i++)
+        workers += self->models[i].workers;
     if (!self->is_told)
         words = "no broker has answered yet";
     else if (clock_ms() - self->told_ms > OLD_MS)
         words = "no broker has answered for 10 s";
-    else if (self->count == 0)
-        words = "no model is there";
+    else if (workers == 0)
+        words = "no worker has a model";
     pthread_mutex_unlock(&self->lock);
     return words;
 }
