@@ -713,6 +713,46 @@ static void a_thousand_slow_connections_stop_nobody(void **state)
         close(fds[i]);
 }
 
+/* An open connection that has been answered once. */
+static int hold_connection(const char *endpoint)
+{
+    static const char REQUEST[] = "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    int64_t give_up_ms = clock_ms() + WAIT_MS;
+    char text[512];
+    int fd;
+
+    for (;;) {                       /* those of before may not have been let go of yet */
+        fd = http_connect(endpoint);
+        http_say(fd, REQUEST, sizeof REQUEST - 1);
+        if (recv(fd, text, sizeof text, 0) > 0)
+            return fd;
+        close(fd);
+        assert_true(clock_ms() < give_up_ms);
+    }
+}
+
+static void one_address_has_so_many_connections(void **state)
+{
+    static const char *const LIMITS[] = { "--connections-address-max", "2", NULL };
+    struct kit_program other;
+    struct http_answer answer;
+    char there[64];
+    int first, second;
+
+    (void)state;
+    start_gateway(&other, there, stack.clients, LIMITS);
+    first = hold_connection(there);
+    second = hold_connection(there);
+    answer = ask_with(there, "GET", "/livez", "");
+    assert_int_equal(answer.status, 0);
+    http_answer_release(&answer);
+    close(first);
+    close(hold_connection(there));
+    close(second);
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+}
+
 static void each_visitor_has_a_rate(void **state)
 {
     static const char *const LIMITS[] = { "--visitor-rate", "1", "--visitor-burst", "2",
@@ -965,6 +1005,7 @@ int main(void)
         cmocka_unit_test(cors_is_by_list),
         cmocka_unit_test(who_goes_cancels_unless_another_waits),
         cmocka_unit_test(a_thousand_slow_connections_stop_nobody),
+        cmocka_unit_test(one_address_has_so_many_connections),
         cmocka_unit_test(each_visitor_has_a_rate),
         cmocka_unit_test(the_broker_hears_of_each_visitor),
         cmocka_unit_test(behind_nginx_each_visitor_is_himself),
