@@ -428,6 +428,18 @@ static void what_the_visitor_has_is_neither_sent_nor_rendered(void **state)
     http_answer_release(&first);
 }
 
+/* The question whether it is stored has nothing rendered: the answer after it is a new picture. */
+static void asking_whether_a_picture_is_stored_renders_nothing(void **state)
+{
+    struct http_answer answer = ask_with(at, "GET", path_of(model, "52.jpg").text,
+                                         "If-None-Match: \"other\"\r\n");
+
+    (void)state;
+    assert_picture(&answer);
+    assert_memory_equal(header_of(&answer, "Server-Timing").text, "queue;dur=", 10);
+    http_answer_release(&answer);
+}
+
 /* Another gateway has never seen the picture; the broker says that it is stored. */
 static void a_304_needs_no_picture_in_memory(void **state)
 {
@@ -995,6 +1007,7 @@ int main(void)
         cmocka_unit_test(methods_that_do_not_fit_are_refused),
         cmocka_unit_test(huge_requests_harm_nobody),
         cmocka_unit_test(what_the_visitor_has_is_neither_sent_nor_rendered),
+        cmocka_unit_test(asking_whether_a_picture_is_stored_renders_nothing),
         cmocka_unit_test(a_304_needs_no_picture_in_memory),
         cmocka_unit_test(a_withdrawal_is_heard_within_the_trusted_time),
         cmocka_unit_test(random_leads_to_new_pictures_that_are_there),

@@ -5,14 +5,16 @@
 #include "client/gateway/tally.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, CONNECTION_BYTES = 16384 };
+enum { BACKLOG = 1024, CONNECTION_BYTES = 16384, SETTLE_S = 1 };
 
 static const char EXPOSED[] = "ETag, Content-Digest, Server-Timing, X-Seed, X-Psi, X-Recipe, Link, "
                               "Location, Retry-After, X-Fresh";
@@ -23,6 +25,9 @@ struct server {
     int fd;                         /* -1: the daemon's */
     char endpoint[PORT_NAME_MAX];
     _Atomic int64_t body_bytes;
+    pthread_mutex_t lock;
+    pthread_cond_t settled;
+    size_t running;                 /* visits that a handler had and that are not answered whole */
 };
 
 /* ---- what visit.c asks ---- */
@@ -160,6 +165,15 @@ static void run(struct server *self, struct visit *visit)
 
 /* ---- the library's side ---- */
 
+static void count_running(struct server *self, int by)
+{
+    pthread_mutex_lock(&self->lock);
+    self->running += (size_t)by;
+    if (self->running == 0)
+        pthread_cond_signal(&self->settled);
+    pthread_mutex_unlock(&self->lock);
+}
+
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
     return visit_create(arg, connection, target);
@@ -170,9 +184,10 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 {
     struct visit *visit = *context;
 
-    (void)arg;
     (void)connection;
     (void)code;
+    if (visit && visit_has_run(visit))
+        count_running(arg, -1);
     visit_destroy(&visit);
     *context = NULL;
 }
@@ -203,6 +218,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     case VISIT_FAILS:
         return MHD_NO;
     case VISIT_RUNS:
+        count_running(arg, 1);
         run(arg, visit);
         /* Handed on: whoever has it may have answered already, and the rest is the next turn's. */
         if (visit_is_suspended(visit))
@@ -221,6 +237,7 @@ enum err_code server_create(const struct server_options *options, struct server 
 {
     const struct port_options port = { .setting = "listen", .listen = options->listen,
                                        .backlog = BACKLOG, .remedy = "" };
+    pthread_condattr_t monotonic;
     struct server *self;
     enum err_code rc;
     int fd;
@@ -235,6 +252,11 @@ enum err_code server_create(const struct server_options *options, struct server 
     }
     self->options = *options;
     self->fd = fd;
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&self->settled, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     port_name(fd, self->endpoint);
     *out = self;
     return ERR_OK;
@@ -271,12 +293,30 @@ void server_quiesce(struct server *self)
         close(fd);
 }
 
+/* The library would cut off answers that are on their way. Who does not read has a second. */
+static void settle(struct server *self)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SETTLE_S;
+    pthread_mutex_lock(&self->lock);
+    while (self->running > 0 &&
+           pthread_cond_timedwait(&self->settled, &self->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&self->lock);
+}
+
 void server_destroy(struct server **self)
 {
     if (!*self)
         return;
-    if ((*self)->daemon)
+    if ((*self)->daemon) {
+        settle(*self);
         MHD_stop_daemon((*self)->daemon);
+    }
+    pthread_cond_destroy(&(*self)->settled);
+    pthread_mutex_destroy(&(*self)->lock);
     if ((*self)->fd >= 0)
         close((*self)->fd);
     free(*self);

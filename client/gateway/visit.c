@@ -14,7 +14,7 @@ struct visit {
     struct server *server;
     struct MHD_Connection *connection;
     enum visit_method method;
-    bool is_begun, is_suspended;
+    bool is_begun, has_run, is_suspended;
     int64_t arrived_us;
     struct response *response;      /* what it will be answered with */
     char *body;                     /* [body_len], room for body_room */
@@ -205,7 +205,10 @@ enum visit_turn visit_turn(struct visit *self, const char *method, const char *d
             return refuse_body(self);
         return VISIT_READS;
     }
-    return *len > 0 ? take_body(self, data, len) : VISIT_RUNS;
+    if (*len > 0)
+        return take_body(self, data, len);
+    self->has_run = true;
+    return VISIT_RUNS;
 }
 
 /* ---- its answer ---- */
@@ -214,6 +217,11 @@ void visit_suspend(struct visit *self)
 {
     self->is_suspended = true;
     MHD_suspend_connection(self->connection);
+}
+
+bool visit_has_run(const struct visit *self)
+{
+    return self->has_run;
 }
 
 bool visit_is_suspended(const struct visit *self)

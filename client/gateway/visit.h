@@ -54,6 +54,7 @@ enum visit_turn { VISIT_READS, VISIT_RUNS, VISIT_ANSWERS, VISIT_FAILS };
 enum visit_turn visit_turn(struct visit *self, const char *method, const char *data, size_t *len);
 /* Sends the answer, if there is one. False: the connection is to be closed. */
 bool visit_deliver(struct visit *self);
+bool visit_has_run(const struct visit *self);       /* visit_turn has said VISIT_RUNS */
 bool visit_is_suspended(const struct visit *self);
 const struct response *visit_response(const struct visit *self);    /* lent; NULL: none yet */
 /* Why the URL cannot be read; NULL: it was. */
