@@ -120,20 +120,29 @@ enum err_code desk_create(const struct desk_options *options, struct desk **out,
     return rc;
 }
 
+void desk_finish(struct desk *self)
+{
+    if (!self)
+        return;
+    atomic_store(&self->is_ending, true);
+    if (self->queue)
+        channel_close(self->queue);
+    for (int i = 0; i < self->options.threads; i++) {
+        if (self->seat[i].is_started)
+            pthread_join(self->seat[i].thread, NULL);
+        self->seat[i].is_started = false;
+    }
+}
+
 void desk_destroy(struct desk **self)
 {
     struct desk *desk = *self;
 
     if (!desk)
         return;
-    atomic_store(&desk->is_ending, true);
-    if (desk->queue)
-        channel_close(desk->queue);
-    for (int i = 0; i < desk->options.threads; i++) {
-        if (desk->seat[i].is_started)
-            pthread_join(desk->seat[i].thread, NULL);
+    desk_finish(desk);
+    for (int i = 0; i < desk->options.threads; i++)
         seedpress_destroy(&desk->seat[i].sp);
-    }
     channel_destroy(&desk->queue);
     free(desk);
     *self = NULL;

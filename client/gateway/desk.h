@@ -21,7 +21,9 @@ struct desk_options {
 struct desk;
 /* ERR_NOMEM, and as seedpress_create. */
 enum err_code desk_create(const struct desk_options *options, struct desk **out, struct err *e);
-/* Ends what runs, refuses what waits, joins the threads. NULL is fine. */
+/* Ends what runs, refuses what waits and what is handed to it from then on. NULL is fine. */
+void desk_finish(struct desk *self);
+/* Nothing is handed to it any more. NULL is fine. */
 void desk_destroy(struct desk **self);
 
 /* Where a visit is worked on: one thread and its handle. */

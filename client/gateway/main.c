@@ -67,7 +67,8 @@ static const struct setting SETTINGS[] = {
                         "that may come at once, with visitor_rate" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], WAIT_MS = 500, VISITORS_MAX = 65536,
-       DRAWS_A_SECOND = 64, PROOFS_WAITING = 8, LOOK_UP_THREADS = 2, LOOK_UPS_WAITING = 256 };
+       DRAWS_A_SECOND = 64, PROOFS_WAITING = 8, LOOK_UP_THREADS = 2, LOOK_UPS_WAITING = 256,
+       SENDING_MS = 2000 };
 
 static const char *or_null(const char *text)
 {
@@ -194,9 +195,13 @@ static void tear_down(struct gateway *g, int drain_ms)
         server_quiesce(g->server);
     if (g->agent)
         agent_finish(g->agent, drain_ms);
+    desk_finish(g->proofs);
+    desk_finish(g->look_ups);
+    if (g->server)
+        server_drain(g->server, SENDING_MS);
+    server_destroy(&g->server);
     desk_destroy(&g->proofs);
     desk_destroy(&g->look_ups);
-    server_destroy(&g->server);
     site_destroy(&g->site);
     catalogue_destroy(&g->catalogue);
     agent_destroy(&g->agent);
