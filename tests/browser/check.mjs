@@ -33,7 +33,7 @@ after(async () => {
 
 // A page whose console must stay clean, and which asks nobody but the gateway. expected: what the
 // console may say.
-async function visit(address, work, { expected = /^$/, options = {} } = {}) {
+async function visit(address, work, { expected = /^$/, options = {}, host = stack.url } = {}) {
     const context = await browser.newContext({ viewport: SIZES.desk, ...options });
     const page = await context.newPage();
     const bad = [];
@@ -45,11 +45,11 @@ async function visit(address, work, { expected = /^$/, options = {} } = {}) {
     });
     page.on('pageerror', (error) => bad.push(error.stack));
     page.on('request', (request) => {
-        if (!request.url().startsWith(stack.url) && !/^(blob|data):/.test(request.url()))
+        if (!request.url().startsWith(host) && !/^(blob|data):/.test(request.url()))
             bad.push(`asked ${request.url()}`);
     });
     try {
-        await page.goto(`${stack.url}/${address}`);
+        await page.goto(`${host}/${address}`);
         await work(page);
         assert.deepEqual(bad, []);
     } catch (error) {
@@ -194,6 +194,36 @@ test('page: 56 pictures come, and 56 others when asked', () =>
         await changed(page, first, '#grid img');
         await settled(page, '#grid img', 56);
     }));
+
+test('page: what was withdrawn says so in its place, and the others come', { timeout: 60000 },
+     async () => {
+    const ask = () => fetch(`${stack.url}/v1/avatars64/5603.jpg?psi=0.7`);
+
+    stack.withdraw((await ask()).headers.get('X-Recipe'));
+    // The gateway trusts what it has for some seconds.
+    while ((await ask()).status !== 410)
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    await visit('page.html?seed=5600', async (page) => {
+        await settled(page, '#grid img', 55);
+        await page.waitForFunction(() => document.getElementById('status').textContent ===
+            '1 of 56 could not be made.');
+        const button = page.locator('#grid li:nth-child(4) button');
+
+        assert.match(await button.getAttribute('aria-label'), /seed 5603.*withdrawn/);
+        await button.click();
+        await page.waitForFunction(() =>
+            document.getElementById('status').textContent.includes('withdrawn'));
+        await judge(page, 'page with a hole');
+    }, { expected: /status of 410/ });
+});
+
+test('page: without events every picture is asked for by itself', () =>
+    visit('icon.svg', async (page) => {
+        await page.route('**/events*', (route) => route.abort());
+        await page.goto(`${stack.url}/page.html?seed=560`);
+        await settled(page, '#grid img', 56);
+        assert.equal(await page.textContent('#status'), '56 pictures.');
+    }, { expected: /ERR_FAILED|favicon|404/ }));
 
 test('slow: the picture changes by itself', () =>
     visit('slow.html', async (page) => {
@@ -431,25 +461,29 @@ test('provenance: a picture of somebody else, and what is none, by the button fo
 
 // ---- when things go wrong ----
 
-test('a gateway that is busy is asked again when it says so; its words are shown', () =>
-    visit('one.html?seed=9', async (page) => {
-        await settled(page, '#picture', 1);
-        let asked = 0;
+test('a gateway that is busy is asked again when it says so; its words are shown', async () => {
+    const host = await stack.startGateway(stack.broker, SITES, '--visitor-rate', '1',
+                                          '--visitor-burst', '1');
+    const answers = [];
 
-        await page.route('**/random.jpg*', (route) => {
-            asked++;
-            return asked === 1
-                ? route.fulfill({ status: 503, headers: { 'Retry-After': '1' }, json: {
-                    code: 'overloaded', message: 'too many pictures are waited for', retry: true,
-                    retry_after_ms: 1000 } })
-                : route.continue();
-        });
-        await page.goto(`${stack.url}/one.html`);
-        await page.waitForFunction(() => document.getElementById('status').textContent ===
-            'Too many pictures are waited for. Trying again in 1 s.');
+    await visit('one.html', async (page) => {
         await settled(page, '#picture', 1);
-        assert.equal(asked, 2);
-    }, { expected: /status of 503/ }));
+        const first = await sourceOf(page);
+
+        await page.evaluate(() => {
+            window.said = [];
+            new MutationObserver(() => said.push(document.getElementById('status').textContent))
+                .observe(document.getElementById('status'), { childList: true });
+        });
+        page.on('response', (r) => answers.push(r.status()));
+        await page.click('#another');
+        await changed(page, first);
+        assert.ok(answers.includes(429), String(answers));
+        const said = await page.evaluate(() => window.said);
+
+        assert.ok(said.some((words) => /Trying again in 1 s\.$/.test(words)), said.join('\n'));
+    }, { host, expected: /status of 429/ });
+});
 
 test('a model that nobody has is said in the gateway\'s words', () =>
     visit('one.html?model=nobody@00000000&seed=1', async (page) => {
@@ -458,15 +492,15 @@ test('a model that nobody has is said in the gateway\'s words', () =>
         assert.match(await page.textContent('#status'), /nobody/);
     }, { expected: /status of 404/ }));
 
-test('where no model is served the page says what to do', () =>
-    visit('one.html?seed=9', async (page) => {
-        await settled(page, '#picture', 1);
-        await page.route('**/v1/models', (route) => route.fulfill({ json: { models: [] } }));
-        await page.goto(`${stack.url}/wall.html`);
+test('where no model is served the page says what to do', async () => {
+    const host = await stack.startGateway(await stack.startBroker('none'), SITES);
+
+    await visit('wall.html', async (page) => {
         await page.waitForFunction(() =>
             document.getElementById('status').textContent.includes('start a worker'));
         assert.equal(await page.locator('#wall img').count(), 0);
-    }));
+    }, { host });
+});
 
 test('who wants no motion gets none', () =>
     visit('slow.html', async (page) => {

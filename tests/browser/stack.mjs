@@ -66,21 +66,37 @@ export class Stack {
         const ledger = this.postgres('conninfo', pg).trim();
 
         execFileSync(path.join(build, 'seedpress'), ['ledger', 'migrate', '--ledger', ledger]);
+        this.broker = await this.startBroker(ledger);
+        const worker = this.run('seedpress-worker', ['--ledger', ledger,
+            '--brokers', this.broker.workers, '--models-dir', 'deploy/models']);
+
+        await waitFor(worker, /broker_joined/);
+        this.url = await this.startGateway(this.broker, sites);
+    }
+
+    // Where it listens for clients and workers. ledger: or none.
+    async startBroker(ledger) {
         const broker = this.run('seedpress-broker', ['--ledger', ledger,
             '--listen', 'tcp://127.0.0.1:*', '--worker-listen', 'tcp://127.0.0.1:*',
             '--metrics-listen', '127.0.0.1:0']);
         const [line] = await waitFor(broker, /broker_ready .*\n/);
 
-        this.broker = line.match(/clients=(\S+)/)[1];
-        const worker = this.run('seedpress-worker', ['--ledger', ledger,
-            '--brokers', line.match(/workers=(\S+)/)[1], '--models-dir', 'deploy/models']);
+        return { clients: line.match(/clients=(\S+)/)[1], workers: line.match(/workers=(\S+)/)[1] };
+    }
 
-        await waitFor(worker, /broker_joined/);
-        const gateway = this.run('seedpress-gateway', ['--broker', this.broker,
-            '--listen', '127.0.0.1:0', '--sites', sites]);
-        const [, port] = await waitFor(gateway, /gateway_ready .*listen=127\.0\.0\.1:(\d+)/);
+    // The URL of another gateway.
+    async startGateway(broker, sites, ...flags) {
+        const gateway = this.run('seedpress-gateway', ['--broker', broker.clients,
+            '--listen', '127.0.0.1:0', '--sites', sites, ...flags]);
+        const [, address] = await waitFor(gateway, /gateway_ready .*listen=(127\.0\.0\.1:\d+)/);
 
-        this.url = `http://127.0.0.1:${port}`;
+        return `http://${address}`;
+    }
+
+    // Nobody ever gets this picture again.
+    withdraw(recipe) {
+        execFileSync(path.join(build, 'seedpress'), ['--broker', this.broker.clients, 'withdraw',
+            recipe, '--reason', 'a test'], { stdio: 'pipe' });
     }
 
     run(name, args) {
