@@ -28,6 +28,8 @@ after(async () => {
     await browser?.close();
     await stack.stop();
 });
+for (const signal of ['SIGINT', 'SIGTERM'])
+    process.once(signal, () => stack.stop().finally(() => process.exit(1)));
 
 // ---- a visit ----
 
