@@ -342,9 +342,6 @@ test('listing: its link shows the same words and pictures; another one differs',
             document.querySelector('#listing').innerText), first);
         await settled(page, '#listing img', 6);
         assert.ok(!page.url().includes('seed='));
-        await page.goto(`${stack.url}/listing.html?seed=7&rooms=avatars64`);
-        await settled(page, '.gallery img', 5);
-        await look(page, 'listing-rooms');
         await page.goto(`${stack.url}/listing.html?seed=7`);
         await settled(page, '#listing img', 6);
         await look(page, 'listing');
@@ -528,6 +525,27 @@ test('who wants no motion gets none', () =>
 
         assert.ok(moved.length > 0 && moved.every((count) => count === 0), String(moved));
     }, { options: { reducedMotion: 'reduce' } }));
+
+test('with two models there is a choice; a listing takes rooms from one, people from the other',
+     async () => {
+    await stack.addModel('rooms64');
+    const host = await stack.startGateway(stack.broker, SITES);
+
+    await visit('one.html?seed=9', async (page) => {
+        await settled(page, '#picture', 1);
+        await page.getByLabel('Model').selectOption('rooms64');
+        await page.waitForURL(/model=rooms64/);
+        await settled(page, '#picture', 1);
+        assert.match(await sourceOf(page), /^\/v1\/rooms64@/);
+        assert.equal(await page.textContent('h1'), 'This room does not exist');
+        await page.goto(`${host}/listing.html?seed=7`);
+        await settled(page, '.gallery img', 5);
+        await settled(page, '.faces img', 4);
+        assert.match(await sourceOf(page, '.gallery img'), /^\/v1\/rooms64@/);
+        assert.match(await sourceOf(page, '.faces img'), /^\/v1\/avatars64@/);
+        await look(page, 'listing-rooms');
+    }, { host });
+});
 
 test('the files are small, and written for no other host', () => {
     const size = (file) => fs.statSync(path.join(SITES, file)).size;

@@ -66,11 +66,9 @@ export class Stack {
         const ledger = this.postgres('conninfo', pg).trim();
 
         execFileSync(path.join(build, 'seedpress'), ['ledger', 'migrate', '--ledger', ledger]);
+        this.ledger = ledger;
         this.broker = await this.startBroker(ledger);
-        const worker = this.run('seedpress-worker', ['--ledger', ledger,
-            '--brokers', this.broker.workers, '--models-dir', 'deploy/models']);
-
-        await waitFor(worker, /broker_joined/);
+        await this.startWorker('deploy/models');
         this.url = await this.startGateway(this.broker, sites);
     }
 
@@ -82,6 +80,22 @@ export class Stack {
         const [line] = await waitFor(broker, /broker_ready .*\n/);
 
         return { clients: line.match(/clients=(\S+)/)[1], workers: line.match(/workers=(\S+)/)[1] };
+    }
+
+    async startWorker(models) {
+        await waitFor(this.run('seedpress-worker', ['--ledger', this.ledger,
+            '--brokers', this.broker.workers, '--models-dir', models]), /broker_joined/);
+    }
+
+    // A second model, and a worker that has it: the shipped one with one weight changed.
+    async addModel(name) {
+        const models = path.join(this.folder, 'models');
+        const bytes = fs.readFileSync('deploy/models/avatars64.safetensors');
+
+        bytes.writeFloatLE(bytes.readFloatLE(bytes.length - 4) + 0.5, bytes.length - 4);
+        fs.mkdirSync(models);
+        fs.writeFileSync(path.join(models, `${name}.safetensors`), bytes);
+        await this.startWorker(models);
     }
 
     // The URL of another gateway.
