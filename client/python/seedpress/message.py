@@ -78,7 +78,7 @@ def _is_whole(data: bytes) -> bool:
             if at > len(data) or objects > _OBJECTS_MAX:
                 return False
             if items >= 0:
-                if len(open_counts) > _DEPTH_MAX or items > len(data) - at:
+                if len(open_counts) > _DEPTH_MAX:
                     return False
                 open_counts.append(items)
     except (IndexError, KeyError):

@@ -327,6 +327,15 @@ def test_other_lies_are_bugs_too(call: Any, said: dict[str, Any], why: str) -> N
             call(sp)
 
 
+def test_another_file_than_the_one_fetched_is_a_bug() -> None:
+    with Liar(lambda asked: [[packed(image(42), asked.id), JPEG]]) as liar:
+        with Seedpress(liar.endpoint) as sp:
+            assert sp.fetch(sha256=image(42)["sha256"]).data == JPEG
+            assert sp.fetch(recipe_key=image(42)["recipe_key"]).data == JPEG
+            with pytest.raises(seedpress.Bug, match="another picture"):
+                sp.fetch(sha256="ab" * 32)
+
+
 def test_a_broker_that_says_retry_is_asked_again_until_it_answers() -> None:
     times = itertools.count()
 

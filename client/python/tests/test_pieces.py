@@ -105,7 +105,9 @@ def test_metadata_and_what_follows_change_no_core_hash() -> None:
 
 @pytest.mark.parametrize("file", [b"", SOI, SOI + EOI, SOI + TABLES + SCAN, b"GIF89a", SOI[:1],
                                   SOI + b"\xff\xe1\xff\xff", SOI + b"\xff\xe1\x00\x01",
-                                  SOI + SOI + SCAN + EOI, SOI + b"\xff\xd0" + SCAN + EOI,
+                                  SOI + SOI + SCAN + EOI,
+                                  SOI + b"\xff\xd0\x00\x02" + SCAN + EOI,
+                                  SOI + b"\xff\x01\x00\x02" + SCAN + EOI,
                                   b"\xff" * 9, TABLES + SCAN + EOI])
 def test_what_is_no_whole_jpeg_has_no_core_hash(file: bytes) -> None:
     assert core_sha256(file) is None
