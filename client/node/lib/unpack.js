@@ -62,16 +62,16 @@ class Reader {
         return OPAQUE;
     }
 
-    /* No room is made for items that are not there: each takes a byte at least. */
-    enter(items, depth) {
-        if (depth === DEPTH_MAX || items > this.bytes.length - this.at)
+    /* How many items are claimed does not matter: no room is made for those that are not there. */
+    enter(depth) {
+        if (depth === DEPTH_MAX)
             throw new Malformed();
     }
 
     list(count, depth) {
         const list = [];
 
-        this.enter(count, depth);
+        this.enter(depth);
         for (let i = 0; i < count; i++)
             list.push(this.object(depth + 1));
         return list;
@@ -80,7 +80,7 @@ class Reader {
     map(count, depth) {
         const map = new Map();
 
-        this.enter(2 * count, depth);
+        this.enter(depth);
         for (let i = 0; i < count; i++) {
             const key = this.object(depth + 1);
             const value = this.object(depth + 1);

@@ -94,6 +94,24 @@ test("whatever does not hold together ends its request as a bug", () => {
     }
 });
 
+test("rows are those that were asked for, or the broker has a bug", () => {
+    const { recipe, recipe_key, sha256: file, core_sha256 } = imageOf(42);
+    const row = { recipe, recipe_key, sha256: file, core_sha256 }, other = sha256("other");
+    const asked = [[{ seed: 42 }, "value"], [{ seed: 43 }, "bug"], [{ seed: 42, psi: 0.5 }, "bug"],
+                   [{ recipe_key }, "value"], [{ recipe_key: other }, "bug"],
+                   [{ sha256: file }, "value"], [{ sha256: other }, "bug"],
+                   [{ core_sha256 }, "value"], [{ core_sha256: other }, "bug"]];
+
+    for (const [query, ends] of asked) {
+        const x = exchangeOf();
+
+        x.ask("lookup", check("lookup", query), 10000, 0);
+        outgoing(x, 0);
+        x.receive([say("provenance", 1, { rows: [row] })], 1);
+        assert.deepEqual(wordsOf(x), [[1, ends]], JSON.stringify(query));
+    }
+});
+
 test("what names no request, or makes no sense, changes nothing", () => {
     const x = exchangeOf(), request = x.ask("generate", asking(42), 10000, 0);
     const nonsense = [[], [Buffer.alloc(0)], [Buffer.from("HTTP/1.1 200 OK")],

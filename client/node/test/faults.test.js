@@ -272,9 +272,9 @@ test("an endpoint beyond this machine needs keys, and all of them need to be end
                    [Array(17).fill("tcp://127.0.0.1:1"), "invalid"]];
 
     for (const [brokers, word] of wrong)
-        assert.throws(() => new Seedpress({ brokers }), refusal(word), String(brokers));
-    assert.throws(() => new Seedpress({ broker: "tcp://127.0.0.1:1" }), refusal("invalid"));
-    assert.throws(() => new Seedpress({ silenceMs: 0 }), refusal("range"));
+        assert.throws(() => new Seedpress({ brokers }).close(), refusal(word), String(brokers));
+    assert.throws(() => new Seedpress({ broker: "tcp://127.0.0.1:1" }).close(), refusal("invalid"));
+    assert.throws(() => new Seedpress({ silenceMs: 0 }).close(), refusal("range"));
     return using({ brokers: "tcp://192.0.2.1:7701", allowPlain: true }, async () => {});
 });
 
@@ -320,7 +320,8 @@ test("a key file that cannot be right is said so", () => {
         return path.join(folder, `${name}.key`);
     });
     const brokerKey = one.replace(/key$/, "pub");
-    const open = (options) => () => new Seedpress({ brokers: "tcp://127.0.0.1:1", ...options });
+    const open = (options) => () =>
+        new Seedpress({ brokers: "tcp://127.0.0.1:1", ...options }).close();
     const text = fs.readFileSync(one, "latin1"), other = fs.readFileSync(two, "latin1");
     const written = (name, content, mode = 0o600) => {
         const file = path.join(folder, name);

@@ -6,6 +6,7 @@ import { ERRORS, SeedpressError } from "../lib/error.js";
 import { FROM_BROKER, FROM_CLIENT, MILLION } from "../lib/fields.js";
 import { check, decode, encode, publicName } from "../lib/message.js";
 import { isAsked, parse, sha256 } from "../lib/recipe.js";
+import { OPAQUE, unpack } from "../lib/unpack.js";
 
 const read = (name) => JSON.parse(fs.readFileSync(`proto/vectors/${name}.json`, "ascii"));
 const messages = read("messages"), recipes = read("recipes");
@@ -100,6 +101,31 @@ test("half a message is never taken for a whole one", () => {
         for (let len = 0; len < whole.length; len++)
             assert.throws(() => decode(whole.subarray(0, len), "broker"), SeedpressError);
     }
+});
+
+/* A map of one-letter keys and nil, claimed to have count entries of which some are there. */
+const mapOf = (count, there) => Buffer.concat([
+    Buffer.from([0xdf, count >>> 24, count >>> 16, count >>> 8, count]),
+    ...Array(there).fill(Buffer.from([0xa1, 0x61, 0xc0]))]);
+
+test("of a key that comes twice the first value counts", () => {
+    const ping = Buffer.from("84a2696401a2696402a17601a474797065a470696e67", "hex");
+
+    assert.deepEqual(decode(ping, "client"), { type: "ping", id: 1, record: {} });
+    assert.equal(unpack(Buffer.from("82a16101a16102", "hex")).get("a"), 1);
+    assert.equal(unpack(Buffer.from("82a161c0a16102", "hex")).get("a"), null);
+});
+
+test("a map is read within its bounds, whatever it claims", () => {
+    assert.equal(unpack(mapOf(32767, 32767)).size, 1);           /* 65535 objects */
+    assert.equal(unpack(mapOf(32768, 32768)), null);
+    assert.equal(unpack(mapOf(0xffffffff, 3)), null);
+    assert.equal(unpack(Buffer.concat([mapOf(1, 0), Buffer.from([0xa1, 0x61, 0xc6, 0, 0x10, 0, 0]),
+                                       Buffer.alloc(1 << 20)])), null);      /* above 1 MiB */
+    assert.equal(unpack(Buffer.from("81a161c4020102", "hex")).get("a"), OPAQUE);
+    assert.equal(unpack(Buffer.from("81a161c70201ffff", "hex")).get("a"), OPAQUE);
+    assert.equal(unpack(Buffer.from("81a161cf0020000000000001", "hex")).get("a"), 2n ** 53n + 1n);
+    assert.equal(unpack(Buffer.from("81a161d3ffffffffffffffff", "hex")).get("a"), -1);
 });
 
 /* ---- recipes ---- */
