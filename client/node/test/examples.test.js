@@ -125,6 +125,32 @@ test("page.js makes 56 pictures", async () => {
         sha256(fs.readFileSync(path.join(pictures, name))))).size, 56);
 });
 
+/* The first program of a page, against this stack's broker. */
+async function runPage(page, prelude = "") {
+    const blocks = fs.readFileSync(page, "utf8").split("```js\n").slice(1)
+        .map((block) => block.split("```")[0]);
+    const code = blocks.find((block) => block.includes('from "seedpress"'));
+    const file = path.join(here, "examples", `${path.basename(folder)}.mjs`);
+
+    fs.writeFileSync(file, prelude + code.replace('{ brokers: "tcp://127.0.0.1:7701" }', ""));
+    const child = spawn(process.execPath, [file], { env: environment(), cwd: folder,
+                                                    stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+
+    child.stdout.on("data", (data) => { said += data; });
+    assert.equal((await once(child, "close"))[0], 0);
+    return said;
+}
+
+test("what the pages show runs as it stands there", async () => {
+    const show = "const show = (seed, data) => console.log(seed, data.length);\n";
+    const page = await runPage("client/README.md", show);
+    const one = await runPage("client/node/README.md");
+
+    assert.equal(page.trim().split("\n").length, 56);
+    assert.match(one, /^[0-9a-f]{64} (ledger|memory) \{/);
+});
+
 test("serve.js serves pictures and errors", async () => {
     const child = spawn(process.execPath, [path.join(here, "examples/serve.js"), "avatars64", "0"],
                         { env: environment(), stdio: ["ignore", "pipe", "inherit"] });
