@@ -22,7 +22,7 @@ test="$demo g++ libcmocka-dev libimage-exiftool-perl python3 python3-zmq python3
       npm openssl nginx-light python3-jsonschema chromium python3-pytest python3-pil
       python3-numpy mypy python3-setuptools"
 
-test="$demo bench $test libopenblas-dev libdnnl-dev curl wrk nginx-light"
+bench="$test libopenblas-dev libdnnl-dev curl wrk nginx-light"
 
 case ${1:-} in
 build) wanted=$build ;;

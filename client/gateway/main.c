@@ -67,8 +67,7 @@ static const struct setting SETTINGS[] = {
                         "that may come at once, with visitor_rate" },
 };
 enum { ROWS = sizeof SETTINGS / sizeof SETTINGS[0], WAIT_MS = 500, VISITORS_MAX = 65536,
-       DRAWS_A_SECOND = 64, PROOFS_WAITING = 8, LOOK_UP_THREADS = 2, LOOK_UPS_WAITING = 256,
-       SENDING_MS = 2000 };
+       DRAWS_A_SECOND = 64, PROOFS_WAITING = 8, LOOK_UP_THREADS = 2, LOOK_UPS_WAITING = 256 };
 
 static const char *or_null(const char *text)
 {
@@ -197,8 +196,6 @@ static void tear_down(struct gateway *g, int drain_ms)
         agent_finish(g->agent, drain_ms);
     desk_finish(g->proofs);
     desk_finish(g->look_ups);
-    if (g->server)
-        server_drain(g->server, SENDING_MS);
     server_destroy(&g->server);
     desk_destroy(&g->proofs);
     desk_destroy(&g->look_ups);

@@ -1,13 +1,11 @@
 #include "client/gateway/server.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/port.h"
 #include "client/gateway/tally.h"
 
 #include <microhttpd.h>
 #include <pthread.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,7 +15,6 @@
 #include <unistd.h>
 
 enum { BACKLOG = 1024, CONNECTION_BYTES = 16384, SETTLE_S = 1 };
-enum { BACKLOG = 1024, CONNECTION_BYTES = 16384, DRAIN_LOOK_MS = 5 };
 
 static const char EXPOSED[] = "ETag, Content-Digest, Server-Timing, X-Seed, X-Psi, X-Recipe, Link, "
                               "Location, Retry-After, X-Fresh";
@@ -31,7 +28,6 @@ struct server {
     pthread_mutex_t lock;
     pthread_cond_t settled;
     size_t running;                 /* visits that a handler had and that are not answered whole */
-    atomic_int visits;              /* whose answer is not sent yet */
 };
 
 /* ---- what visit.c asks ---- */
@@ -180,26 +176,18 @@ static void count_running(struct server *self, int by)
 
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
-    struct server *self = arg;
-    struct visit *visit = visit_create(self, connection, target);
-
-    if (visit)
-        atomic_fetch_add(&self->visits, 1);
-    return visit;
+    return visit_create(arg, connection, target);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
     struct visit *visit = *context;
-    struct server *self = arg;
 
     (void)connection;
     (void)code;
     if (visit && visit_has_run(visit))
         count_running(arg, -1);
-    if (visit)
-        atomic_fetch_sub(&self->visits, 1);
     visit_destroy(&visit);
     *context = NULL;
 }
@@ -317,12 +305,6 @@ static void settle(struct server *self)
            pthread_cond_timedwait(&self->settled, &self->lock, &until) == 0)
         ;
     pthread_mutex_unlock(&self->lock);
-void server_drain(struct server *self, int wait_ms)
-{
-    int64_t end_ms = clock_ms() + wait_ms;
-
-    while (atomic_load(&self->visits) > 0 && clock_ms() < end_ms)
-        poll(NULL, 0, DRAIN_LOOK_MS);
 }
 
 void server_destroy(struct server **self)

@@ -46,9 +46,6 @@ enum err_code server_create(const struct server_options *options, struct server 
 enum err_code server_start(struct server *self, struct err *e);
 /* No new connections. */
 void server_quiesce(struct server *self);
-/* Waits until what was answered has been sent, wait_ms at most: a slow reader does not keep the
- * program. Called once nobody suspends visits any more. */
-void server_drain(struct server *self, int wait_ms);
 /* No visit may be suspended any more. NULL is fine. */
 void server_destroy(struct server **self);
 const char *server_endpoint(const struct server *self);
