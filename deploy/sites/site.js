@@ -98,11 +98,16 @@ export async function picture(url, { signal, wait } = {}) {
     }, { signal, wait });
 }
 
-// Resolves when the picture is on the screen.
+// Resolves when the picture is on the screen, or another one has taken its place meanwhile.
 export async function show(img, facts) {
     img.alt = altOf(facts);
     img.src = facts.url;
-    await img.decode();
+    try {
+        await img.decode();
+    } catch {
+        if (img.getAttribute('src') === facts.url)
+            throw new GatewayError(`${altOf(facts)} cannot be shown`, 'file', null);
+    }
 }
 
 export function imageOf(facts) {
