@@ -34,7 +34,7 @@ enum err_code compare_fit(const struct image *picture, const struct image *origi
  * that only their colours tell them apart. All limits were chosen by measurement
  * (tests/bench/RESULTS.md, "Finding a picture again"). The limit of levels is for 64 x 64 pixels and
  * more, and smaller with the side of less; too few pixels confirm nothing. */
-#define COMPARE_CONFIRMED_LEVELS 3.5
+#define COMPARE_CONFIRMED_LEVELS 3.2
 #define COMPARE_CONFIRMED 0.95
 #define COMPARE_POSSIBLE 0.90
 enum { COMPARE_PIXELS_MIN = 28 * 28 };
