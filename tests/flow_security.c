@@ -5,6 +5,7 @@
 #include "base/key.h"
 #include "client/seedpress.h"
 #include "tests/kit_broker.h"
+#include "tests/kit_http.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 #include "tests/kit_zmtp.h"
@@ -1039,6 +1040,43 @@ static void a_picture_goes_the_whole_way_encrypted(void **state)
     stack_destroy(&stack);
 }
 
+/* A gateway with the key of owner in front of a stack; what a visitor gets from it. */
+static void ask_gateway_of(const struct kit_stack *stack, enum who owner, int status,
+                           const char *words)
+{
+    struct temp_path key = temp_path(&temp, NAMES[owner]), pub = temp_path(&temp, "broker.pub");
+    char file[300], line[512], listen[128], *body;
+    struct kit_program gateway;
+
+    snprintf(file, sizeof file, "%s.key", key.text);
+    program_start(&gateway, FLAGS("seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
+                                  stack->clients, "--key-file", file, "--broker-key", pub.text));
+    program_wait_for(&gateway, " gateway_ready ", line, sizeof line);
+    copy_word(line, " listen=", listen);
+    http_await(listen, "/v1/models", 200, "avatars64");
+    body = http_get(listen, "/v1/avatars64/42.jpg?psi=0.7", status);
+    if (words)
+        assert_non_null(strstr(body, words));
+    free(body);
+    program_signal(&gateway, SIGTERM);
+    assert_int_equal(program_wait(&gateway), 0);
+}
+
+static void a_gateway_with_a_proxys_key_asks_for_its_visitors(void **state)
+{
+    struct temp_path key = temp_path(&temp, "broker.key"), ring = temp_path(&temp, "keyring");
+    struct temp_path gpu = temp_path(&temp, "gpu-1.key"), pub = temp_path(&temp, "broker.pub");
+    struct kit_stack stack;
+
+    (void)state;
+    write_keyring(EVERYBODY);
+    stack_start(&stack, FLAGS("--key-file", key.text, "--keyring", ring.text));
+    stack_start_worker(&stack, 0, FLAGS("--key-file", gpu.text, "--broker-key", pub.text));
+    ask_gateway_of(&stack, GATEWAY, 200, NULL);
+    ask_gateway_of(&stack, ALICE, 403, "\"code\":\"denied\"");
+    stack_destroy(&stack);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1063,6 +1101,7 @@ int main(void)
         cmocka_unit_test(the_library_has_keys_and_is_told_when_they_do_not_fit),
         cmocka_unit_test(the_command_makes_keys_and_uses_them),
         cmocka_unit_test(a_picture_goes_the_whole_way_encrypted),
+        cmocka_unit_test(a_gateway_with_a_proxys_key_asks_for_its_visitors),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
