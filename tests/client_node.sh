@@ -11,25 +11,7 @@ build=${1:-build}
 source=client/node
 folder=$build/node
 
-fail() {
-    echo "client_node: $*" >&2
-    exit 1
-}
-
-command -v node >/dev/null || fail "node is missing: deploy/packages.sh test installs it"
-command -v npm >/dev/null || fail "npm is missing: deploy/packages.sh test installs it"
-mkdir -p "$folder"
-exec 9>"$folder/lock"
-flock 9
-if ! cmp -s "$source/package-lock.json" "$folder/installed"; then
-    rm -rf "$folder/node_modules" "$folder/installed"
-    cp "$source/package.json" "$source/package-lock.json" "$folder/"
-    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2 ||
-        fail "npm ci could not fetch what package-lock.json names; it needs a registry"
-    cp "$source/package-lock.json" "$folder/installed"
-fi
-exec 9>&-
-
+tests/npm.sh "$folder" "$source"
 copy=$(mktemp -d "$folder/run.XXXXXX")
 trap 'rm -rf "$copy"' EXIT
 trap 'exit 1' INT TERM

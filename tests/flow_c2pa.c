@@ -194,7 +194,7 @@ static void show(struct exhibit *exhibits, size_t count, const char *trusted)
 
     snprintf(folder, sizeof folder, "%s/c2pa", build ? build : "build");
     snprintf(modules, sizeof modules, "%s/node_modules", folder);
-    ran = run_program((const char *const[]){ "tests/c2pa/install.sh", folder, NULL });
+    ran = run_program((const char *const[]){ "tests/npm.sh", folder, "tests/c2pa", NULL });
     if (ran.exit_code != 0)
         fail_msg("%s", ran.err);
     ran_release(&ran);

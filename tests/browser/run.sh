@@ -10,5 +10,5 @@ command -v chromium >/dev/null || {
     echo "browser: chromium is missing: deploy/packages.sh test installs it" >&2
     exit 1
 }
-tests/c2pa/install.sh "$build/browser" tests/browser
+tests/npm.sh "$build/browser" tests/browser
 exec node --test-reporter=tap tests/browser/check.mjs "$build/browser"

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Puts the validators of check.mjs into FOLDER/node_modules, as package-lock.json names them, once:
-#     tests/c2pa/install.sh FOLDER [LISTS]      LISTS: package.json's folder, when it is another one
+# Puts npm packages into FOLDER/node_modules, as LISTS/package-lock.json names them, once:
+#     tests/npm.sh FOLDER LISTS
 # Their own install scripts are not run. Two at a time wait for each other.
 set -eu
-here=$(cd "${2:-$(dirname "$0")}" && pwd)
+here=$(cd "$2" && pwd)
 folder=$1
 
 fail() {
-    echo "c2pa: $*" >&2
+    echo "npm: $*" >&2
     exit 1
 }
 
