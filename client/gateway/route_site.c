@@ -104,7 +104,7 @@ void route_site(struct gateway *gateway, struct visit *visit)
         else
             answer_file(visit, &file);
     } else if (answer == SITE_FOLDER && strlen(path) + 1 < sizeof path) {
-        strcat(path, "/");
+        memcpy(path + strlen(path), "/", 2);        /* with its NUL */
         visit_answer(visit, response_redirect(308, path));
     } else {
         err_set(&e, ERR_NOT_FOUND, "no page is at \"%.80s\"", visit_target(visit));
