@@ -1,6 +1,7 @@
 /* The command seedpress bulk from outside, on a real broker, worker and PostgreSQL: jobs that are
  * tried, submitted, followed and steered; words and exit codes. */
 #include "proto/recipe.h"
+#include "tests/kit_json.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -74,24 +75,6 @@ static cJSON *last_object(struct ran ran, int exit_code)
     return object;
 }
 
-static double number_in(const cJSON *object, const char *name)
-{
-    const cJSON *value = cJSON_GetObjectItem(object, name);
-
-    if (!cJSON_IsNumber(value))
-        fail_msg("no number \"%s\"", name);
-    return value->valuedouble;
-}
-
-static const char *string_in(const cJSON *object, const char *name)
-{
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
-
-    if (!value)
-        fail_msg("no string \"%s\"", name);
-    return value;
-}
-
 static bool is_null(const cJSON *object, const char *name)
 {
     return cJSON_IsNull(cJSON_GetObjectItem(object, name));
@@ -127,7 +110,7 @@ static void what_would_be_is_told_and_nothing_is_written(void **state)
            "unknown: no worker has measured", NULL);
     o = last_object(SEEDPRESS("--json", "bulk", "submit", "--model", "avatars64", "--seeds",
                               "0-999", "--dry-run"), 0);
-    assert_int_equal(number_in(o, "pictures"), 1000);
+    assert_int_equal(json_number(o, "pictures"), 1000);
     assert_true(is_null(o, "bytes") && is_null(o, "hours"));
     cJSON_Delete(o);
     assert_int_equal(count_of("SELECT count(*) FROM bulk_jobs"), 0);
@@ -141,20 +124,20 @@ static void a_job_is_followed_to_its_end(void **state)
 
     (void)state;
     assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "is_new")));
-    assert_string_equal(string_in(o, "state"), "running");
-    assert_int_equal(number_in(o, "total"), 40);
-    assert_int_equal(number_in(o, "chunk"), 8);
-    snprintf(number, sizeof number, "%.0f", number_in(o, "job"));
-    snprintf(name, sizeof name, "%s", string_in(o, "name"));
+    assert_string_equal(json_string(o, "state"), "running");
+    assert_int_equal(json_number(o, "total"), 40);
+    assert_int_equal(json_number(o, "chunk"), 8);
+    snprintf(number, sizeof number, "%.0f", json_number(o, "job"));
+    snprintf(name, sizeof name, "%s", json_string(o, "name"));
     assert_int_equal(strncmp(name, "avatars64-", 10), 0);
     cJSON_Delete(o);
     expect(SEEDPRESS("bulk", "status", number, "--watch", "--interval", "0.1"), 0,
            "40 of 40 pictures (100.0 %)", "");
     o = last_object(SEEDPRESS("--json", "bulk", "status", name, "--watch"), 0);
-    assert_string_equal(string_in(o, "state"), "done");
-    assert_int_equal(number_in(o, "done"), 40);
-    assert_int_equal(number_in(o, "failed"), 0);
-    assert_true(number_in(o, "picture_us") > 0 && number_in(o, "picture_bytes") > 0);
+    assert_string_equal(json_string(o, "state"), "done");
+    assert_int_equal(json_number(o, "done"), 40);
+    assert_int_equal(json_number(o, "failed"), 0);
+    assert_true(json_number(o, "picture_us") > 0 && json_number(o, "picture_bytes") > 0);
     cJSON_Delete(o);
     snprintf(sql, sizeof sql, "SELECT count(*) FROM images JOIN blobs USING (key) WHERE kept AND "
                               "job_id = %s", number);
@@ -166,7 +149,7 @@ static void a_job_is_followed_to_its_end(void **state)
                      "--chunk", "8"), 0, "is there already: done, 40 of 40 pictures", NULL);
     o = last_object(SEEDPRESS("--json", "bulk", "submit", "--model", "avatars64", "--seeds",
                               "100-199", "--dry-run"), 0);
-    assert_true(number_in(o, "bytes") > 0 && number_in(o, "hours") > 0);
+    assert_true(json_number(o, "bytes") > 0 && json_number(o, "hours") > 0);
     cJSON_Delete(o);
     expect(SEEDPRESS("bulk", "submit", "--model", "avatars64", "--seeds", "0-40", "--name", name),
            1, NULL, "has other content");
@@ -190,10 +173,10 @@ static void one_that_waits_for_its_exporter_is_steered(void **state)
     expect(SEEDPRESS("bulk", "resume", "waits"), 0, "waiting for exporter", NULL);
     o = last_object(SEEDPRESS("--json", "bulk", "status", "waits"), 0);
     assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "waiting_for_exporter")));
-    assert_true(number_in(o, "picture_us") > 0 && is_null(o, "left_s"));    /* nobody works at it */
+    assert_true(json_number(o, "picture_us") > 0 && is_null(o, "left_s")); /* nobody works at it */
     cJSON_Delete(o);
     o = last_object(SEEDPRESS("--json", "bulk", "cancel", "waits"), 0);
-    assert_string_equal(string_in(o, "state"), "cancelled");
+    assert_string_equal(json_string(o, "state"), "cancelled");
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "waiting_for_exporter")));
     cJSON_Delete(o);
     expect(SEEDPRESS("bulk", "resume", "waits"), 1, NULL, "is cancelled");
@@ -218,9 +201,9 @@ static void a_job_file_is_saved_and_submitted(void **state)
            NULL);
     o = last_object(SEEDPRESS("--json", "bulk", "status", "two-parts", "--watch", "--interval",
                               "0.1"), 0);
-    assert_string_equal(string_in(o, "state"), "done");
-    assert_string_equal(string_in(o, "priority"), "high");
-    assert_int_equal(number_in(o, "done"), 7);
+    assert_string_equal(json_string(o, "state"), "done");
+    assert_string_equal(json_string(o, "priority"), "high");
+    assert_int_equal(json_number(o, "done"), 7);
     cJSON_Delete(o);
     assert_int_equal(count_of("SELECT count(*) FROM images WHERE seed BETWEEN 500 AND 503"), 7);
     write_text(path.text, "{\"parts\": [{\"model\": \"avatars64\", \"seeds\": 1, \"pis\": 1}]}");
@@ -234,7 +217,7 @@ static void pictures_that_fail_are_told_and_tried_again(void **state)
     struct ran models = SEEDPRESS("--json", "model", "list");
     cJSON *o = cJSON_Parse(models.out);
     struct recipe recipe = { .seed = 702, .class_index = -1 };
-    const char *hex = string_in(o, "digest");
+    const char *hex = json_string(o, "digest");
     struct digest subject;
     char sql[200];
 

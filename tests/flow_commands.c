@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mark.h"
 #include "proto/digest.h"
+#include "tests/kit_json.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -112,24 +113,6 @@ static cJSON *object_at(const char *out, int line)
     return object;
 }
 
-static const char *string_in(const cJSON *object, const char *name)
-{
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
-
-    if (!value)
-        fail_msg("no string \"%s\"", name);
-    return value;
-}
-
-static double number_in(const cJSON *object, const char *name)
-{
-    const cJSON *value = cJSON_GetObjectItem(object, name);
-
-    if (!cJSON_IsNumber(value))
-        fail_msg("no number \"%s\"", name);
-    return value->valuedouble;
-}
-
 /* ---- generate ---- */
 
 static void seeds_become_files_named_as_the_official_tools_name_them(void **state)
@@ -169,17 +152,17 @@ static void json_says_what_each_file_is(void **state)
     line = object_at(ran.out, 0);
     file = read_temp("one.jpg");
     assert_true(mark_core_sha256(file.data, file.len, &core));
-    assert_int_equal((int)number_in(line, "seed"), 77);
-    assert_string_equal(string_in(line, "file"), path.text);
-    assert_string_equal(string_in(line, "sha256"), sha256_of("one.jpg").text);
-    assert_string_equal(string_in(line, "core_sha256"), digest_hex(&core).text);
-    assert_string_equal(string_in(line, "source"), "render");
-    assert_true(number_in(line, "batch") >= 1);
-    assert_true(number_in(line, "render_ms") >= 0);
+    assert_int_equal((int)json_number(line, "seed"), 77);
+    assert_string_equal(json_string(line, "file"), path.text);
+    assert_string_equal(json_string(line, "sha256"), sha256_of("one.jpg").text);
+    assert_string_equal(json_string(line, "core_sha256"), digest_hex(&core).text);
+    assert_string_equal(json_string(line, "source"), "render");
+    assert_true(json_number(line, "batch") >= 1);
+    assert_true(json_number(line, "render_ms") >= 0);
     summary = object_at(ran.out, 1);
-    assert_int_equal((int)number_in(summary, "images"), 1);
-    assert_int_equal((int)number_in(summary, "missing"), 0);
-    assert_int_equal((int)number_in(summary, "from_memory"), 0);
+    assert_int_equal((int)json_number(summary, "images"), 1);
+    assert_int_equal((int)json_number(summary, "missing"), 0);
+    assert_int_equal((int)json_number(summary, "from_memory"), 0);
     cJSON_Delete(summary);
     cJSON_Delete(line);
     free(file.data);
@@ -189,9 +172,9 @@ static void json_says_what_each_file_is(void **state)
     assert_int_equal(ran.exit_code, 0);
     line = object_at(ran.out, 0);
     summary = object_at(ran.out, 1);
-    assert_string_equal(string_in(line, "source"), "memory");
-    assert_int_equal((int)number_in(summary, "from_memory"), 1);
-    assert_int_equal((int)number_in(summary, "from_ledger"), 0);
+    assert_string_equal(json_string(line, "source"), "memory");
+    assert_int_equal((int)json_number(summary, "from_memory"), 1);
+    assert_int_equal((int)json_number(summary, "from_ledger"), 0);
     cJSON_Delete(summary);
     cJSON_Delete(line);
     ran_release(&ran);
@@ -352,19 +335,19 @@ static void file_is_found_by_its_bytes_and_by_its_picture(void **state)
     ran = SEEDPRESS("--json", "provenance", path.text);
     assert_int_equal(ran.exit_code, 0);
     line = object_at(ran.out, 0);
-    assert_string_equal(string_in(line, "grade"), "exact");
-    assert_string_equal(string_in(line, "model_name"), "avatars64");
-    assert_string_equal(string_in(line, "sha256"), sha256_of("origin.jpg").text);
-    assert_true(number_in(line, "run") >= 1);
-    assert_true(*string_in(line, "worker") && *string_in(line, "numerics_class"));
+    assert_string_equal(json_string(line, "grade"), "exact");
+    assert_string_equal(json_string(line, "model_name"), "avatars64");
+    assert_string_equal(json_string(line, "sha256"), sha256_of("origin.jpg").text);
+    assert_true(json_number(line, "run") >= 1);
+    assert_true(*json_string(line, "worker") && *json_string(line, "numerics_class"));
 
-    struct ran by_key = SEEDPRESS("provenance", "--recipe", string_in(line, "recipe_key"));
+    struct ran by_key = SEEDPRESS("provenance", "--recipe", json_string(line, "recipe_key"));
 
     expect_words(&by_key, 0, "seed        31\n", NULL);
-    by_key = SEEDPRESS("provenance", "--sha256", string_in(line, "sha256"));
+    by_key = SEEDPRESS("provenance", "--sha256", json_string(line, "sha256"));
     expect_words(&by_key, 0, "seed        31\n", NULL);
     by_key = SEEDPRESS("provenance", "--seed", "31", "--model", "avatars64", "--psi", "0.7");
-    expect_words(&by_key, 0, string_in(line, "recipe_key"), NULL);
+    expect_words(&by_key, 0, json_string(line, "recipe_key"), NULL);
     by_key = SEEDPRESS("provenance", "--seed", "31", "--psi", "0.6");
     expect_words(&by_key, 1, "no record", NULL);
     cJSON_Delete(line);
@@ -407,9 +390,9 @@ static void model_gets_a_second_name(void **state)
     (void)state;
     assert_int_equal(ran.exit_code, 0);
     line = object_at(ran.out, 0);
-    assert_string_equal(string_in(line, "name"), "avatars64");
-    assert_int_equal((int)number_in(line, "workers"), 1);
-    snprintf(use, sizeof use, "second@%.8s", string_in(line, "digest"));
+    assert_string_equal(json_string(line, "name"), "avatars64");
+    assert_int_equal((int)json_number(line, "workers"), 1);
+    snprintf(use, sizeof use, "second@%.8s", json_string(line, "digest"));
     cJSON_Delete(line);
     ran_release(&ran);
 

@@ -2,6 +2,7 @@
  * provenance, files of a folder, and the file that describes them all; with the real programs. */
 #include "base/file.h"
 #include "tests/kit_http.h"
+#include "tests/kit_json.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -158,30 +159,12 @@ static cJSON *get(int status, const char *fmt, ...)
     return json_of(&answer, status);
 }
 
-static const char *string_in(const cJSON *object, const char *name)
-{
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
-
-    if (!value)
-        fail_msg("no string \"%s\"", name);
-    return value;
-}
-
-static double number_in(const cJSON *object, const char *name)
-{
-    const cJSON *value = cJSON_GetObjectItem(object, name);
-
-    if (!cJSON_IsNumber(value))
-        fail_msg("no number \"%s\"", name);
-    return value->valuedouble;
-}
-
 static void assert_url(const cJSON *object, const char *rest)
 {
     char url[200];
 
     snprintf(url, sizeof url, "%s%s", base, rest);
-    assert_string_equal(string_in(object, "url"), url);
+    assert_string_equal(json_string(object, "url"), url);
 }
 
 /* A figure of the broker's. */
@@ -215,12 +198,12 @@ static void a_page_names_pictures_and_renders_none(void **state)
     (void)state;
     list = cJSON_GetObjectItem(page, "pictures");
     assert_int_equal(cJSON_GetArraySize(list), 3);
-    assert_int_equal(number_in(cJSON_GetArrayItem(list, 2), "seed"), 1002);
+    assert_int_equal(json_number(cJSON_GetArrayItem(list, 2), "seed"), 1002);
     assert_url(cJSON_GetArrayItem(list, 2), "/1002.jpg?psi=0.7");
-    assert_string_equal(string_in(page, "model"), "avatars64");
-    assert_int_equal(number_in(page, "width"), 64);
+    assert_string_equal(json_string(page, "model"), "avatars64");
+    assert_int_equal(json_number(page, "width"), 64);
     snprintf(next, sizeof next, "%s/page?seed=1003&n=3&psi=0.7", base);
-    assert_string_equal(string_in(page, "next"), next);
+    assert_string_equal(json_string(page, "next"), next);
     bare = get(200, "/v1/avatars64/page?seed=1000&n=3&psi=0.7");
     assert_true(cJSON_Compare(page, bare, true));
     cJSON_Delete(bare);
@@ -249,7 +232,7 @@ static void a_ladder_has_the_steps_that_strangers_may_ask_for(void **state)
     assert_int_equal(cJSON_GetArraySize(list), 11);
     assert_url(cJSON_GetArrayItem(list, 0), "/42.jpg?psi=0");
     assert_url(cJSON_GetArrayItem(list, 7), "/42.jpg?psi=0.7");
-    assert_true(number_in(cJSON_GetArrayItem(list, 7), "psi") == 0.7);
+    assert_true(json_number(cJSON_GetArrayItem(list, 7), "psi") == 0.7);
     assert_url(cJSON_GetArrayItem(list, 10), "/42.jpg");
     cJSON_Delete(ladder);
     /* A hundred steps of a tenth are three that may be asked for. */
@@ -268,19 +251,19 @@ static void a_composite_is_the_same_for_the_same_question(void **state)
     double before = figure(SUBMITTED);
 
     (void)state;
-    assert_int_equal(number_in(one, "ready"), 3);
-    assert_int_equal(number_in(one, "failed"), 0);
+    assert_int_equal(json_number(one, "ready"), 3);
+    assert_int_equal(json_number(one, "failed"), 0);
     list = cJSON_GetObjectItem(one, "items");
-    assert_true(number_in(cJSON_GetArrayItem(list, 0), "seed") !=
-                number_in(cJSON_GetArrayItem(list, 1), "seed"));
+    assert_true(json_number(cJSON_GetArrayItem(list, 0), "seed") !=
+                json_number(cJSON_GetArrayItem(list, 1), "seed"));
     for (int i = 0; i < 3; i++) {
         const cJSON *item = cJSON_GetArrayItem(list, i);
         char rest[60];
 
-        snprintf(rest, sizeof rest, "/%.0f.jpg?psi=0.7", number_in(item, "seed"));
+        snprintf(rest, sizeof rest, "/%.0f.jpg?psi=0.7", json_number(item, "seed"));
         assert_url(item, rest);
         assert_true(cJSON_IsTrue(cJSON_GetObjectItem(item, "ok")));
-        free(http_get(at, string_in(item, "url"), 200));
+        free(http_get(at, json_string(item, "url"), 200));
     }
     two = get(200, "/v1/composite?items=avatars64:3&seed=7&psi=0.7");
     assert_true(cJSON_Compare(one, two, true));
@@ -311,11 +294,11 @@ static void a_composite_keeps_its_deadline(void **state)
     program_signal(&stack.worker[0], SIGSTOP);
     answer = get(200, "/v1/composite?items=avatars64:4&seed=9&deadline_ms=300");
     program_signal(&stack.worker[0], SIGCONT);
-    assert_int_equal(number_in(answer, "failed"), 4);
-    assert_int_equal(number_in(answer, "ready"), 0);
+    assert_int_equal(json_number(answer, "failed"), 4);
+    assert_int_equal(json_number(answer, "ready"), 0);
     item = cJSON_GetArrayItem(cJSON_GetObjectItem(answer, "items"), 3);
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(item, "ok")));
-    assert_string_equal(string_in(item, "code"), "deadline");
+    assert_string_equal(json_string(item, "code"), "deadline");
     cJSON_Delete(answer);
 }
 
@@ -398,7 +381,7 @@ static void verify_says_what_the_command_says(void **state)
 
     (void)state;
     wanted = cJSON_Parse(ran.out);
-    assert_string_equal(string_in(got, "answer"), "identical");
+    assert_string_equal(json_string(got, "answer"), "identical");
     if (!cJSON_Compare(got, wanted, true))
         fail_msg("%s", ran.out);
     ran_release(&ran);
@@ -433,9 +416,9 @@ static void provenance_says_what_the_command_says(void **state)
     char recipe[80];
 
     (void)state;
-    assert_string_equal(string_in(got, "grade"), "exact");
+    assert_string_equal(json_string(got, "grade"), "exact");
     snprintf(recipe, sizeof recipe, "%s",
-             string_in(cJSON_GetArrayItem(cJSON_GetObjectItem(got, "matches"), 0), "recipe_key"));
+             json_string(cJSON_GetArrayItem(cJSON_GetObjectItem(got, "matches"), 0), "recipe_key"));
     assert_lines(cJSON_GetObjectItem(got, "matches"), &ran);
     cJSON_Delete(got);
 
@@ -460,7 +443,7 @@ static void a_body_that_is_no_picture_is_refused(void **state)
     cJSON *got = json_of(&answer, 422);
 
     (void)state;
-    assert_string_equal(string_in(got, "code"), "file");
+    assert_string_equal(json_string(got, "code"), "file");
     cJSON_Delete(got);
     answer = post("/v1/provenance", "words", 5);
     cJSON_Delete(json_of(&answer, 422));
@@ -554,10 +537,10 @@ static void what_cannot_be_meant_is_refused_in_words(void **state)
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         cJSON *got = get(CASES[i].status, "%s", CASES[i].path);
 
-        if (strcmp(string_in(got, "code"), CASES[i].code) != 0 ||
-            !strstr(string_in(got, "message"), CASES[i].words))
-            fail_msg("%s: %s: %s", CASES[i].path, string_in(got, "code"),
-                     string_in(got, "message"));
+        if (strcmp(json_string(got, "code"), CASES[i].code) != 0 ||
+            !strstr(json_string(got, "message"), CASES[i].words))
+            fail_msg("%s: %s: %s", CASES[i].path, json_string(got, "code"),
+                     json_string(got, "message"));
         cJSON_Delete(got);
     }
 }
@@ -717,7 +700,7 @@ static int setup(void **state)
     assert_int_equal(symlink("..", temp_path(&temp, "www/up").text), 0);
     start_gateway(&gateway, at);
     models = get(200, "/v1/models");
-    snprintf(base, sizeof base, "%s", string_in(
+    snprintf(base, sizeof base, "%s", json_string(
         cJSON_GetArrayItem(cJSON_GetObjectItem(models, "models"), 0), "url"));
     base[strlen(base) - 1] = '\0';
     cJSON_Delete(models);

@@ -5,6 +5,7 @@
 #include "client/seedpress.h"
 #include "kernels/model.h"
 #include "tests/kit_golden.h"
+#include "tests/kit_json.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -111,15 +112,6 @@ static cJSON *object_of(const char *text)
     return object;
 }
 
-static const char *string_in(const cJSON *object, const char *name)
-{
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
-
-    if (!value)
-        fail_msg("no string \"%s\"", name);
-    return value;
-}
-
 /* A picture that the command has made. */
 struct made {
     char key[SEEDPRESS_HEX], core[SEEDPRESS_HEX], source[16];
@@ -135,10 +127,10 @@ static struct made made_of(struct ran *ran, const char *path)
         fail_msg("exit code %d: %s", ran->exit_code, ran->err);
     cJSON *line = object_of(ran->out);
 
-    snprintf(made.key, sizeof made.key, "%s", string_in(line, "recipe_key"));
-    snprintf(made.core, sizeof made.core, "%s", string_in(line, "core_sha256"));
+    snprintf(made.key, sizeof made.key, "%s", json_string(line, "recipe_key"));
+    snprintf(made.core, sizeof made.core, "%s", json_string(line, "core_sha256"));
     if (cJSON_HasObjectItem(line, "source"))
-        snprintf(made.source, sizeof made.source, "%s", string_in(line, "source"));
+        snprintf(made.source, sizeof made.source, "%s", json_string(line, "source"));
     snprintf(made.warning, sizeof made.warning, "%s", ran->err);
     made.file = load(path);
     cJSON_Delete(line);
@@ -537,9 +529,9 @@ static void wrong_combinations_are_refused_in_words(void **state)
             fail_msg("case %zu ends with %d: %s%s", i, ran.exit_code, ran.out, ran.err);
         cJSON *object = object_of(ran.err), *error = cJSON_GetObjectItem(object, "error");
 
-        assert_string_equal(string_in(error, "code"), CASES[i].code);
-        if (!strstr(string_in(error, "message"), CASES[i].words))
-            fail_msg("case %zu says: %s", i, string_in(error, "message"));
+        assert_string_equal(json_string(error, "code"), CASES[i].code);
+        if (!strstr(json_string(error, "message"), CASES[i].words))
+            fail_msg("case %zu says: %s", i, json_string(error, "message"));
         cJSON_Delete(object);
         ran_release(&ran);
     }

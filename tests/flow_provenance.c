@@ -8,6 +8,7 @@
 #include "client/png.h"
 #include "kernels/jpeg.h"
 #include "tests/kit_certificate.h"
+#include "tests/kit_json.h"
 #include "tests/kit_stack.h"
 #include "tests/kit_temp.h"
 
@@ -72,24 +73,6 @@ static cJSON *object_of(struct ran *ran, int exit_code)
         fail_msg("exit code %d and not %d: %s%s", ran->exit_code, exit_code, ran->out, ran->err);
     ran_release(ran);
     return object;
-}
-
-static const char *string_in(const cJSON *object, const char *name)
-{
-    const char *value = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
-
-    if (!value)
-        fail_msg("no string \"%s\"", name);
-    return value;
-}
-
-static double number_in(const cJSON *object, const char *name)
-{
-    const cJSON *value = cJSON_GetObjectItem(object, name);
-
-    if (!cJSON_IsNumber(value))
-        fail_msg("no number \"%s\"", name);
-    return value->valuedouble;
 }
 
 /* ---- files ---- */
@@ -272,13 +255,13 @@ static void edited_file_with_its_recipe_is_confirmed(void **state)
     ran = SEEDPRESS("--json", "provenance", path.text);
     object = object_of(&ran, 0);
     place = cJSON_GetObjectItem(object, "place");
-    assert_string_equal(string_in(object, "grade"), "confirmed");
-    assert_true(number_in(object, "correlation") > 0.99);
-    assert_true(number_in(object, "seed") == 32);
-    assert_in_range(-number_in(place, "x") + 0.5, AT[0] - 1, AT[0] + 1);
-    assert_in_range(-number_in(place, "y") + 0.5, AT[1] - 1, AT[1] + 1);
-    assert_true(strstr(string_in(place, "words"), "a crop that shows 59 % of it") != NULL ||
-                strstr(string_in(place, "words"), "a crop that shows 58 % of it") != NULL);
+    assert_string_equal(json_string(object, "grade"), "confirmed");
+    assert_true(json_number(object, "correlation") > 0.99);
+    assert_true(json_number(object, "seed") == 32);
+    assert_in_range(-json_number(place, "x") + 0.5, AT[0] - 1, AT[0] + 1);
+    assert_in_range(-json_number(place, "y") + 0.5, AT[1] - 1, AT[1] + 1);
+    assert_true(strstr(json_string(place, "words"), "a crop that shows 59 % of it") != NULL ||
+                strstr(json_string(place, "words"), "a crop that shows 58 % of it") != NULL);
     cJSON_Delete(object);
 }
 
@@ -382,10 +365,10 @@ static void picture_alone_is_found_and_confirmed(void **state)
         struct ran ran = SEEDPRESS("--json", "provenance", paths[i].text);
         cJSON *object = object_of(&ran, 0);
 
-        assert_string_equal(string_in(object, "grade"), "confirmed");
-        assert_true(number_in(object, "seed") == 61);
-        assert_true(number_in(object, "correlation") > 0.95);
-        assert_true(number_in(object, "difference") <= COMPARE_CONFIRMED_LEVELS);
+        assert_string_equal(json_string(object, "grade"), "confirmed");
+        assert_true(json_number(object, "seed") == 61);
+        assert_true(json_number(object, "correlation") > 0.95);
+        assert_true(json_number(object, "difference") <= COMPARE_CONFIRMED_LEVELS);
         cJSON_Delete(object);
     }
 }
@@ -522,14 +505,14 @@ static void edited_picture_is_different_with_figures(void **state)
     path = compressed("tampered.jpg", "tampered30.jpg", 30, WITH_RECIPE);
     ran = SEEDPRESS("--json", "verify", path.text);
     object = object_of(&ran, 1);
-    assert_string_equal(string_in(object, "answer"), "different");
-    assert_true(number_in(object, "max_levels") > 5 && number_in(object, "psnr_db") < 40);
+    assert_string_equal(json_string(object, "answer"), "different");
+    assert_true(json_number(object, "max_levels") > 5 && json_number(object, "psnr_db") < 40);
     cJSON_Delete(object);
     path = compressed("tampered.jpg", "tampered99.jpg", 99, WITH_RECIPE);
     ran = SEEDPRESS("--json", "verify", path.text);
     object = object_of(&ran, 0);
-    assert_string_equal(string_in(object, "answer"), "within tolerance");
-    assert_true(number_in(object, "psnr_db") >= 40);
+    assert_string_equal(json_string(object, "answer"), "within tolerance");
+    assert_true(json_number(object, "psnr_db") >= 40);
     cJSON_Delete(object);
     path = cropped("tampered.jpg", "tampered.png", AT, WITH_RECIPE);
     ran = SEEDPRESS("verify", path.text);
@@ -556,16 +539,17 @@ static void picture_that_no_longer_comes_out_is_different(void **state)
                       " bytes FROM images WHERE seed = 44) WHERE seed = 43");
     ran = SEEDPRESS("--json", "verify", path.text);
     object = object_of(&ran, 0);     /* 43 as it was made: this is what a render gives */
-    assert_string_equal(string_in(object, "answer"), "identical");
+    assert_string_equal(json_string(object, "answer"), "identical");
     cJSON_Delete(object);
     kit_postgres_exec(stack.pg.conninfo, "DELETE FROM blobs WHERE key = (SELECT key FROM images"
                       " WHERE seed = 44); DELETE FROM images WHERE seed = 44");
     path = temp_path(&temp, "other.jpg");
     ran = SEEDPRESS("--json", "verify", path.text);
     object = object_of(&ran, 1);
-    assert_string_equal(string_in(object, "answer"), "different");
-    assert_non_null(strstr(string_in(object, "note"), "now makes other pixels than those stored"));
-    assert_true(number_in(object, "max_levels") > 50 && number_in(object, "psnr_db") < 30);
+    assert_string_equal(json_string(object, "answer"), "different");
+    assert_non_null(strstr(json_string(object, "note"),
+                           "now makes other pixels than those stored"));
+    assert_true(json_number(object, "max_levels") > 50 && json_number(object, "psnr_db") < 30);
     cJSON_Delete(object);
 }
 
