@@ -66,15 +66,6 @@ static enum err_code check_bounds(struct broker *b, const struct call *c, struct
     return rc;
 }
 
-/* Somebody has the model, or had it within the grace. */
-static enum err_code check_served(struct broker *b, const struct call *c,
-                                  const struct model_entry *model, struct err *e)
-{
-    if (roster_has_model(&b->roster, model) || c->now_ms < model->served_ms + b->options.grace_ms)
-        return ERR_OK;
-    return models_no_worker(models_name_of(&b->models, &model->digest), &model->digest, e);
-}
-
 /* One picture of a generate: joins the render in flight or begins a new one. */
 static enum err_code admit(struct broker *b, const struct call *c, struct request *request,
                            const struct model_entry *model, int64_t seed, struct err *e)
@@ -94,8 +85,7 @@ static enum err_code admit(struct broker *b, const struct call *c, struct reques
 
     if (entry)                       /* costs next to nothing: no bound, no rate */
         return answer_cached(b, request, entry, warning, e);
-    if ((rc = check_served(b, c, model, e)) ||
-        (rc = check_bounds(b, c, request->account, waiter_bytes(&recipe.transform), e)))
+    if ((rc = check_bounds(b, c, request->account, waiter_bytes(&recipe.transform), e)))
         return rc;
     struct render *render = renders_find(&b->renders, &key);
     bool is_new = !render;
@@ -644,6 +634,9 @@ void take_errand(struct broker *b, struct errand *errand, int64_t now_ms)
         if (!errand->rc) {
             models_take_names(&b->models, errand->names, errand->name_count);
             errand->names = NULL;
+            if (models_put_stored(&b->models, errand->models, errand->model_count,
+                                  b->started_ms))
+                retry_parked(b, now_ms);
         }
     } else
         take_client_errand(b, errand, now_ms);

@@ -16,25 +16,34 @@ bool model_set_has(const struct model_set *self, const struct model_entry *model
     return self->bits[model->index / 64] >> model->index % 64 & 1;
 }
 
+/* The entry of digest, a new one where there is none and fewer than most are known; else NULL. */
+static struct model_entry *get_entry(struct models *self, const struct digest *digest, unsigned most)
+{
+    struct model_entry *entry = NULL;
+
+    HASH_FIND(hh, self->by_digest, digest, sizeof *digest, entry);
+    if (entry || HASH_COUNT(self->by_digest) >= most)
+        return entry;
+    entry = calloc(1, sizeof *entry);
+    if (!entry)
+        return NULL;
+    entry->digest = *digest;
+    entry->index = (int)HASH_COUNT(self->by_digest);
+    HASH_ADD(hh, self->by_digest, digest, sizeof entry->digest, entry);
+    return entry;
+}
+
 void models_put(struct models *self, const struct message_model *models, size_t count,
                 int64_t now_ms)
 {
     for (size_t i = 0; i < count; i++) {
         const struct message_model *m = &models[i];
-        struct model_entry *entry = NULL;
+        struct model_entry *entry = get_entry(self, &m->digest, MESSAGE_MODELS_MAX);
 
-        HASH_FIND(hh, self->by_digest, &m->digest, sizeof m->digest, entry);
         if (!entry) {
-            entry = HASH_COUNT(self->by_digest) < MESSAGE_MODELS_MAX ? calloc(1, sizeof *entry)
-                                                                     : NULL;
-            if (!entry) {
-                log_event(LOG_WARN, "model_ignored", "digest=%s known=%u",
-                          digest_hex(&m->digest).text, HASH_COUNT(self->by_digest));
-                continue;
-            }
-            entry->digest = m->digest;
-            entry->index = (int)HASH_COUNT(self->by_digest);
-            HASH_ADD(hh, self->by_digest, digest, sizeof entry->digest, entry);
+            log_event(LOG_WARN, "model_ignored", "digest=%s known=%u",
+                      digest_hex(&m->digest).text, HASH_COUNT(self->by_digest));
+            continue;
         }
         entry->facts = (struct model_facts){
             .digest = m->digest, .width = (int)m->width, .height = (int)m->height,
@@ -47,6 +56,27 @@ void models_put(struct models *self, const struct message_model *models, size_t 
         text_copy(m->arch, entry->arch, sizeof entry->arch);
         text_copy(m->licence, entry->licence, sizeof entry->licence);
     }
+}
+
+bool models_put_stored(struct models *self, const struct ledger_model_row *rows, size_t count,
+                       int64_t served_ms)
+{
+    bool is_new = false;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct ledger_model_row *row = &rows[i];
+        struct model_entry *entry;
+
+        if (models_find(self, &row->facts.digest) ||
+            !(entry = get_entry(self, &row->facts.digest, MODELS_STORED_MAX)))
+            continue;
+        entry->facts = row->facts;
+        entry->served_ms = served_ms;
+        memcpy(entry->arch, row->arch, sizeof entry->arch);
+        memcpy(entry->licence, row->licence, sizeof entry->licence);
+        is_new = true;
+    }
+    return is_new;
 }
 
 void models_take_names(struct models *self, struct ledger_name *names, size_t count)

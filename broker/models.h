@@ -1,6 +1,6 @@
-/* models -- what the broker knows of models: the facts that workers announced, by digest, and the
- * names that the ledger binds. Facts stay when the last worker goes, so that a request can wait for
- * the next one. */
+/* models -- what the broker knows of models: the facts that workers announced or that the ledger
+ * has of earlier ones, by digest, and the names that the ledger binds. Facts stay when the last
+ * worker goes: a request can wait for the next one, and stored pictures need none. */
 #ifndef BROKER_MODELS_H
 #define BROKER_MODELS_H
 
@@ -15,7 +15,8 @@ struct model_entry {
     struct model_facts facts;
     char name[RECIPE_NAME_MAX + 1]; /* proposed by the worker's file */
     char arch[33], licence[129];
-    int64_t served_ms;              /* when a live worker was last seen to have it */
+    int64_t served_ms;              /* when a live worker was last seen to have it; of what only the
+                                       ledger knows: since when a worker may be on its way */
     UT_hash_handle hh;
 };
 
@@ -26,6 +27,8 @@ struct model_set {
 void model_set_add(struct model_set *self, const struct model_entry *model);
 bool model_set_has(const struct model_set *self, const struct model_entry *model);
 
+enum { MODELS_STORED_MAX = MESSAGE_MODELS_MAX / 2 };
+
 struct models {
     struct model_entry *by_digest;
     struct ledger_name *names;      /* owned, [name_count], as the ledger last said */
@@ -35,12 +38,16 @@ struct models {
 /* Adds what is new of a worker's announcement. At most MESSAGE_MODELS_MAX are remembered. */
 void models_put(struct models *self, const struct message_model *models, size_t count,
                 int64_t now_ms);
+/* Adds what is new of the ledger's models; those of workers are not touched, and keep at least half
+ * of the room. True: there was something new. */
+bool models_put_stored(struct models *self, const struct ledger_model_row *rows, size_t count,
+                       int64_t served_ms);
 /* Takes names (malloc'ed). */
 void models_take_names(struct models *self, struct ledger_name *names, size_t count);
 void models_release(struct models *self);
 
 /* spec: "cats", "cats@1a2b3c4d" or 64 hex digits. ERR_UNKNOWN_MODEL lists what is known;
- * ERR_NO_WORKER: the ledger knows the name, but no worker has been here with its model. */
+ * ERR_NO_WORKER: the ledger knows the name, but there was no room for its model. */
 enum err_code models_resolve(const struct models *self, struct text spec,
                              const struct model_entry **out, struct err *e);
 /* The digest alone, which a name of the ledger or 64 hex digits give even when no worker has been

@@ -245,10 +245,21 @@ void render_start(struct broker *b, struct render *render, int64_t now_ms)
         render_enqueue(b, render, now_ms);
 }
 
+/* Somebody has the model, or had it within the grace. */
+static enum err_code check_served(struct broker *b, const struct model_entry *model,
+                                  int64_t now_ms, struct err *e)
+{
+    if (roster_has_model(&b->roster, model) || now_ms < model->served_ms + b->options.grace_ms)
+        return ERR_OK;
+    return models_no_worker(models_name_of(&b->models, &model->digest), &model->digest, e);
+}
+
 static enum err_code enqueue(struct broker *b, struct waiter *w, int64_t now_ms, struct err *e)
 {
-    enum err_code rc = ERR_OK;
+    enum err_code rc = check_served(b, w->render->model, now_ms, e);
 
+    if (rc)
+        return rc;
     if (!w->request->chunk) {        /* else nobody waits for it */
         struct forecast forecast = admission_forecast(&b->roster, &b->queue, w->request->account,
                                                       w->render->model, w->level, now_ms);

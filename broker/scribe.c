@@ -3,6 +3,7 @@
 #include "base/channel.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/models.h"
 #include "sql/segments.h"
 
 #include <pthread.h>
@@ -42,6 +43,7 @@ void errand_destroy(struct errand **self)
     ledger_rows_release(&(*self)->rows);
     ledger_rows_release(&(*self)->withdrawal.rows);
     free((*self)->names);
+    free((*self)->models);
     if ((*self)->end_extra)
         (*self)->end_extra((*self)->extra);
     free(*self);
@@ -144,9 +146,14 @@ static void fetch(struct scribe *self, struct errand *errand)
 static void read_names(struct scribe *self, struct errand *errand)
 {
     errand->names = calloc(NAMES_MAX, sizeof *errand->names);
-    errand->rc = errand->names ? ledger_names(self->ledger, errand->names, NAMES_MAX,
-                                              &errand->name_count, &errand->err)
-                               : err_set(&errand->err, ERR_NOMEM, "no memory for names");
+    errand->models = calloc(MODELS_STORED_MAX, sizeof *errand->models);
+    errand->rc = errand->names && errand->models
+                     ? ledger_names(self->ledger, errand->names, NAMES_MAX, &errand->name_count,
+                                    &errand->err)
+                     : err_set(&errand->err, ERR_NOMEM, "no memory for names");
+    if (!errand->rc)
+        errand->rc = ledger_models(self->ledger, errand->models, MODELS_STORED_MAX,
+                                   &errand->model_count, &errand->err);
     if (!errand->rc)
         errand->rc = ledger_withdrawals(self->ledger, &errand->withdrawals, &errand->err);
 }

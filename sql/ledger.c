@@ -48,6 +48,11 @@ static const struct statement NAMES = {
     "SELECT n.name, m.digest FROM model_names n JOIN models m ON m.id = n.model_id"
     " ORDER BY n.name COLLATE \"C\" LIMIT $1::bigint"
 };
+static const struct statement MODELS = {
+    "models", "read the ledger",
+    "SELECT digest, arch, width, height, num_ws, z_dim, w_dim, c_dim, noise_modes, has_transform,"
+    " licence FROM models ORDER BY id DESC LIMIT $1::bigint"
+};
 static const struct statement WITHDRAWALS = {
     "withdrawals", "read the ledger", "SELECT count(*) FROM withdrawn"
 };
@@ -271,6 +276,34 @@ enum err_code ledger_names(struct ledger *self, struct ledger_name *names, size_
         struct ledger_name *name = &names[(*count)++];
         result_text(result, row, 0, name->name, sizeof name->name);
         name->digest = result_digest(result, row, 1);
+    }
+    PQclear(result);
+    return rc;
+}
+
+enum err_code ledger_models(struct ledger *self, struct ledger_model_row *rows, size_t max,
+                            size_t *count, struct err *e)
+{
+    struct params p = { 0 };
+    PGresult *result;
+    enum err_code rc;
+
+    *count = 0;
+    params_int8(&p, (int64_t)max);
+    rc = session_call(self->session, &MODELS, &p, &result, e);
+    for (int row = 0; !rc && row < PQntuples(result); row++) {
+        struct ledger_model_row *model = &rows[(*count)++];
+
+        model->facts = (struct model_facts){
+            .digest = result_digest(result, row, 0),
+            .width = result_int4(result, row, 2), .height = result_int4(result, row, 3),
+            .num_ws = result_int4(result, row, 4), .z_dim = result_int4(result, row, 5),
+            .w_dim = result_int4(result, row, 6), .c_dim = result_int4(result, row, 7),
+            .noise_modes = (unsigned)result_int4(result, row, 8),
+            .has_transform = result_bool(result, row, 9),
+        };
+        result_text(result, row, 1, model->arch, sizeof model->arch);
+        result_text(result, row, 10, model->licence, sizeof model->licence);
     }
     PQclear(result);
     return rc;

@@ -107,6 +107,14 @@ struct ledger_name {
 /* Names and what they are bound to, by name; at most max. */
 enum err_code ledger_names(struct ledger *self, struct ledger_name *names, size_t max,
                            size_t *count, struct err *e);
+
+struct ledger_model_row {
+    struct model_facts facts;
+    char arch[33], licence[129];    /* cut where a row has more */
+};
+/* Registered models, the newest first; at most max. */
+enum err_code ledger_models(struct ledger *self, struct ledger_model_row *rows, size_t max,
+                            size_t *count, struct err *e);
 /* How many subjects are withdrawn: when it changes, what was read before may be withdrawn now. */
 enum err_code ledger_withdrawals(struct ledger *self, int64_t *count, struct err *e);
 /* Binds name to the registered model with that digest, whatever it named before. ERR_UNKNOWN_MODEL,

@@ -153,6 +153,16 @@ static void look_up(struct scene *s)
     desk_turn(&s->d, 0);
 }
 
+/* The same where names may be asked for as well, whose answer comes when it likes. */
+static void look_all_up(struct scene *s)
+{
+    desk_feed(&s->d);
+    while (s->d.b->renders.count[RENDER_LOOKUP] > 0) {
+        desk_await_scribe(&s->d);
+        desk_turn(&s->d, 0);
+    }
+}
+
 /* Asks until the scribe has seen the ledger go or come. */
 static void await_ledger(struct scene *s, bool up)
 {
@@ -181,6 +191,80 @@ static void a_stored_picture_needs_no_worker(void **state)
     peer_hears_nothing(&s.worker);
     assert_int_equal(s.d.b->count.ledger_hits, 1);
     assert_null(s.d.b->renders.by_key);
+    close_scene(&s);
+}
+
+/* A broker that no worker has come to yet. */
+static void open_without_worker(struct scene *s, struct broker_options options)
+{
+    desk_open(&s->d, pg.conninfo, &options);
+    client_join(&s->d, &s->client, LINK_DEALER);
+}
+
+static void a_stored_picture_needs_no_worker_that_ever_came(void **state)
+{
+    struct broker_options options = patient();
+    struct model_facts cats = desk_cats();
+    struct digest_hex hex = digest_hex(&cats.digest);
+    struct message wish;
+    char spec[32];
+    struct scene s;
+
+    (void)state;
+    snprintf(spec, sizeof spec, "gone@%.8s", hex.text);
+    open_without_worker(&s, options);
+    client_wishes(&s.client, 1, STORED);         /* kept till the ledger's models are there */
+    desk_turn(&s.d, 0);
+    assert_int_equal(s.d.b->parked_count, 1);
+    desk_await_scribe(&s.d);
+    desk_turn(&s.d, 0);
+    assert_int_equal(s.d.b->parked_count, 0);
+    look_all_up(&s);
+    client_gets_image(&s.client, 1, STORED);
+    desk_turn(&s.d, options.grace_ms + 1000);
+    wish = wish_of(2, STORED);
+    wish.generate.model = text_of(spec);
+    wish.generate.quality = 89;                  /* not in memory, and not stored */
+    peer_say(&s.client, &wish, NULL);
+    look_all_up(&s);
+    client_gets_error(&s.client, 2, ERR_NO_WORKER);
+    wish = wish_of(3, STORED);
+    wish.generate.model = text_of(hex.text);
+    wish.generate.cache = MESSAGE_CACHE_ONLY;
+    peer_say(&s.client, &wish, NULL);
+    look_all_up(&s);
+    client_gets_image(&s.client, 3, STORED);
+    wish_with(&s, 4, MISSING, MESSAGE_CACHE_ONLY);
+    look_all_up(&s);
+    client_gets_error(&s.client, 4, ERR_NOT_FOUND);
+    wish_with(&s, 5, STORED, MESSAGE_CACHE_BYPASS);
+    desk_feed(&s.d);
+    client_gets_error(&s.client, 5, ERR_NO_WORKER);      /* there is nothing to look up */
+    assert_null(s.d.b->renders.by_key);
+    peer_leave(&s.client);
+    desk_close(&s.d);
+}
+
+static void what_is_not_stored_waits_the_grace_for_a_worker(void **state)
+{
+    struct broker_options options = patient();
+    struct scene s;
+
+    (void)state;
+    open_without_worker(&s, options);
+    desk_turn(&s.d, 0);                          /* asks for the models */
+    desk_await_scribe(&s.d);
+    desk_turn(&s.d, options.grace_ms - 1000);
+    client_wishes(&s.client, 1, MISSING);
+    look_all_up(&s);
+    peer_hears_nothing(&s.client);
+    worker_joins(&s.d, &s.worker, "host:1:1", 4);
+    desk_turn(&s.d, 0);
+    struct job_seen job = worker_gets_one(&s.worker);
+
+    worker_says_result(&s.worker, &job);
+    desk_turn(&s.d, 0);
+    client_gets_image(&s.client, 1, MISSING);
     close_scene(&s);
 }
 
@@ -818,6 +902,7 @@ static void memory_answers_when_no_worker_is_left(void **state)
     client_wishes(&s.client, 3, MISSING);
     desk_feed(&s.d);
     gets_image_from(&s, 2, STORED, MESSAGE_SOURCE_MEMORY);
+    look_all_up(&s);
     client_gets_error(&s.client, 3, ERR_NO_WORKER);
     close_scene(&s);
 }
@@ -1218,6 +1303,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stored_picture_needs_no_worker),
+        cmocka_unit_test(a_stored_picture_needs_no_worker_that_ever_came),
+        cmocka_unit_test(what_is_not_stored_waits_the_grace_for_a_worker),
         cmocka_unit_test(a_picture_that_is_not_stored_is_rendered),
         cmocka_unit_test(a_page_is_looked_up_together),
         cmocka_unit_test(a_waiter_joins_a_look_up),

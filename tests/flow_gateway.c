@@ -29,7 +29,7 @@ enum { WAIT_MS = 60000, FRESH_MS = 300, SLOW_COUNT = 1000, VALUE_MAX = 200 };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* No grace, so that what is unknown is said at once; a busy machine is no ledger that is away. */
+/* A busy machine is no ledger that is away. */
 static const char *const FLAGS[] = { "--lookup-ms", "10000", NULL };
 
 static struct kit_stack stack;
@@ -971,19 +971,31 @@ static void who_waits_is_answered_when_the_gateway_ends(void **state)
 static void a_dead_broker_is_an_error_until_it_is_back(void **state)
 {
     struct http_answer answer = get("130.jpg");
+    struct kit_program other;
+    char other_at[64];
 
     (void)state;
     assert_picture(&answer);
     http_answer_release(&answer);
+    start_gateway(&other, other_at, stack.clients, NULL);       /* has no picture in memory */
     program_kill(&stack.broker);
     answer = get("131.jpg");
     assert_true(answer.status == 502 || answer.status == 503);
     assert_true(strtol(header_of(&answer, "Retry-After").text, NULL, 10) > 0);
     http_answer_release(&answer);
     http_await(at, "/readyz", 503, "no broker");
-    program_signal(&stack.worker[0], SIGSTOP);   /* the new broker knows no model yet */
+    program_signal(&stack.worker[0], SIGSTOP);   /* the new broker hears of no model */
     stack_restart_broker(&stack, FLAGS);
     http_await(at, "/readyz", 503, "no worker");
+    answer = ask_with(other_at, "GET", path_of(model, "130.jpg").text, "");
+    assert_picture(&answer);                     /* it is stored: that is enough */
+    assert_non_null(strstr(header_of(&answer, "Server-Timing").text, "ledger"));
+    http_answer_release(&answer);
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+    answer = http_ask(at, "GET", "/v1/models");
+    assert_non_null(strstr(answer.body, "\"workers\":0"));
+    http_answer_release(&answer);
     answer = get("131.jpg");
     assert_status(&answer, 503);
     assert_non_null(strstr(answer.body, "\"no_worker\""));
@@ -995,6 +1007,7 @@ static void a_dead_broker_is_an_error_until_it_is_back(void **state)
     assert_picture(&answer);
     http_answer_release(&answer);
     assert_true(value_of(at, ANSWERS_200) > 0);
+    http_await(at, "/v1/models", 200, "\"workers\":1");
 }
 
 int main(void)

@@ -491,6 +491,85 @@ static void proofs_beyond_the_bound_are_refused(void **state)
     assert_true(figure(SUBMITTED) == submitted + 2);
 }
 
+/* ---- classes ---- */
+
+/* A worker that has a model with ten classes, called ten. */
+static void start_worker_with_classes(void)
+{
+    struct temp_path models = temp_path(&temp, "models");
+    char command[1200];
+
+    snprintf(command, sizeof command, "mkdir %s && cp tests/golden/sg2_cond_32/sg2_cond_32."
+             "safetensors %s/ten.safetensors", models.text, models.text);
+    assert_int_equal(system(command), 0);
+    stack_start_worker(&stack, 1, (const char *const[]){ "--models-dir", models.text, NULL });
+    http_await(at, "/v1/models", 200, "\"name\":\"ten\"");
+}
+
+/* The picture that an object's "url" names is there, and its url ends so. */
+static void assert_picture_at(const cJSON *object, const char *end)
+{
+    const char *url = json_string(object, "url");
+
+    if (strlen(url) < strlen(end) || strcmp(url + strlen(url) - strlen(end), end) != 0)
+        fail_msg("\"%s\" does not end with \"%s\"", url, end);
+    free(http_get(at, url, 200));
+}
+
+static void refuses(const char *path, const char *code, const char *words)
+{
+    cJSON *got = get(400, "%s", path);
+
+    if (strcmp(json_string(got, "code"), code) != 0 || !strstr(json_string(got, "message"), words))
+        fail_msg("%s: %s: %s", path, json_string(got, "code"), json_string(got, "message"));
+    cJSON_Delete(got);
+}
+
+static void a_class_is_in_every_url_of_a_model_that_has_classes(void **state)
+{
+    struct http_answer answer;
+    cJSON *json, *list;
+
+    (void)state;
+    start_worker_with_classes();
+    json = get(200, "/v1/ten/page?seed=5&n=2&psi=0.7&class=9");
+    list = cJSON_GetObjectItem(json, "pictures");
+    assert_picture_at(cJSON_GetArrayItem(list, 1), "/6.jpg?psi=0.7&class=9");
+    assert_non_null(strstr(json_string(json, "next"), "page?seed=7&n=2&psi=0.7&class=9"));
+    cJSON_Delete(json);
+    json = get(200, "/v1/ten/ladder?seed=5&steps=3&class=0");
+    list = cJSON_GetObjectItem(json, "pictures");
+    assert_picture_at(cJSON_GetArrayItem(list, 0), "/5.jpg?psi=0&class=0");
+    assert_picture_at(cJSON_GetArrayItem(list, 2), "/5.jpg?class=0");
+    cJSON_Delete(json);
+    answer = http_ask(at, "GET", "/v1/ten/events?seed=5&n=2&class=3");
+    assert_non_null(strstr(answer.body, "/6.jpg?class=3\"}"));
+    assert_non_null(strstr(answer.body, "{\"count\":2,\"failed\":0}"));
+    http_answer_release(&answer);
+    json = get(200, "/v1/composite?items=ten:2:4,avatars64:1,ten:1:5&seed=3");
+    assert_int_equal(json_number(json, "ready"), 4);
+    list = cJSON_GetObjectItem(json, "items");
+    assert_picture_at(cJSON_GetArrayItem(list, 1), ".jpg?class=4");
+    assert_picture_at(cJSON_GetArrayItem(list, 2), ".jpg");
+    assert_picture_at(cJSON_GetArrayItem(list, 3), ".jpg?class=5");
+    cJSON_Delete(json);
+    json = get(200, "/v1/composite?items=avatars64:1:7&seed=3");      /* it has none */
+    assert_picture_at(cJSON_GetArrayItem(cJSON_GetObjectItem(json, "items"), 0), ".jpg");
+    cJSON_Delete(json);
+    answer = http_ask(at, "GET", "/v1/ten/random.jpg?class=2");
+    assert_int_equal(answer.status, 303);
+    assert_non_null(strstr(answer.text, ".jpg?class=2\r\n"));
+    http_answer_release(&answer);
+    refuses("/v1/ten/5.jpg", "class_required", "0..9");
+    refuses("/v1/ten/5.jpg?class=10", "range", "0..9");
+    refuses("/v1/ten/page", "class_required", "0..9");
+    refuses("/v1/ten/events", "class_required", "0..9");
+    refuses("/v1/ten/random.jpg", "class_required", "0..9");
+    refuses("/v1/composite?items=avatars64:1,ten:1", "class_required", "model ten");
+    refuses("/v1/composite?items=ten:1:10", "range", "class 10");
+    program_kill(&stack.worker[1]);
+}
+
 /* ---- bad questions ---- */
 
 static void what_cannot_be_meant_is_refused_in_words(void **state)
@@ -741,6 +820,7 @@ int main(void)
         cmocka_unit_test(provenance_says_what_the_command_says),
         cmocka_unit_test(a_body_that_is_no_picture_is_refused),
         cmocka_unit_test(proofs_beyond_the_bound_are_refused),
+        cmocka_unit_test(a_class_is_in_every_url_of_a_model_that_has_classes),
         cmocka_unit_test(what_cannot_be_meant_is_refused_in_words),
         cmocka_unit_test(files_of_the_folder_are_served_safely),
         cmocka_unit_test(nothing_but_those_files_is_served),

@@ -28,6 +28,22 @@ static void parts_are_read_in_their_order(void **state)
     assert_string_equal(c.part[1].digest, "0123abcd");
 }
 
+static void a_part_may_have_a_class(void **state)
+{
+    struct composition c;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(composition_read("rooms:4:0,host:1,dogs:2:65535", &c, &e), ERR_OK);
+    assert_int_equal(c.count, 7);
+    assert_int_equal(c.part[0].count, 4);
+    assert_int_equal(c.part[0].class_index, 0);
+    assert_int_equal(c.part[1].class_index, -1);
+    assert_int_equal(c.part[2].class_index, 65535);
+    assert_int_equal(composition_read("rooms:4:65536", &c, &e), ERR_RANGE);
+    assert_int_equal(composition_read("rooms:4:9223372036854775807", &c, &e), ERR_RANGE);
+}
+
 static void a_hundred_parts_are_the_most(void **state)
 {
     char text[4 * 101 + 1] = "";
@@ -51,7 +67,8 @@ static void what_is_no_list_is_refused(void **state)
 {
     static const char *const TEXTS[] = { "", ",", "m", "m:", ":1", "m:x", "m:1,", ",m:1",
                                          "m:1,,m:1", "m:+1", "m:01", "m:1 ", "a/b:1",
-                                         "m@12:1", "m@:1", "m:1:1" };
+                                         "m@12:1", "m@:1", "m:1:", "m:1:x", "m:1:-1", "m:1:01",
+                                         "m:1:1:1", "m::1" };
     char longest[400];
     struct composition c;
     struct err e;
@@ -79,6 +96,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_are_read_in_their_order),
+        cmocka_unit_test(a_part_may_have_a_class),
         cmocka_unit_test(a_hundred_parts_are_the_most),
         cmocka_unit_test(what_is_no_list_is_refused),
         cmocka_unit_test(seeds_follow_from_the_question_alone),

@@ -621,6 +621,37 @@ static void a_name_is_proposed_once_and_moved_on_demand(void **state)
     assert_int_equal(ledger_bind_name(f->ledger, "", &b.digest, &e), ERR_INVALID);
 }
 
+static void all_facts_of_a_registered_model_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct model_facts b = facts_of("model b");
+    struct ledger_model model = { "dogs", &b, "stylegan3-r", "CC0 1.0" };
+    struct ledger_model_row rows[3];
+    size_t count;
+    struct err e;
+
+    b.c_dim = 7;
+    b.noise_modes = 13;
+    b.has_transform = true;
+    assert_int_equal(ledger_put_model(f->ledger, &model, &e), ERR_OK);
+    assert_int_equal(ledger_models(f->ledger, rows, COUNT(rows), &count, &e), ERR_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].arch, "stylegan3-r");   /* the newest first */
+    assert_string_equal(rows[0].licence, "CC0 1.0");
+    assert_true(digest_equal(&rows[0].facts.digest, &b.digest));
+    assert_int_equal(rows[0].facts.width, b.width);
+    assert_int_equal(rows[0].facts.height, b.height);
+    assert_int_equal(rows[0].facts.num_ws, b.num_ws);
+    assert_int_equal(rows[0].facts.z_dim, b.z_dim);
+    assert_int_equal(rows[0].facts.w_dim, b.w_dim);
+    assert_int_equal(rows[0].facts.c_dim, 7);
+    assert_int_equal(rows[0].facts.noise_modes, 13);
+    assert_true(rows[0].facts.has_transform);
+    assert_true(digest_equal(&rows[1].facts.digest, &f->facts.digest));
+    assert_int_equal(ledger_models(f->ledger, rows, 1, &count, &e), ERR_OK);
+    assert_int_equal(count, 1);
+}
+
 static void models_are_found_by_the_beginning_of_their_digest(void **state)
 {
     struct fixture *f = *state;
@@ -1444,6 +1475,7 @@ int main(void)
         TEST(more_options_than_are_remembered_are_stored_all_the_same),
         TEST(a_row_that_was_tampered_with_is_not_answered),
         TEST(a_name_is_proposed_once_and_moved_on_demand),
+        TEST(all_facts_of_a_registered_model_can_be_read),
         TEST(models_are_found_by_the_beginning_of_their_digest),
         TEST(the_loser_gets_the_winners_bytes_run_and_class),
         TEST(another_core_of_the_same_class_and_encoder_is_an_alarm),

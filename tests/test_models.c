@@ -201,6 +201,42 @@ static void a_name_whose_model_no_worker_brought_is_no_worker(void **state)
     models_release(&models);
 }
 
+static void the_ledgers_models_leave_room_and_facts_to_those_of_workers(void **state)
+{
+    struct models models = { 0 };
+    struct ledger_model_row row = { .arch = "stylegan1", .licence = "CC0" };
+    struct digest cats = digest_with(1, 1, 1);
+    const struct model_entry *entry;
+
+    (void)state;
+    put(&models, "cats", cats, 5);
+    row.facts.digest = cats;
+    row.facts.width = 1024;
+    assert_false(models_put_stored(&models, &row, 1, 9));
+    entry = resolved(&models, "cats");
+    assert_int_equal(entry->facts.width, 64);            /* as the worker said */
+    assert_int_equal(entry->served_ms, 5);
+    for (int i = 1; i <= MESSAGE_MODELS_MAX; i++) {
+        row.facts.digest = digest_with(2, (uint8_t)i, (uint8_t)(i >> 8));
+        assert_int_equal(models_put_stored(&models, &row, 1, 9), i < MODELS_STORED_MAX);
+    }
+    row.facts.digest = digest_with(2, 1, 0);
+    assert_false(models_put_stored(&models, &row, 1, 9));        /* is known by now */
+    entry = models_find(&models, &row.facts.digest);
+    assert_string_equal(entry->arch, "stylegan1");
+    assert_string_equal(entry->name, "");
+    assert_int_equal(entry->served_ms, 9);
+    for (int i = 0; i < MESSAGE_MODELS_MAX / 2; i++)     /* each of them finds room */
+        put(&models, "dogs", digest_with(3, (uint8_t)i, 0), 5);
+    assert_int_equal(HASH_COUNT(models.by_digest), MESSAGE_MODELS_MAX);
+    put(&models, "renamed", digest_with(2, 1, 0), 20);   /* its worker has come */
+    entry = models_find(&models, &row.facts.digest);
+    assert_string_equal(entry->name, "renamed");
+    assert_int_equal(entry->facts.width, 64);
+    assert_int_equal(entry->served_ms, 20);
+    models_release(&models);
+}
+
 static void a_digest_stands_for_itself_even_when_nobody_knows_it(void **state)
 {
     struct digest cats = digest_with(1, 1, 1), nobody = digest_with(9, 9, 9), digest;
@@ -259,6 +295,7 @@ int main(void)
         cmocka_unit_test(digits_that_begin_two_digests_are_not_enough),
         cmocka_unit_test(a_name_of_the_ledger_goes_before_that_of_a_file),
         cmocka_unit_test(a_name_whose_model_no_worker_brought_is_no_worker),
+        cmocka_unit_test(the_ledgers_models_leave_room_and_facts_to_those_of_workers),
         cmocka_unit_test(a_digest_stands_for_itself_even_when_nobody_knows_it),
         cmocka_unit_test(a_list_of_known_models_that_is_too_long_is_cut),
         cmocka_unit_test(no_more_models_are_remembered_than_a_message_can_list),

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -213,6 +214,8 @@ static enum err_code find(const struct catalogue *self, const char *name, const 
         return err_set(e, ERR_UNKNOWN_MODEL, "unknown model \"%s%s%.64s\"; /v1/models lists all",
                        name, *digest ? "@" : "", digest);
     *out = *found;
+    if (!*out->name)                 /* no name is bound to it: the one that was asked for stays */
+        snprintf(out->name, sizeof out->name, "%s", name);
     return ERR_OK;
 }
 

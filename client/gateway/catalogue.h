@@ -26,6 +26,7 @@ enum err_code catalogue_create(const struct catalogue_options *options, struct c
 void catalogue_destroy(struct catalogue **self);
 
 /* From any thread. digest: hex digits that it begins with; "": the model that name is bound to.
+ * out->name is the one that the broker says, else name.
  * ERR_UNKNOWN_MODEL; ERR_CONFLICT: several begin so; ERR_UNREACHABLE, ERR_LEDGER_DOWN, ...: no
  * broker has told them yet. */
 enum err_code catalogue_find(struct catalogue *self, const char *name, const char *digest,

@@ -1,5 +1,5 @@
-/* composition -- what a composite is made of: "rooms:4,host:1" as models and counts, and the seed
- * of each picture, which follows from the composite's own. */
+/* composition -- what a composite is made of: "rooms:4,host:1:2" as models, counts and classes, and
+ * the seed of each picture, which follows from the composite's own. */
 #ifndef GATEWAY_COMPOSITION_H
 #define GATEWAY_COMPOSITION_H
 
@@ -13,6 +13,7 @@ enum { COMPOSITION_PICTURES_MAX = 100 };
 struct composition_part {
     char name[65], digest[65];      /* as permalink_read_model gives them */
     int count;                      /* 1.. */
+    int class_index;                /* -1: none was said */
 };
 
 struct composition {

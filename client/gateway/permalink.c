@@ -127,6 +127,21 @@ enum err_code permalink_read_options(const struct url *url, struct permalink *se
     return ERR_OK;
 }
 
+enum err_code permalink_set_class(struct permalink *self, const struct seedpress_model *model,
+                                  int64_t class_index, struct err *e)
+{
+    self->key.class_index = model->c_dim > 0 ? (int32_t)class_index : -1;
+    if (model->c_dim == 0)
+        return ERR_OK;
+    if (class_index < 0)
+        return err_set(e, ERR_CLASS_REQUIRED, "model %s needs a class: 0..%d", model->name,
+                       model->c_dim - 1);
+    if (class_index >= model->c_dim)
+        return err_set(e, ERR_RANGE, "class %" PRId64 " is out of range: model %s has 0..%d",
+                       class_index, model->name, model->c_dim - 1);
+    return ERR_OK;
+}
+
 /* ---- writing ---- */
 
 static void write_with(const struct permalink *self, const char *at, const char *digest,

@@ -46,6 +46,11 @@ enum err_code permalink_read_number(const struct url *url, const char *name, int
 /* psi, class and q; other parameters are refused. */
 enum err_code permalink_read_options(const struct url *url, struct permalink *self, struct err *e);
 
+/* The class that was asked for (-1: none) of self's model; a model without classes takes any for
+ * none. ERR_CLASS_REQUIRED, ERR_RANGE. */
+enum err_code permalink_set_class(struct permalink *self, const struct seedpress_model *model,
+                                  int64_t class_index, struct err *e);
+
 /* "/v1/cats@1a2b3c4d/42.jpg?psi=0.7". */
 void permalink_write(const struct permalink *self, char out[PERMALINK_MAX]);
 /* The same under the bare name. */

@@ -57,9 +57,9 @@ static enum err_code name_pieces(struct gather *gather, const struct wish *wish,
 
             *link = permalink_of(&model, composition_seed(wish->seed, model.digest, k),
                                  series_psi(g, wish->psi));
-            if (!*link->name)
-                memcpy(link->name, part->name, sizeof link->name);
             link->key.quality = (int32_t)wish->quality;
+            if ((rc = permalink_set_class(link, &model, part->class_index, e)))
+                return rc;
         }
     }
     return ERR_OK;

@@ -1,4 +1,4 @@
-/* GET /v1/models: what the broker can draw. */
+/* GET /v1/models: what the broker knows, and how many workers draw it now. */
 #include "client/gateway/gateway.h"
 #include "client/gateway/routes.h"
 
@@ -21,6 +21,7 @@ static void add_model(struct cJSON *list, const struct seedpress_model *m)
     cJSON_AddNumberToObject(o, "width", m->width);
     cJSON_AddNumberToObject(o, "height", m->height);
     cJSON_AddNumberToObject(o, "classes", m->c_dim);
+    cJSON_AddNumberToObject(o, "workers", (double)m->workers);
     cJSON_AddStringToObject(o, "url", url);
     cJSON_AddItemToArray(list, o);
 }

@@ -283,23 +283,22 @@ void route_picture(struct gateway *gateway, struct visit *visit)
 {
     const struct url *url = visit_url(visit);
     bool is_bare = !strchr(url->segment[1], '@');
-    struct permalink link = { .name = "" };
     struct seedpress_model model;
-    char digest[65];
+    struct permalink link;
+    uint32_t seed;
     struct err e;
 
-    if (permalink_read_seed(url->segment[2], &link.key.seed, &e) ||
-        permalink_read_model(url->segment[1], link.name, digest, &e) ||
-        permalink_read_options(url, &link, &e) ||
-        catalogue_find(gateway->catalogue, link.name, digest, &model, &e)) {
+    if (permalink_read_seed(url->segment[2], &seed, &e) ||
+        gateway_find_model(gateway, url->segment[1], &model, &e)) {
         visit_refuse(visit, &e);
         return;
     }
-    digest_parse(model.digest, DIGEST_HEX_LEN, &link.key.model);
-    if (*model.name)                 /* one picture, one URL; a name that was taken off stays */
-        memcpy(link.name, model.name, sizeof link.name);
-    if (model.c_dim == 0)
-        link.key.class_index = -1;
+    link = permalink_of(&model, seed, PERMALINK_PSI);   /* one picture, one URL */
+    if (permalink_read_options(url, &link, &e) ||
+        permalink_set_class(&link, &model, link.key.class_index, &e)) {
+        visit_refuse(visit, &e);
+        return;
+    }
     if (!redirect(gateway, visit, &link, is_bare))
         serve(gateway, visit, &link, is_bare);
 }

@@ -5,6 +5,7 @@
 #include "client/gateway/routes.h"
 #include "client/gateway/tally.h"
 #include "proto/number.h"
+#include "proto/recipe.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -246,11 +247,10 @@ static enum err_code read_what(struct gateway *g, const struct visit *visit, str
 
     if ((rc = gateway_find_model(g, url->segment[1], &model, e)) ||
         (rc = permalink_read_psi(url, "psi", &psi, e)) ||
-        (rc = permalink_read_number(url, "class", 0, 65535, &class_index, e)))
+        (rc = permalink_read_number(url, "class", 0, RECIPE_CLASS_MAX, &class_index, e)))
         return rc;
     *out = permalink_of(&model, 0, psi);
-    out->key.class_index = model.c_dim > 0 ? (int32_t)class_index : -1;
-    return ERR_OK;
+    return permalink_set_class(out, &model, class_index, e);
 }
 
 static enum err_code read_fresh(const struct url *url, bool *must, struct err *e)

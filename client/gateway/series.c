@@ -2,8 +2,6 @@
 
 #include "proto/recipe.h"
 
-#include <string.h>
-
 enum { COUNT_DEFAULT = 56 };
 
 int64_t series_psi(const struct gateway *gateway, int64_t psi)
@@ -15,17 +13,11 @@ enum err_code series_read_model(struct gateway *gateway, const struct url *url,
                                 struct seedpress_model *model, struct permalink *out,
                                 struct err *e)
 {
-    char name[65], digest[65];
-    enum err_code rc = permalink_read_model(url->segment[1], name, digest, e);
+    enum err_code rc = gateway_find_model(gateway, url->segment[1], model, e);
 
     if (!rc)
-        rc = catalogue_find(gateway->catalogue, name, digest, model, e);
-    if (rc)
-        return rc;
-    *out = permalink_of(model, 0, PERMALINK_PSI);
-    if (!*out->name)                 /* no name is bound to it: the one that was asked for stays */
-        memcpy(out->name, name, sizeof out->name);
-    return ERR_OK;
+        *out = permalink_of(model, 0, PERMALINK_PSI);
+    return rc;
 }
 
 enum err_code series_read_options(const struct url *url, const struct seedpress_model *model,
@@ -37,9 +29,8 @@ enum err_code series_read_options(const struct url *url, const struct seedpress_
     if ((rc = permalink_read_number(url, "class", 0, RECIPE_CLASS_MAX, &class_index, e)) ||
         (rc = permalink_read_number(url, "q", 1, 100, &quality, e)))
         return rc;
-    out->key.class_index = model->c_dim > 0 ? (int32_t)class_index : -1;
     out->key.quality = (int32_t)quality;
-    return ERR_OK;
+    return permalink_set_class(out, model, class_index, e);
 }
 
 enum err_code series_read(struct gateway *gateway, const struct url *url, struct series *out,
