@@ -157,20 +157,25 @@ function draw(l, rooms, people) {
 
 // ---- its pictures ----
 
+function itemOf(model, count, key) {
+    return [model.ref, count, site.classOf(model, key)].filter((part) => part !== null).join(':');
+}
+
 // In the order of items, so that an answer's items fall into their places.
 function itemsOf(rooms, people) {
-    const items = [];
+    if (rooms?.ref === people.ref)   // two parts would show the same pictures
+        return itemOf(people, ROOMS + PEOPLE, 'people');
+    const items = [itemOf(people, PEOPLE, 'people')];
 
-    if (rooms)
-        items.push(`${rooms.ref}:${ROOMS}`);
-    items.push(`${people.ref}:${PEOPLE}`);
-    return rooms?.ref === people.ref ? `${people.ref}:${ROOMS + PEOPLE}` : items.join(',');
+    return (rooms ? [itemOf(rooms, ROOMS, 'rooms'), ...items] : items).join();
 }
 
 async function open(seed, rooms, people) {
     const imgs = Array.from({ length: (rooms ? ROOMS : 0) + PEOPLE },
                             () => make('img', { alt: '' }));
-    const link = { seed, rooms: rooms?.ref, people: people.ref, psi: site.psiOf() };
+    const link = { seed, rooms: rooms?.ref, people: people.ref, psi: site.psiOf(),
+                   'rooms-class': rooms && site.classOf(rooms, 'rooms'),
+                   'people-class': site.classOf(people, 'people') };
 
     draw(compose(seed), imgs.slice(0, -PEOPLE), imgs.slice(-PEOPLE));
     document.getElementById('permalink').href = site.address('listing.html', link);
@@ -192,16 +197,18 @@ async function open(seed, rooms, people) {
 }
 
 site.start(async (_, list) => {
-    const likely = list.find((m) => ROOM_NAME.test(m.name));
+    const likely = list.find((m) => site.isServed(m) && ROOM_NAME.test(m.name));
     const rooms = site.query.has('rooms') ? site.modelOf(list, 'rooms') : likely ?? null;
     const people = site.query.has('people') ? site.modelOf(list, 'people')
                                             : list.find((m) => m !== rooms) ?? list[0];
     const button = document.getElementById('another');
 
     site.introduce(people);
-    if (rooms)
-        site.offerModels(list, rooms, 'rooms');
-    site.offerModels(list, people, 'people');
+    for (const [model, key] of [[rooms, 'rooms'], [people, 'people']])
+        if (model) {
+            site.offerModels(list, model, key);
+            site.offerClasses(model, key);
+        }
     button.addEventListener('click', () => site.run(async () => {
         site.forget();
         await open(site.anySeed(), rooms, people);

@@ -22,7 +22,7 @@ async function put(facts) {
     document.getElementById('file').href = facts.url;
     document.getElementById('psi').href = site.address('slider.html', here);
     document.getElementById('origin').href = site.address('provenance.html', here);
-    site.say(`Seed ${facts.seed}, psi ${facts.psi}`);
+    site.say(site.capital(site.wordsOf(facts)));
     backButton.disabled = seen.length < 2;
 }
 

@@ -227,7 +227,7 @@ async function walkTo(s) {
         tellFacts(row);
     } else
         grade(at('grade'), GRADES['no record']);
-    site.say(`Seed ${facts.seed}, psi ${facts.psi}`);
+    site.say(site.capital(site.wordsOf(facts)));
 }
 
 async function verify() {

@@ -83,8 +83,13 @@ export function factsOf(url) {
              psi: at.searchParams.get('psi') ?? '1', class: at.searchParams.get('class') };
 }
 
+// "seed 42, psi 0.7, class 3".
+export function wordsOf(facts) {
+    return `seed ${facts.seed}, psi ${facts.psi}` + (facts.class ? `, class ${facts.class}` : '');
+}
+
 export function altOf(facts) {
-    return `${facts.name}, seed ${facts.seed}, psi ${facts.psi}`;
+    return `${facts.name}, ${wordsOf(facts)}`;
 }
 
 // Fetches a picture whole, so that an <img> of facts.url finds it in the browser's cache; says
@@ -186,13 +191,19 @@ function withRef(model) {
     return { ...model, ref: `${model.name}@${model.digest8}`, noun: nounOf(model.name) };
 }
 
+// Those that a worker has come first; of the others there are stored pictures at most.
 export async function models(options) {
-    const list = (await patiently(() => askJson('/v1/models'), options)).models.map(withRef);
+    const list = (await patiently(() => askJson('/v1/models'), options)).models.map(withRef)
+        .sort((a, b) => isServed(b) - isServed(a));
 
     if (list.length === 0)
         throw new GatewayError('no model is being served; start a worker that has one',
                                'no_worker', null);
     return list;
+}
+
+export function isServed(model) {
+    return model.workers > 0;
 }
 
 // The model that the page's address names under key: one of list, an older one by its digest, or
@@ -212,17 +223,44 @@ export function modelOf(list, key = 'model') {
 export function offerModels(list, chosen, key = 'model') {
     const label = document.querySelector(`[data-models="${key}"]`);
     const select = label?.querySelector('select');
+    const offered = list.filter((m) => isServed(m) || m.ref === chosen.ref);
 
-    if (!label || list.length < 2)
+    if (!label || offered.length < 2)
         return;
-    for (const model of list)
+    for (const model of offered)
         select.append(new Option(model.name, model.name, false, model.name === chosen.name));
     label.hidden = false;
     select.addEventListener('change', () => {
         query.set(key, select.value);
         query.delete('seed');
+        query.delete(classKey(key));
         location.search = query;
     });
+}
+
+function classKey(key) {
+    return key === 'model' ? 'class' : `${key}-class`;
+}
+
+// The class that the page's address names; the first of a model that has classes, else null.
+export function classOf(model, key = 'model') {
+    return query.get(classKey(key)) ?? (model.classes > 0 ? '0' : null);
+}
+
+// A field for the class beside the choice of the model; only for a model that has classes.
+export function offerClasses(model, key = 'model') {
+    const field = make('input', { type: 'number', min: 0, max: model.classes - 1, required: '',
+                                  value: classOf(model, key) ?? '' });
+
+    if (!(model.classes > 0))
+        return;
+    field.addEventListener('change', () => {
+        if (!field.reportValidity())
+            return;
+        query.set(classKey(key), field.value);
+        location.search = query;
+    });
+    document.querySelector(`[data-models="${key}"]`)?.after(make('label', {}, 'Class ', field));
 }
 
 // A model's word into the page's title and heading, its name and licence into the foot.
@@ -262,6 +300,7 @@ export function start(work) {
 
         introduce(model);
         offerModels(list, model);
+        offerClasses(model);
         say('');
         await work(model, list);
     });
@@ -269,7 +308,7 @@ export function start(work) {
 
 // How the pictures of a page are to be: its psi, and a class where the model has classes.
 export function lookOf(model) {
-    return { psi: psiOf(), class: query.get('class') ?? (model.classes > 0 ? 0 : null) };
+    return { psi: psiOf(), class: classOf(model) };
 }
 
 // Runs a page's or a button's work; what goes wrong stands on the page.

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { Stack } from './stack.mjs';
+import { end, Stack } from './stack.mjs';
 
 const folder = path.resolve(process.argv[2]);
 const load = createRequire(`${folder}/`);
@@ -553,6 +553,56 @@ test('with two models there is a choice; a listing takes rooms from one, people 
         assert.match(await sourceOf(page, '.gallery img'), /^\/v1\/rooms64@/);
         assert.match(await sourceOf(page, '.faces img'), /^\/v1\/avatars64@/);
         await look(page, 'listing-rooms');
+    }, { host });
+});
+
+test('a model that has classes gets a field for them; without a worker it is not offered', async () => {
+    const worker = await stack.addModelWithClasses('faces10');
+    const host = await stack.startGateway(stack.broker, SITES);
+    const allOf = (page, selector) =>
+        page.locator(selector).evaluateAll((imgs) => imgs.map((img) => img.getAttribute('src')));
+
+    await visit('one.html?model=faces10&seed=4', async (page) => {
+        const field = page.getByLabel('Class');
+
+        await settled(page, '#picture', 1);
+        assert.match(await sourceOf(page), /\/4\.jpg\?psi=0\.7&class=0$/);
+        await field.fill('12');
+        await field.press('Enter');  // there are ten: the browser says so, and nothing moves
+        assert.equal(await field.evaluate((f) => f.validity.rangeOverflow), true);
+        assert.doesNotMatch(page.url(), /class=/);
+        await field.fill('3');
+        await field.press('Enter');
+        await page.waitForURL(/[?&]class=3/);
+        await settled(page, '#picture', 1);
+        assert.match(await sourceOf(page), /^\/v1\/faces10@.*class=3$/);
+        await look(page, 'one-classes');
+        await page.goto(`${host}/page.html?model=faces10&class=9`);
+        await settled(page, '#grid img', 56);
+        assert.ok((await allOf(page, '#grid img')).every((src) => src.endsWith('&class=9')));
+        await page.goto(`${host}/slider.html?model=faces10&class=2`);
+        await settled(page, '#picture', 1);
+        assert.match(await sourceOf(page), /class=2$/);
+        await page.goto(`${host}/wall.html?model=faces10&class=5`);
+        await page.waitForFunction(() => document.querySelector('.tile img')?.naturalWidth > 0);
+        assert.match(await sourceOf(page, '.tile img'), /class=5$/);
+        await page.goto(`${host}/listing.html?seed=7&people=faces10&people-class=6`);
+        await settled(page, '.faces img', 4);
+        assert.ok((await allOf(page, '.faces img')).every((src) => src.endsWith('&class=6')));
+        await end(worker);
+        await page.evaluate(async () => {
+            const ask = async () =>
+                (await (await fetch('/v1/models', { cache: 'reload' })).json()).models;
+
+            while ((await ask()).find((m) => m.name === 'faces10').workers > 0)
+                ;
+        });
+        await page.goto(`${host}/one.html?seed=9`);
+        await settled(page, '#picture', 1);
+        assert.doesNotMatch((await page.getByLabel('Model').innerText()), /faces10/);
+        await page.goto(`${host}/one.html?model=faces10&seed=4&class=3`);     // it is stored
+        await settled(page, '#picture', 1);
+        assert.match(await sourceOf(page), /^\/v1\/faces10@.*class=3$/);
     }, { host });
 });
 

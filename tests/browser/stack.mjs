@@ -43,7 +43,7 @@ function start(name, args) {
     return child;
 }
 
-async function end(child) {
+export async function end(child) {
     if (child.exitCode !== null || child.signalCode !== null)
         return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -83,8 +83,11 @@ export class Stack {
     }
 
     async startWorker(models) {
-        await waitFor(this.run('seedpress-worker', ['--ledger', this.ledger,
-            '--brokers', this.broker.workers, '--models-dir', models]), /broker_joined/);
+        const worker = this.run('seedpress-worker', ['--ledger', this.ledger,
+            '--brokers', this.broker.workers, '--models-dir', models]);
+
+        await waitFor(worker, /broker_joined/);
+        return worker;
     }
 
     // A second model, and a worker that has it: the shipped one with one weight changed.
@@ -96,6 +99,16 @@ export class Stack {
         fs.mkdirSync(models);
         fs.writeFileSync(path.join(models, `${name}.safetensors`), bytes);
         await this.startWorker(models);
+    }
+
+    // A worker with a model of ten classes; the caller may end it.
+    async addModelWithClasses(name) {
+        const models = path.join(this.folder, name);
+
+        fs.mkdirSync(models);
+        fs.copyFileSync('tests/golden/sg2_cond_32/sg2_cond_32.safetensors',
+                        path.join(models, `${name}.safetensors`));
+        return this.startWorker(models);
     }
 
     // The URL of another gateway.
