@@ -20,8 +20,14 @@
 
 #include <cmocka.h>
 
+#ifdef __SANITIZE_ADDRESS__          /* four times as slow */
+enum { SEEDS = 6000, KILLS = 12 };
+#else
+enum { SEEDS = 20000, KILLS = 20 };
+#endif
+
 enum {
-    SEEDS = 20000, CHUNK = 400, SHARD = 1000, KILLS = 20,
+    CHUNK = 400, SHARD = 1000,
     FIRST_SEED = 1000,
     BATCH = 8, RESERVE = 2,
     /* What one worker can have under way: credit, and an express place for each broker. */
@@ -202,8 +208,8 @@ static int count_twice(struct scene *s, int *all)
 static void check_ledger(struct scene *s)
 {
     assert_int_equal(count_of(s, "SELECT count(*) FROM images"), SEEDS);
-    assert_int_equal(count_of(s, "SELECT count(DISTINCT seed) FROM images WHERE seed BETWEEN 1000 "
-                                 "AND 20999 AND kept AND psi = 700000"), SEEDS);
+    assert_int_equal(count_of(s, "SELECT count(DISTINCT seed) FROM images WHERE seed >= 1000 AND "
+                                 "kept AND psi = 700000"), SEEDS);
     assert_int_equal(count_of(s, "SELECT count(*) FROM blobs b JOIN images i ON i.key = b.key "
                                  "WHERE sha256(b.data) = i.file_sha"), SEEDS);
     assert_int_equal(count_of(s, "SELECT count(*) FROM images WHERE job_id IS NULL"), 0);
@@ -255,7 +261,7 @@ static void check_shards(struct scene *s)
     ran_release(&ran);
 }
 
-static void every_seed_is_stored_once_through_twenty_kills(void **state)
+static void every_seed_is_stored_once_through_all_kills(void **state)
 {
     struct scene *s = *state;
     const char *chosen = getenv("SEEDPRESS_TEST_SEED");
@@ -294,7 +300,7 @@ static void every_seed_is_stored_once_through_twenty_kills(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_seed_is_stored_once_through_twenty_kills),
+        cmocka_unit_test(every_seed_is_stored_once_through_all_kills),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

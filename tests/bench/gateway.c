@@ -5,7 +5,8 @@
  * hits:  requests a second for a picture that the gateway has in memory, beside nginx serving the
  *        same file; wrk asks both, with the same connections, in turn.
  * page:  56 avatars that nobody has asked for yet, by curl over so many connections, to the last
- *        one; beside `seedpress render` of 56 (its own time, without loading the model).
+ *        one; beside `seedpress render` of 56 (its own time, without loading the model). With
+ *        events, one connection more reads the page's events meanwhile, as deploy/sites does.
  * crowd: visitors, each with an address of his own, who all ask for random.jpg at once and follow
  *        to the picture. Errors, and the share of pictures that are new.
  *
@@ -239,16 +240,24 @@ static void bench_hits(void)
 
 /* ---- page ---- */
 
-static double curl_page(const struct scene *s, const char *path, int first, int connections)
+struct way {
+    int connections;                /* for pictures */
+    bool has_events;
+};
+
+static double curl_page(const struct scene *s, const char *path, int first, struct way way)
 {
-    char command[3 * LINE], line[LINE];
+    char command[4 * LINE], events[2 * LINE] = "", line[LINE];
     int64_t from_us = clock_us();
     int good;
 
-    snprintf(command, sizeof command,
-             "curl -sS --no-progress-meter -Z --parallel-immediate --parallel-max %d -o /dev/null -w '%%{http_code}\\n'"
-             " 'http://%s%s/[%d-%d].jpg?psi=0.7' | grep -c '^200$'",
-             connections, s->at, path, first, first + PAGE - 1);
+    if (way.has_events)
+        snprintf(events, sizeof events, "curl -sN -o /dev/null 'http://%s%s/events?seed=%d&n=%d"
+                 "&psi=0.7' & ", s->at, path, first, PAGE);
+    snprintf(command, sizeof command, "%scurl -sS --no-progress-meter -Z --parallel-immediate "
+             "--parallel-max %d -o /dev/null -w '%%{http_code}\\n' "
+             "'http://%s%s/[%d-%d].jpg?psi=0.7' | grep -c '^200$'; wait",
+             events, way.connections, s->at, path, first, first + PAGE - 1);
     ask_shell(command, line);
     double took_s = (double)(clock_us() - from_us) / 1e6;
 
@@ -276,23 +285,24 @@ static double render_page(const struct scene *s, int first)
 
 static void bench_page(void)
 {
-    static const int CONNECTIONS[] = { PAGE, 6 };
+    static const struct way WAYS[] = { { PAGE, false }, { 6, false }, { 5, true } };
     static struct scene s;
     char path[LINE];
     int first = 1000;
 
     scene_open(&s, NULL);
     find_model(&s, "avatars64", path);
-    curl_page(&s, path, 500, PAGE);             /* the first one warms all up */
-    for (size_t c = 0; c < sizeof CONNECTIONS / sizeof CONNECTIONS[0]; c++) {
+    curl_page(&s, path, 500, WAYS[0]);          /* the first one warms all up */
+    for (size_t c = 0; c < sizeof WAYS / sizeof WAYS[0]; c++) {
         double ours[ROUNDS], render[ROUNDS], ratio[ROUNDS];
 
         for (int round = 0; round < ROUNDS; round++, first += PAGE) {
             render[round] = render_page(&s, first);
-            ours[round] = curl_page(&s, path, first, CONNECTIONS[c]);
+            ours[round] = curl_page(&s, path, first, WAYS[c]);
             ratio[round] = ours[round] / render[round];
         }
-        printf("page  %d pictures over %2d connections  ", PAGE, CONNECTIONS[c]);
+        printf("page  %d pictures over %2d connections%s  ", PAGE, WAYS[c].connections,
+               WAYS[c].has_events ? " and events" : "");
         print_spread("render", render);
         print_spread(" s  page", ours);
         print_spread(" s  ratio", ratio);
@@ -375,7 +385,7 @@ static void bench_crowd(void)
     setrlimit(RLIMIT_NOFILE, &limit);
     scene_open(&s, NULL);
     find_model(&s, "avatars64", path);
-    curl_page(&s, path, 500, PAGE);             /* there are pictures to share */
+    curl_page(&s, path, 500, (struct way){ .connections = PAGE });     /* something to share */
     from_us = clock_us();
     for (int i = 0; i < CROWD; i++)
         visitor_ask(&visitors[i], s.at, i, "/v1/avatars64/random.jpg?psi=0.7");
