@@ -35,7 +35,6 @@ struct slot {
     enum slot_state state;
     int64_t due_ms;
     int absences, attempts;
-    int refusal;                    /* of LATER: enum seedpress_code */
     bool is_pruned;                 /* its row is there, its file is not: may be rendered */
     void *file;                     /* ours; what image.data points to */
     struct seedpress_image image;
@@ -392,7 +391,6 @@ static void take_error(struct supply *self, struct slot *slot,
     } else if (is_for_now(error->code) ||
                (error->code == SEEDPRESS_DEVICE && ++slot->attempts < ATTEMPTS)) {
         slot->state = SLOT_LATER;
-        slot->refusal = error->code;
         slot->due_ms = now_ms + (error->retry_after_ms > 0 ? error->retry_after_ms : RETRY_MS);
         if (slot->due_ms < self->next_due_ms)
             self->next_due_ms = slot->due_ms;
@@ -486,20 +484,6 @@ static void review_absent(struct supply *self)
         slot->state = SLOT_NEW;
         self->fresh++;
     }
-}
-
-/* Files of a job can be had without anybody who could render them. */
-static void fetch_head(struct supply *self, struct slot *slot, int64_t now_ms)
-{
-    struct recipe recipe = items_recipe(self->o.items, slot->item);
-    struct digest key = recipe_key(&recipe);
-    struct seedpress_image image;
-
-    if (seedpress_fetch(self->o.sp, digest_hex(&key).text, NULL, &image, NULL))
-        return;
-    self->good_ms = now_ms;
-    self->refusal.code = SEEDPRESS_OK;
-    take_picture(self, slot, &image);
 }
 
 static void say_life(struct supply *self, int64_t now_ms)
@@ -626,17 +610,12 @@ enum supply_state supply_next(struct supply *self, struct supply_item *out, stru
     release_lent(self);
     for (int turn = 0; ; turn++) {
         int64_t now_ms = clock_ms();
-        struct slot *head = slot_at(self, self->head);
 
         say_life(self, now_ms);
         poll_job(self, now_ms);
         ask(self, now_ms);
         if (self->flight_count > 0)
             wait_for_events(self, 0);
-        if (self->head < self->tail && head->state == SLOT_LATER &&
-            self->o.job.keep == SEEDPRESS_KEEP_IMAGE &&
-            (head->refusal == SEEDPRESS_NO_WORKER || head->refusal == SEEDPRESS_UNKNOWN_MODEL))
-            fetch_head(self, head, now_ms);
         give_up_when_late(self, now_ms);
         if (self->fatal.code) {
             *e = self->fatal;

@@ -4,6 +4,7 @@
 #include "tests/kit_stack.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -67,8 +68,13 @@ static void a_job_is_made_by_both_brokers_and_counted(void **state)
     }
     asker_open(&a, stack.clients, LINK_DEALER);
     submit = submit_of(&like, &part);
+    for (int i = 0; i < 2; i++)      /* else the first may be done before the other one looks */
+        program_signal(&stack.worker[i], SIGSTOP);
     job = ask_of_job(&a, &submit);
     assert_int_equal(job.total, SEEDS);
+    program_wait_for(&second, " bulk_lease ", NULL, 0);
+    for (int i = 0; i < 2; i++)
+        program_signal(&stack.worker[i], SIGCONT);
     message_init(&list, MESSAGE_BULK_LIST, 2);
     list.bulk_list.job = job.job;
     program_wait_for(&second, " bulk_chunk ", NULL, 0);     /* the other one does its part */

@@ -690,7 +690,7 @@ static void files_come_without_a_worker(void **state)
     expect(&ran, 0, "200 pictures in 1 shard", NULL);
     assert_same_file("paused", "alone2", "00000.tar");
     ran = EXPORT("no-files", "-o", folder_of("nobody").text, "--timeout", "1");
-    expect(&ran, 1, NULL, "unknown model");
+    expect(&ran, 4, NULL, "no live worker has model");
     assert_tidy("nobody", 0);
 }
 
