@@ -35,6 +35,8 @@ static uint8_t *file;               /* a picture as it was made */
 static size_t file_len;
 static char heard[8192];            /* by read_until */
 
+static const char ROOMY[] = "10000000";   /* for all bodies */
+
 /* ---- programs ---- */
 
 static struct ran run_seedpress(const char *const *args)
@@ -58,12 +60,12 @@ static struct ran run_seedpress(const char *const *args)
 }
 #define SEEDPRESS(...) run_seedpress((const char *const[]){ __VA_ARGS__, NULL })
 
-static void start_gateway(struct kit_program *program, char address[64])
+static void start_gateway(struct kit_program *program, char address[64], const char *bodies_max)
 {
     struct temp_path www = temp_path(&temp, "www");
     const char *argv[] = { "seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
                            stack.clients, "--sites", www.text, "--proof-threads", "1",
-                           "--body-max-bytes", "200000", NULL };
+                           "--body-max-bytes", "200000", "--bodies-max-bytes", bodies_max, NULL };
     char line[512], *listen;
 
     program_start(program, argv);
@@ -459,6 +461,64 @@ static void a_body_that_is_no_picture_is_refused(void **state)
     free(large);
 }
 
+/* Chunks of len bytes until at least so many are sent, and the last if it is to end. */
+static struct http_answer post_chunks(size_t bytes, bool ends)
+{
+    static const char HEAD[] = "POST /v1/verify HTTP/1.1\r\nHost: t\r\nConnection: close\r\n"
+                               "Transfer-Encoding: chunked\r\n\r\n";
+    static char chunk[6 + 4096 + 2];
+    int fd = http_connect(at);
+
+    memset(chunk, 'a', sizeof chunk);
+    memcpy(chunk, "1000\r\n", 6);
+    memcpy(chunk + sizeof chunk - 2, "\r\n", 2);
+    http_say(fd, HEAD, sizeof HEAD - 1);
+    for (size_t sent = 0; sent < bytes; sent += 4096)
+        http_say(fd, chunk, sizeof chunk);
+    if (ends)
+        http_say(fd, "0\r\n\r\n", 5);
+    return http_read(fd);
+}
+
+static void a_body_of_unknown_length_is_refused_in_words(void **state)
+{
+    struct http_answer answer = post_chunks(BODY_MAX / 2, true);
+    cJSON *got = json_of(&answer, 422);
+
+    (void)state;
+    cJSON_Delete(got);
+    answer = post_chunks(BODY_MAX + 4096, true);
+    got = json_of(&answer, 413);
+    assert_string_equal(json_string(got, "code"), "too_large");
+    cJSON_Delete(got);
+    /* Nobody sends without end. */
+    answer = post_chunks(3 * BODY_MAX, false);
+    assert_int_equal(answer.status, 0);
+    http_answer_release(&answer);
+}
+
+/* A file within its own limit, for which there is no room among all that are being sent. */
+static void a_body_that_has_no_room_now_comes_again(void **state)
+{
+    char usual[64], *body = calloc(1, BODY_MAX);
+    struct kit_program other;
+    struct http_answer answer;
+
+    (void)state;
+    assert_non_null(body);
+    snprintf(usual, sizeof usual, "%s", at);
+    start_gateway(&other, at, "100000");
+    answer = post("/v1/verify", body, BODY_MAX);
+    assert_non_null(strstr(answer.text, "\r\nRetry-After: 1\r\n"));
+    cJSON_Delete(json_of(&answer, 503));
+    answer = post("/v1/verify", body, BODY_MAX / 4);     /* the room was given back */
+    cJSON_Delete(json_of(&answer, 422));
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+    snprintf(at, sizeof at, "%s", usual);
+    free(body);
+}
+
 /* One thread and its queue are taken: whoever comes last is told to come again; those who leave are
  * no work, and look-ups have a desk of their own. */
 static void proofs_beyond_the_bound_are_refused(void **state)
@@ -753,7 +813,7 @@ static void the_end_does_not_wait_for_a_worker(void **state)
     program_signal(&stack.worker[0], SIGCONT);
     close(events);
     close(proof);
-    start_gateway(&gateway, at);
+    start_gateway(&gateway, at, ROOMY);
 }
 
 /* ---- all of it ---- */
@@ -777,7 +837,7 @@ static int setup(void **state)
     put("www/.hidden.txt", "hidden");
     assert_int_equal(symlink("../made.jpg", temp_path(&temp, "www/out.jpg").text), 0);
     assert_int_equal(symlink("..", temp_path(&temp, "www/up").text), 0);
-    start_gateway(&gateway, at);
+    start_gateway(&gateway, at, ROOMY);
     models = get(200, "/v1/models");
     snprintf(base, sizeof base, "%s", json_string(
         cJSON_GetArrayItem(cJSON_GetObjectItem(models, "models"), 0), "url"));
@@ -819,6 +879,8 @@ int main(void)
         cmocka_unit_test(verify_says_what_the_command_says),
         cmocka_unit_test(provenance_says_what_the_command_says),
         cmocka_unit_test(a_body_that_is_no_picture_is_refused),
+        cmocka_unit_test(a_body_of_unknown_length_is_refused_in_words),
+        cmocka_unit_test(a_body_that_has_no_room_now_comes_again),
         cmocka_unit_test(proofs_beyond_the_bound_are_refused),
         cmocka_unit_test(a_class_is_in_every_url_of_a_model_that_has_classes),
         cmocka_unit_test(what_cannot_be_meant_is_refused_in_words),

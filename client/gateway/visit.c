@@ -19,14 +19,15 @@ struct visit {
     struct response *response;      /* what it will be answered with */
     char *body;                     /* [body_len], room for body_room */
     size_t body_len, body_room;
-    bool is_too_large;
+    struct err body_error;          /* why it is dropped and not kept; code 0: it is kept */
+    size_t dropped;
     char visitor[VISITOR_MAX];
     struct err url_error;
     struct url url;
     char target[URL_MAX];
 };
 
-enum { BODY_FIRST = 4096 };
+enum { BODY_FIRST = 4096, RETRY_MS = 1000 };
 
 struct visit *visit_create(struct server *server, struct MHD_Connection *connection,
                            const char *target)
@@ -143,15 +144,29 @@ static bool grow_body(struct visit *self, size_t wanted)
     return true;
 }
 
+static void set_too_large(struct visit *self)
+{
+    err_set(&self->body_error, ERR_TOO_LARGE, "the body is larger than %zu bytes",
+            server_options(self->server)->body_max);
+}
+
 static enum visit_turn refuse_body(struct visit *self)
 {
-    struct err e;
-
-    err_set(&e, ERR_TOO_LARGE, "the body is larger than %zu bytes",
-            server_options(self->server)->body_max);
-    visit_refuse(self, &e);
+    visit_refuse(self, &self->body_error);
     response_header(self->response, MHD_HTTP_HEADER_CONNECTION, "close");
     return VISIT_ANSWERS;
+}
+
+/* In the middle of a body the library takes no answer. What is left is read and forgotten, as much
+ * as a body may have; beyond that the connection ends without a word. */
+static enum visit_turn drop_body(struct visit *self, size_t more)
+{
+    server_take_body(self->server, -(int64_t)self->body_room);
+    free(self->body);
+    self->body = NULL;
+    self->body_len = self->body_room = 0;
+    self->dropped += more;
+    return self->dropped <= server_options(self->server)->body_max ? VISIT_READS : VISIT_FAILS;
 }
 
 static enum visit_turn take_body(struct visit *self, const char *data, size_t *len)
@@ -161,10 +176,14 @@ static enum visit_turn take_body(struct visit *self, const char *data, size_t *l
     *len = 0;
     if (self->method != VISIT_POST)
         return VISIT_READS;          /* nobody reads it */
-    /* In the middle of a body nothing can be answered: beyond the limits the connection ends. */
-    if (self->body_len + more > server_options(self->server)->body_max ||
-        !grow_body(self, self->body_len + more))
-        return VISIT_FAILS;
+    if (!self->body_error.code && self->body_len + more > server_options(self->server)->body_max)
+        set_too_large(self);
+    if (!self->body_error.code && !grow_body(self, self->body_len + more)) {
+        err_set(&self->body_error, ERR_OVERLOADED, "too many files are being sent at once");
+        self->body_error.retry_after_ms = RETRY_MS;
+    }
+    if (self->body_error.code)
+        return drop_body(self, more);
     memcpy(self->body + self->body_len, data, more);
     self->body_len += more;
     return VISIT_READS;
@@ -201,12 +220,15 @@ enum visit_turn visit_turn(struct visit *self, const char *method, const char *d
     if (!self->is_begun) {
         self->is_begun = true;
         self->method = read_method(method);
-        if (self->method == VISIT_POST && says_too_much(self))
-            return refuse_body(self);
-        return VISIT_READS;
+        if (self->method != VISIT_POST || !says_too_much(self))
+            return VISIT_READS;
+        set_too_large(self);
+        return refuse_body(self);
     }
     if (*len > 0)
         return take_body(self, data, len);
+    if (self->body_error.code)
+        return refuse_body(self);
     self->has_run = true;
     return VISIT_RUNS;
 }
