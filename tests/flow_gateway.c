@@ -806,6 +806,31 @@ static void each_visitor_has_a_rate(void **state)
     assert_int_equal(program_wait(&other), 0);
 }
 
+/* A proxy may add its line behind the one that the visitor made up. */
+static void a_claim_in_a_line_of_its_own_counts_for_nothing(void **state)
+{
+    static const char *const LIMITS[] = { "--visitor-rate", "1", "--trust-proxy", "127.0.0.1",
+                                          NULL };
+    struct kit_program other;
+    struct http_answer answer;
+    char there[64];
+
+    (void)state;
+    start_gateway(&other, there, stack.clients, LIMITS);
+    for (int i = 0; i < 3; i++) {
+        char lines[128];
+
+        snprintf(lines, sizeof lines, "X-Forwarded-For: 192.0.2.%d\r\nx-forwarded-for: "
+                 "198.51.100.1, 198.51.100.7\r\n", i);
+        answer = ask_with(there, "GET", "/v1/provenance?seed=42", lines);
+        assert_status(&answer, 200);
+        http_answer_release(&answer);
+    }
+    assert_true(value_of(there, "seedpress_gateway_visitors") == 1);
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+}
+
 /* A broker that lets each of its clients wait for one picture only tells visitors apart. */
 static void the_broker_hears_of_each_visitor(void **state)
 {
@@ -1033,6 +1058,7 @@ int main(void)
         cmocka_unit_test(a_thousand_slow_connections_stop_nobody),
         cmocka_unit_test(one_address_has_so_many_connections),
         cmocka_unit_test(each_visitor_has_a_rate),
+        cmocka_unit_test(a_claim_in_a_line_of_its_own_counts_for_nothing),
         cmocka_unit_test(the_broker_hears_of_each_visitor),
         cmocka_unit_test(behind_nginx_each_visitor_is_himself),
         cmocka_unit_test(who_waits_is_answered_when_the_gateway_ends),

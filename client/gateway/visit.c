@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct visit {
     struct server *server;
@@ -85,6 +86,26 @@ const char *visit_header(const struct visit *self, const char *name)
     return MHD_lookup_connection_value(self->connection, MHD_HEADER_KIND, name);
 }
 
+static enum MHD_Result keep_forwarded(void *arg, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
+{
+    const char **last = arg;
+
+    (void)kind;
+    if (strcasecmp(name, "X-Forwarded-For") == 0)
+        *last = value;
+    return MHD_YES;
+}
+
+/* Some proxies add a line of their own behind what the visitor claims: the last line counts. */
+static const char *last_forwarded(const struct visit *self)
+{
+    const char *last = NULL;
+
+    MHD_get_connection_values(self->connection, MHD_HEADER_KIND, keep_forwarded, &last);
+    return last;
+}
+
 const char *visit_visitor(struct visit *self)
 {
     const union MHD_ConnectionInfo *info;
@@ -93,7 +114,7 @@ const char *visit_visitor(struct visit *self)
         return self->visitor;
     info = MHD_get_connection_info(self->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     visitor_name(&server_options(self->server)->proxies, info ? info->client_addr : NULL,
-                 visit_header(self, "X-Forwarded-For"), self->visitor);
+                 last_forwarded(self), self->visitor);
     return self->visitor;
 }
 
