@@ -1,6 +1,8 @@
 /* The gateway from outside, over a real broker, worker and PostgreSQL: every header and status of
  * its picture routes, withdrawals, visitors who go, who are slow and who are hostile. */
 #include "base/clock.h"
+#include "base/file.h"
+#include "client/gateway/permutation.h"
 #include "client/seedpress.h"
 #include "proto/digest.h"
 #include "tests/kit_http.h"
@@ -529,6 +531,49 @@ static void random_leads_to_new_pictures_that_are_there(void **state)
     }
 }
 
+/* The number, in the key's order, of the next seed that a gateway draws. */
+static uint32_t draw_number(const char *endpoint, const struct permutation *order)
+{
+    struct path path = path_of(model, "random.jpg?fresh=must&wait_ms=30000");
+    struct http_answer answer = ask_with(endpoint, "GET", path.text, "");
+    struct value to = header_of(&answer, "Location");
+
+    assert_status(&answer, 303);
+    http_answer_release(&answer);
+    return permutation_invert(order, (uint32_t)strtoul(strrchr(to.text, '/') + 1, NULL, 10));
+}
+
+/* Two gateways in turn: each begins at the number of its own moment, so that even a restart within
+ * one second goes on behind what was drawn at less than 64 a second. */
+static void with_a_key_file_a_restart_draws_no_seed_again(void **state)
+{
+    struct temp temp = temp_create();
+    struct temp_path file = temp_path(&temp, "key");
+    const char *const flags[] = { "--seed-key-file", file.text, NULL };
+    struct digest key = digest_of("sixteen bytes...", 16);
+    struct permutation order = permutation_of(&key, 32);
+    struct err e;
+
+    (void)state;
+    assert_int_equal(file_write_atomic(file.text, "sixteen bytes...", 16, &e), ERR_OK);
+    for (int turn = 0; turn < 2; turn++) {
+        int64_t before_ms = clock_wall_ms(), after_ms;
+        struct kit_program other;
+        char there[64];
+        uint32_t first;
+
+        start_gateway(&other, there, stack.clients, flags);
+        after_ms = clock_wall_ms();
+        first = draw_number(there, &order);
+        assert_in_range(first - (uint32_t)(before_ms * 64 / 1000), 0,
+                        (after_ms - before_ms) * 64 / 1000 + 1);
+        assert_int_equal(draw_number(there, &order), first + 1);
+        program_signal(&other, SIGTERM);
+        assert_int_equal(program_wait(&other), 0);
+    }
+    temp_destroy(&temp);
+}
+
 static void without_time_a_picture_is_shared_or_refused(void **state)
 {
     struct http_answer first = get("random.jpg?psi=0.6&wait_ms=30000");
@@ -1049,6 +1094,7 @@ int main(void)
         cmocka_unit_test(a_304_needs_no_picture_in_memory),
         cmocka_unit_test(a_withdrawal_is_heard_within_the_trusted_time),
         cmocka_unit_test(random_leads_to_new_pictures_that_are_there),
+        cmocka_unit_test(with_a_key_file_a_restart_draws_no_seed_again),
         cmocka_unit_test(without_time_a_picture_is_shared_or_refused),
         cmocka_unit_test(stored_pictures_are_shared_from_the_start),
         cmocka_unit_test(psi_of_random_pictures_goes_in_steps),

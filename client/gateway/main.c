@@ -123,8 +123,9 @@ static enum err_code check(const struct settings *s, struct err *e)
     return ERR_OK;
 }
 
-/* With a key of its own for each start, counting begins at 0. With the file's, where no earlier
- * start has been, unless it drew more than 64 seeds a second all the time; 2^32 last two years. */
+/* With a key of its own for each start, counting begins at 0. With the file's, at the number of this
+ * moment: behind what an earlier start drew, unless that were more than 64 seeds a second from its
+ * beginning to its end; 2^32 last two years. */
 static enum err_code choose_seeds(const struct settings *s, struct gateway *g, struct err *e)
 {
     const char *path = settings_text(s, SEED_KEY);
@@ -134,7 +135,7 @@ static enum err_code choose_seeds(const struct settings *s, struct gateway *g, s
     if (rc)
         return rc;
     g->seeds = permutation_of(&key, 32);
-    g->drawn = *path ? (uint32_t)(clock_wall_ms() / 1000 * DRAWS_A_SECOND) : 0;
+    g->drawn = *path ? (uint32_t)(clock_wall_ms() * DRAWS_A_SECOND / 1000) : 0;
     return ERR_OK;
 }
 
