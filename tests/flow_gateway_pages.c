@@ -357,6 +357,26 @@ static void who_leaves_the_events_cancels_what_is_left(void **state)
     program_signal(&stack.worker[0], SIGCONT);
 }
 
+static void the_head_of_events_renders_nothing(void **state)
+{
+    double submitted = figure(SUBMITTED);
+    struct http_answer answer;
+    char path[200];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/events?seed=2150&n=5", base);
+    answer = http_ask(at, "HEAD", path);
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.text, "\r\nContent-Type: text/event-stream\r\n"));
+    assert_non_null(strstr(answer.text, "\r\nCache-Control: no-store\r\n"));
+    assert_string_equal(answer.body, "");
+    http_answer_release(&answer);
+    /* Asked after it, over the same thread and the same connection to the broker. */
+    snprintf(path, sizeof path, "%s/2160.jpg", base);
+    free(http_get(at, path, 200));
+    assert_true(figure(SUBMITTED) == submitted + 1);
+}
+
 static void events_show_that_they_live(void **state)
 {
     char path[200];
@@ -875,6 +895,7 @@ int main(void)
         cmocka_unit_test(who_leaves_a_composite_cancels_it),
         cmocka_unit_test(events_tell_of_each_picture_and_of_the_end),
         cmocka_unit_test(who_leaves_the_events_cancels_what_is_left),
+        cmocka_unit_test(the_head_of_events_renders_nothing),
         cmocka_unit_test(events_show_that_they_live),
         cmocka_unit_test(verify_says_what_the_command_says),
         cmocka_unit_test(provenance_says_what_the_command_says),

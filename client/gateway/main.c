@@ -123,9 +123,9 @@ static enum err_code check(const struct settings *s, struct err *e)
     return ERR_OK;
 }
 
-/* With a key of its own for each start, counting begins at 0. With the file's, at the number of this
- * moment: behind what an earlier start drew, unless that were more than 64 seeds a second from its
- * beginning to its end; 2^32 last two years. */
+/* With a key of its own for each start, counting begins at 0. With the file's, at the number of
+ * this moment: behind what an earlier start drew, unless that were more than 64 seeds a second from
+ * its beginning to its end; 2^32 last two years. */
 static enum err_code choose_seeds(const struct settings *s, struct gateway *g, struct err *e)
 {
     const char *path = settings_text(s, SEED_KEY);

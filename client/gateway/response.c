@@ -91,6 +91,25 @@ struct response *response_stream(const char *type, struct stream *stream)
     return self;
 }
 
+static ssize_t read_nothing(void *arg, uint64_t at, char *out, size_t cap)
+{
+    (void)arg;
+    (void)at;
+    (void)out;
+    (void)cap;
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+struct response *response_stream_head(const char *type)
+{
+    struct MHD_Response *inner = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+                                                                   read_nothing, NULL, NULL);
+
+    if (inner)
+        MHD_set_response_options(inner, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return wrap(MHD_HTTP_OK, type, inner);
+}
+
 struct response *response_json(unsigned status, struct cJSON *json)
 {
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;

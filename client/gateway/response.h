@@ -25,6 +25,9 @@ struct response *response_lend(unsigned status, const char *type, const void *bo
 struct response *response_file(unsigned status, const char *type, int fd, uint64_t len);
 /* The body is what the stream is given (stream.h). */
 struct response *response_stream(const char *type, struct stream *stream);
+/* The answer to HEAD of what would be a stream. The connection ends after it: the library would
+ * send the end of a chunked body, which the next answer's reader would trip over. */
+struct response *response_stream_head(const char *type);
 /* json is deleted. */
 struct response *response_json(unsigned status, struct cJSON *json);
 /* {"code", "message", "retry", "retry_after_ms"} with the table's status, and Retry-After. */

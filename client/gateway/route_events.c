@@ -44,16 +44,20 @@ static void ring(struct agent_alarm *alarm, struct agent *agent)
     agent_set_alarm(agent, alarm);
 }
 
+static void answer(struct visit *visit, struct response *response)
+{
+    response_header(response, "Cache-Control", "no-store");
+    response_header(response, "X-Accel-Buffering", "no");   /* nginx: pass each on as it comes */
+    visit_answer(visit, response);
+}
+
 static bool begin(struct gather *gather, struct agent *agent)
 {
     struct watcher *watcher = gather->arg;
-    struct response *response;
 
     watcher->stream = stream_create(STREAM_BYTES_MAX);
-    response = watcher->stream ? response_stream("text/event-stream", watcher->stream) : NULL;
-    response_header(response, "Cache-Control", "no-store");
-    response_header(response, "X-Accel-Buffering", "no");   /* nginx: pass each on as it comes */
-    visit_answer(gather->visit, response);
+    answer(gather->visit, watcher->stream ? response_stream("text/event-stream", watcher->stream)
+                                          : NULL);
     if (!watcher->stream)
         return false;
     watcher->alarm.ring = ring;
@@ -108,6 +112,10 @@ void route_events(struct gateway *gateway, struct visit *visit)
 
     if (series_read(gateway, visit_url(visit), &series, &e)) {
         visit_refuse(visit, &e);
+        return;
+    }
+    if (visit_is_head(visit)) {      /* what nobody reads is not rendered */
+        answer(visit, response_stream_head("text/event-stream"));
         return;
     }
     if (!gateway_admit(gateway, visit))

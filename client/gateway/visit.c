@@ -15,7 +15,7 @@ struct visit {
     struct server *server;
     struct MHD_Connection *connection;
     enum visit_method method;
-    bool is_begun, has_run, is_suspended;
+    bool is_begun, is_head, has_run, is_suspended;
     int64_t arrived_us;
     struct response *response;      /* what it will be answered with */
     char *body;                     /* [body_len], room for body_room */
@@ -64,6 +64,11 @@ void visit_destroy(struct visit **self)
 enum visit_method visit_method(const struct visit *self)
 {
     return self->method;
+}
+
+bool visit_is_head(const struct visit *self)
+{
+    return self->is_head;
 }
 
 const struct url *visit_url(const struct visit *self)
@@ -241,6 +246,7 @@ enum visit_turn visit_turn(struct visit *self, const char *method, const char *d
     if (!self->is_begun) {
         self->is_begun = true;
         self->method = read_method(method);
+        self->is_head = strcmp(method, "HEAD") == 0;
         if (self->method != VISIT_POST || !says_too_much(self))
             return VISIT_READS;
         set_too_large(self);

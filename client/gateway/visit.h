@@ -22,6 +22,7 @@ enum visit_method { VISIT_GET = 1, VISIT_POST = 2, VISIT_OPTIONS = 4, VISIT_OTHE
 struct visit;
 
 enum visit_method visit_method(const struct visit *self);
+bool visit_is_head(const struct visit *self);                  /* nobody will read a body */
 const struct url *visit_url(const struct visit *self);
 /* As it was sent, "/v1/models?x=1": cut off at what a URL may have. */
 const char *visit_target(const struct visit *self);
