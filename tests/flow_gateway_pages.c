@@ -304,6 +304,56 @@ static void a_composite_keeps_its_deadline(void **state)
     cJSON_Delete(answer);
 }
 
+static int begin_composite(int seed, int deadline_ms)
+{
+    char path[200];
+
+    snprintf(path, sizeof path, "/v1/composite?items=avatars64:1&seed=%d&deadline_ms=%d", seed,
+             deadline_ms);
+    return begin("GET", path);
+}
+
+static void await_joined(double wanted)
+{
+    char words[100];
+
+    snprintf(words, sizeof words, "seedpress_gateway_joined_total %.0f\n", wanted);
+    http_await(at, "/metrics", 200, words);
+}
+
+/* Two want the same picture, one for a second, one for a minute: whoever came first, the hasty one
+ * hears in time that it is not there, and the patient one gets it. */
+static void each_who_waits_has_his_own_deadline(void **state)
+{
+    double submitted = figure(SUBMITTED);
+    char *metrics = prometheus_scrape(at);
+    double joined = prometheus_value(metrics, "seedpress_gateway_joined_total");
+    int hasty, patient;
+
+    (void)state;
+    free(metrics);
+    program_signal(&stack.worker[0], SIGSTOP);
+    hasty = begin_composite(11, 1000);
+    await_figure(SUBMITTED, submitted + 1);
+    patient = begin_composite(11, 60000);
+    await_joined(joined + 1);
+    read_until(hasty, "\"code\":\"deadline\"");
+    close(hasty);
+    await_figure(SUBMITTED, submitted + 2);      /* for who has time left */
+    program_signal(&stack.worker[0], SIGCONT);
+    read_until(patient, "\"ready\":1");
+    close(patient);
+    program_signal(&stack.worker[0], SIGSTOP);
+    patient = begin_composite(12, 60000);
+    await_figure(SUBMITTED, submitted + 3);
+    hasty = begin_composite(12, 1000);
+    read_until(hasty, "\"code\":\"deadline\"");
+    close(hasty);
+    program_signal(&stack.worker[0], SIGCONT);
+    read_until(patient, "\"ready\":1");
+    close(patient);
+}
+
 static void who_leaves_a_composite_cancels_it(void **state)
 {
     double before = figure(CANCELLED), submitted = figure(SUBMITTED);
@@ -892,6 +942,7 @@ int main(void)
         cmocka_unit_test(a_composite_is_the_same_for_the_same_question),
         cmocka_unit_test(equal_pictures_of_a_composite_are_rendered_once),
         cmocka_unit_test(a_composite_keeps_its_deadline),
+        cmocka_unit_test(each_who_waits_has_his_own_deadline),
         cmocka_unit_test(who_leaves_a_composite_cancels_it),
         cmocka_unit_test(events_tell_of_each_picture_and_of_the_end),
         cmocka_unit_test(who_leaves_the_events_cancels_what_is_left),
