@@ -862,6 +862,25 @@ static void the_file_is_the_one_in_the_repository(void **state)
     free(got);
 }
 
+/* What was asked before the end is answered, if it can be in time. */
+static void a_proof_that_is_under_way_is_finished(void **state)
+{
+    double submitted = figure(SUBMITTED);
+    int proof;
+
+    (void)state;
+    program_signal(&stack.worker[0], SIGSTOP);
+    proof = begin_post("/v1/verify");
+    await_figure(SUBMITTED, submitted + 1);
+    program_signal(&gateway, SIGTERM);
+    program_wait_for(&gateway, " gateway_drain ", NULL, 0);
+    program_signal(&stack.worker[0], SIGCONT);
+    read_until(proof, "\"identical\"");
+    close(proof);
+    assert_int_equal(program_wait(&gateway), 0);
+    start_gateway(&gateway, at, ROOMY);
+}
+
 /* Whatever is under way, nobody who waits keeps the program. */
 static void the_end_does_not_wait_for_a_worker(void **state)
 {
@@ -960,6 +979,7 @@ int main(void)
         cmocka_unit_test(nothing_but_those_files_is_served),
         cmocka_unit_test(every_route_is_as_the_file_describes_it),
         cmocka_unit_test(the_file_is_the_one_in_the_repository),
+        cmocka_unit_test(a_proof_that_is_under_way_is_finished),
         cmocka_unit_test(the_end_does_not_wait_for_a_worker),
     };
 

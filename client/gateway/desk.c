@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { RETRY_MS = 2000 };
 
@@ -120,13 +121,24 @@ enum err_code desk_create(const struct desk_options *options, struct desk **out,
     return rc;
 }
 
-void desk_finish(struct desk *self)
+/* Until end_ms, if the thread has not ended before. */
+static void join(struct desk_seat *seat, int64_t end_ms)
+{
+    const struct timespec end = { end_ms / 1000, end_ms % 1000 * 1000000 };
+
+    if (seat->is_started && pthread_clockjoin_np(seat->thread, NULL, CLOCK_MONOTONIC, &end) == 0)
+        seat->is_started = false;
+}
+
+void desk_finish(struct desk *self, int64_t end_ms)
 {
     if (!self)
         return;
-    atomic_store(&self->is_ending, true);
     if (self->queue)
-        channel_close(self->queue);
+        channel_close(self->queue);      /* the threads end when it is empty */
+    for (int i = 0; i < self->options.threads; i++)
+        join(&self->seat[i], end_ms);
+    atomic_store(&self->is_ending, true);
     for (int i = 0; i < self->options.threads; i++) {
         if (self->seat[i].is_started)
             pthread_join(self->seat[i].thread, NULL);
@@ -140,7 +152,7 @@ void desk_destroy(struct desk **self)
 
     if (!desk)
         return;
-    desk_finish(desk);
+    desk_finish(desk, 0);
     for (int i = 0; i < desk->options.threads; i++)
         seedpress_destroy(&desk->seat[i].sp);
     channel_destroy(&desk->queue);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct desk_options {
     struct seedpress_options broker;        /* its texts are borrowed */
@@ -21,8 +22,9 @@ struct desk_options {
 struct desk;
 /* ERR_NOMEM, and as seedpress_create. */
 enum err_code desk_create(const struct desk_options *options, struct desk **out, struct err *e);
-/* Ends what runs, refuses what waits and what is handed to it from then on. NULL is fine. */
-void desk_finish(struct desk *self);
+/* Takes no more; what it has may go on until end_ms (clock_ms), then what runs is ended and what
+ * waits refused. NULL is fine. */
+void desk_finish(struct desk *self, int64_t end_ms);
 /* Nothing is handed to it any more. NULL is fine. */
 void desk_destroy(struct desk **self);
 

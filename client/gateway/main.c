@@ -191,12 +191,14 @@ static enum err_code build(const struct settings *s, struct gateway *g, struct e
 /* Who waits is answered before the threads that would tell him end. */
 static void tear_down(struct gateway *g, int drain_ms)
 {
+    int64_t end_ms = clock_ms() + drain_ms;
+
     if (g->server)
         server_quiesce(g->server);
     if (g->agent)
         agent_finish(g->agent, drain_ms);
-    desk_finish(g->proofs);
-    desk_finish(g->look_ups);
+    desk_finish(g->proofs, end_ms);
+    desk_finish(g->look_ups, end_ms);
     server_destroy(&g->server);
     desk_destroy(&g->proofs);
     desk_destroy(&g->look_ups);
