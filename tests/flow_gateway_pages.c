@@ -796,6 +796,11 @@ static void files_of_the_folder_are_served_safely(void **state)
     answer = ask_file("/wall", "");
     assert_int_equal(answer.status, 308);
     assert_header(&answer, "Location: /wall/\r\n");
+    assert_header(&answer, "Cache-Control: no-cache\r\n");
+    http_answer_release(&answer);
+    answer = ask_file("/a%20b?x=%3f", "");
+    assert_int_equal(answer.status, 308);
+    assert_header(&answer, "Location: /a%20b/?x=%3f\r\n");
     http_answer_release(&answer);
     answer = ask_file("/wall/", "");
     assert_string_equal(answer.body, "<p>wall");
@@ -920,6 +925,7 @@ static int setup(void **state)
     stack_start_worker(&stack, 0, NULL);
     assert_int_equal(mkdir(temp_path(&temp, "www").text, 0700), 0);
     assert_int_equal(mkdir(temp_path(&temp, "www/wall").text, 0700), 0);
+    assert_int_equal(mkdir(temp_path(&temp, "www/a b").text, 0700), 0);
     put("www/index.html", "<p>home");
     put("www/wall/index.html", "<p>wall");
     put("www/site.mjs", "export {}");

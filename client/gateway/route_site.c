@@ -89,6 +89,20 @@ static bool write_path(const struct url *url, char out[SITE_PATH_MAX])
     return true;
 }
 
+/* To the same with a slash behind the path, encoded as it came. */
+static void send_into_folder(struct visit *visit)
+{
+    const char *target = visit_target(visit);
+    int len = (int)strcspn(target, "?");
+    char location[URL_MAX + 1];
+    struct response *response;
+
+    snprintf(location, sizeof location, "%.*s/%s", len, target, target + len);
+    response = response_redirect(308, location);
+    response_header(response, "Cache-Control", "no-cache");
+    visit_answer(visit, response);
+}
+
 void route_site(struct gateway *gateway, struct visit *visit)
 {
     enum site_answer answer = SITE_NOT_FOUND;
@@ -103,9 +117,8 @@ void route_site(struct gateway *gateway, struct visit *visit)
             close(file.fd);
         else
             answer_file(visit, &file);
-    } else if (answer == SITE_FOLDER && strlen(path) + 1 < sizeof path) {
-        memcpy(path + strlen(path), "/", 2);        /* with its NUL */
-        visit_answer(visit, response_redirect(308, path));
+    } else if (answer == SITE_FOLDER) {
+        send_into_folder(visit);
     } else {
         err_set(&e, ERR_NOT_FOUND, "no page is at \"%.80s\"", visit_target(visit));
         visit_refuse(visit, &e);
