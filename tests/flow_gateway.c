@@ -1058,6 +1058,15 @@ static void a_dead_broker_is_an_error_until_it_is_back(void **state)
     answer = get("131.jpg");
     assert_true(answer.status == 502 || answer.status == 503);
     assert_true(strtol(header_of(&answer, "Retry-After").text, NULL, 10) > 0);
+    assert_null(strstr(answer.body, "tcp://"));  /* strangers need not know where it was */
+    http_answer_release(&answer);
+    answer = http_ask(at, "GET", "/v1/composite?items=avatars64:1");
+    assert_non_null(strstr(answer.body, "\"ok\":false"));
+    assert_null(strstr(answer.body, "tcp://"));
+    http_answer_release(&answer);
+    answer = http_ask(at, "GET", "/v1/provenance?seed=42");
+    assert_status(&answer, 502);
+    assert_null(strstr(answer.body, "tcp://"));
     http_answer_release(&answer);
     http_await(at, "/readyz", 503, "no broker");
     program_signal(&stack.worker[0], SIGSTOP);   /* the new broker hears of no model */

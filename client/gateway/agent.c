@@ -81,6 +81,7 @@ static void end_ask(struct agent *self, struct ask *ask, const struct seedpress_
 
     if (said.code == SEEDPRESS_UNKNOWN_MODEL)
         say_what_is_missing(&said);
+    response_hide_address(&said);
     ask->job = NULL;
     ask->done(ask, self, &said, NULL, &none, "");
 }

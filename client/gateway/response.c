@@ -130,14 +130,22 @@ void response_error_of(const struct err *e, struct seedpress_error *out)
     snprintf(out->message, sizeof out->message, "%s", e->msg);
 }
 
+void response_hide_address(struct seedpress_error *error)
+{
+    if (error->code == SEEDPRESS_UNREACHABLE)
+        snprintf(error->message, sizeof error->message, "no broker answers the gateway now");
+}
+
 struct response *response_error_as(unsigned status, const struct seedpress_error *error)
 {
     struct cJSON *json = cJSON_CreateObject();
+    struct seedpress_error said = *error;
     int retry_ms = error->retry && error->retry_after_ms <= 0 ? 1000 : error->retry_after_ms;
     struct response *self;
 
     cJSON_AddStringToObject(json, "code", error->word);
-    cJSON_AddStringToObject(json, "message", error->message);
+    response_hide_address(&said);
+    cJSON_AddStringToObject(json, "message", said.message);
     cJSON_AddBoolToObject(json, "retry", error->retry);
     cJSON_AddNumberToObject(json, "retry_after_ms", error->retry_after_ms);
     self = response_json(status, json);

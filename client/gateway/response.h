@@ -38,6 +38,9 @@ struct response *response_refuse(const struct err *e);
 /* A redirection without a body. */
 struct response *response_redirect(unsigned status, const char *location);
 void response_error_of(const struct err *e, struct seedpress_error *out);
+/* Puts other words where libseedpress says at what address it looked for the broker: strangers read
+ * this. What makes an error's response does so itself. */
+void response_hide_address(struct seedpress_error *error);
 
 struct response *response_ref(struct response *self);
 void response_unref(struct response **self);
