@@ -854,6 +854,21 @@ static void each_visitor_has_a_rate(void **state)
     assert_int_equal(program_wait(&other), 0);
 }
 
+static void a_composite_out_of_memory_is_free(void **state)
+{
+    static const char *const LIMITS[] = { "--visitor-rate", "1", "--visitor-burst", "3",
+                                          "--fresh-ms", "600000", NULL };
+    struct kit_program other;
+    char there[64];
+
+    (void)state;
+    start_gateway(&other, there, stack.clients, LIMITS);
+    for (int i = 0; i < 100; i++)                /* more than the rate gives meanwhile */
+        free(http_get(there, "/v1/composite?items=avatars64:2&seed=150", 200));
+    program_signal(&other, SIGTERM);
+    assert_int_equal(program_wait(&other), 0);
+}
+
 /* A proxy may add its line behind the one that the visitor made up. */
 static void a_claim_in_a_line_of_its_own_counts_for_nothing(void **state)
 {
@@ -1119,6 +1134,7 @@ int main(void)
         cmocka_unit_test(a_thousand_slow_connections_stop_nobody),
         cmocka_unit_test(one_address_has_so_many_connections),
         cmocka_unit_test(each_visitor_has_a_rate),
+        cmocka_unit_test(a_composite_out_of_memory_is_free),
         cmocka_unit_test(a_claim_in_a_line_of_its_own_counts_for_nothing),
         cmocka_unit_test(the_broker_hears_of_each_visitor),
         cmocka_unit_test(behind_nginx_each_visitor_is_himself),

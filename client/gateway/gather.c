@@ -92,7 +92,7 @@ static void run(struct agent_task *task, struct agent *agent)
     for (size_t i = 0; i < self->count && !self->is_unwanted; i++)
         ask(self, agent, &self->piece[i]);
     self->is_asking = false;
-    if (self->asked > 1)             /* the visit has paid for one */
+    if (self->asked != 1)            /* the visit has paid for one, and gets it back for none */
         rates_charge(self->gateway->rates, self->piece[0].ask.visitor, clock_ms(),
                      (int64_t)self->asked - 1);
     settle(self, agent);

@@ -22,7 +22,8 @@ void rates_destroy(struct rates **self);
 
 /* Takes a token. False: there is none, and *retry_ms is when there will be one. */
 bool rates_take(struct rates *self, const char *visitor, int64_t now_ms, int *retry_ms);
-/* What one question costs beyond its token; who has not so many owes them, up to burst. */
+/* What one question costs beyond its token; who has not so many owes them, up to burst.
+ * Negative gives back. */
 void rates_charge(struct rates *self, const char *visitor, int64_t now_ms, int64_t tokens);
 
 #endif
