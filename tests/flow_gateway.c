@@ -1053,10 +1053,40 @@ static void who_waits_is_answered_when_the_gateway_ends(void **state)
     program_signal(&other, SIGTERM);
     answer = http_read(fd);
     assert_status(&answer, 503);
-    assert_non_null(strstr(answer.body, "\"retry\""));
+    assert_non_null(strstr(answer.body, "\"code\":\"retry\""));
     http_answer_release(&answer);
     assert_int_equal(program_wait(&other), 0);
     program_signal(&stack.worker[0], SIGCONT);
+}
+
+/* Over a connection of before; whatever the moment, it hears why. */
+static void who_comes_while_it_drains_is_told_so(void **state)
+{
+    struct kit_program other;
+    struct http_answer answer;
+    char there[64], request[300];
+    int late, fd, len;
+
+    (void)state;
+    start_gateway(&other, there, stack.clients, NULL);
+    late = hold_connection(there);
+    program_signal(&stack.worker[0], SIGSTOP);
+    fd = say(there, "GET", path_of(model, "125.jpg").text, "");
+    await_value(there, WAITING, 1);
+    program_signal(&other, SIGTERM);
+    program_wait_for(&other, " gateway_drain ", NULL, 0);
+    len = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n"
+                   "\r\n", path_of(model, "126.jpg").text);
+    http_say(late, request, (size_t)len);
+    answer = http_read(late);
+    assert_status(&answer, 503);
+    assert_non_null(strstr(answer.body, "\"code\":\"retry\""));
+    http_answer_release(&answer);
+    program_signal(&stack.worker[0], SIGCONT);
+    answer = http_read(fd);          /* what was asked before is answered */
+    assert_picture(&answer);
+    http_answer_release(&answer);
+    assert_int_equal(program_wait(&other), 0);
 }
 
 static void a_dead_broker_is_an_error_until_it_is_back(void **state)
@@ -1139,6 +1169,7 @@ int main(void)
         cmocka_unit_test(the_broker_hears_of_each_visitor),
         cmocka_unit_test(behind_nginx_each_visitor_is_himself),
         cmocka_unit_test(who_waits_is_answered_when_the_gateway_ends),
+        cmocka_unit_test(who_comes_while_it_drains_is_told_so),
         cmocka_unit_test(a_dead_broker_is_an_error_until_it_is_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -28,11 +28,14 @@ bool gateway_admit(struct gateway *self, struct visit *visit)
     return false;
 }
 
-void gateway_refuse_full(struct visit *visit)
+void gateway_refuse_post(const struct gateway *self, struct visit *visit)
 {
     struct err e;
 
-    err_set(&e, ERR_OVERLOADED, "too many requests wait for the broker");
+    if (self->is_draining)
+        err_set(&e, ERR_RETRY, "the gateway is going away");
+    else
+        err_set(&e, ERR_OVERLOADED, "too many requests wait for the broker");
     e.retry_after_ms = 1000;
     visit_refuse(visit, &e);
 }

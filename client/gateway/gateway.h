@@ -45,7 +45,7 @@ enum err_code gateway_find_model(struct gateway *self, const char *segment,
 /* Whether visitor_rate lets the visitor ask the broker something now; if not, it has been answered
  * with 429. What memory answers is free. */
 bool gateway_admit(struct gateway *self, struct visit *visit);
-/* 503: agent_post has no room. */
-void gateway_refuse_full(struct visit *visit);
+/* 503: agent_post has no room, or takes nothing any more. */
+void gateway_refuse_post(const struct gateway *self, struct visit *visit);
 
 #endif

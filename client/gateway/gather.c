@@ -132,11 +132,12 @@ void gather_destroy(struct gather *self)
 
 void gather_start(struct gather *take)
 {
+    struct gateway *gateway = take->gateway;
     struct visit *visit = take->visit;
 
     visit_suspend(visit);
-    if (agent_post(take->gateway->agent, &take->task))
+    if (agent_post(gateway->agent, &take->task))
         return;
     gather_destroy(take);
-    gateway_refuse_full(visit);
+    gateway_refuse_post(gateway, visit);
 }

@@ -234,7 +234,7 @@ static void begin(struct gateway *g, struct visit *visit, const struct permalink
     if (agent_post(g->agent, &hunt->task))
         return;
     free(hunt);
-    gateway_refuse_full(visit);
+    gateway_refuse_post(g, visit);
 }
 
 /* ---- the request ---- */

@@ -207,7 +207,7 @@ static void begin(struct gateway *g, struct visit *visit, const struct draw *wis
     if (agent_post(g->agent, &draw->task))
         return;
     free(draw);
-    gateway_refuse_full(visit);
+    gateway_refuse_post(g, visit);
 }
 
 /* ---- the request ---- */
