@@ -903,10 +903,11 @@ static void the_broker_hears_of_each_visitor(void **state)
                                             NULL };
     static const char A[] = "X-Forwarded-For: 192.0.2.1\r\n";
     static const char B[] = "X-Forwarded-For: 192.0.2.2\r\n";
+    static const char C[] = "X-Forwarded-For: 192.0.2.3\r\n";
     struct kit_program broker, other;
     struct http_answer answer;
     char clients[64], workers[64], there[64];
-    int first, second;
+    int first, second, third, fourth;
 
     (void)state;
     stack_run_broker(&stack, &broker, clients, workers, ONE_EACH);
@@ -922,11 +923,24 @@ static void the_broker_hears_of_each_visitor(void **state)
     http_answer_release(&answer);
     second = say(there, "GET", path_of(model, "112.jpg").text, B);
     await_value(there, WAITING, 2);
+    /* Who joins a question for which there is no room is not refused for another's sake. */
+    program_signal(&broker, SIGSTOP);
+    third = say(there, "GET", path_of(model, "113.jpg").text, A);
+    await_value(there, WAITING, 3);
+    fourth = say(there, "GET", path_of(model, "113.jpg").text, C);
+    await_value(there, "seedpress_gateway_joined_total", 1);
+    program_signal(&broker, SIGCONT);
+    answer = http_read(third);
+    assert_status(&answer, 503);
+    http_answer_release(&answer);
     program_signal(&stack.worker[1], SIGCONT);
     answer = http_read(first);
     assert_picture(&answer);
     http_answer_release(&answer);
     answer = http_read(second);
+    assert_picture(&answer);
+    http_answer_release(&answer);
+    answer = http_read(fourth);
     assert_picture(&answer);
     http_answer_release(&answer);
     program_signal(&other, SIGTERM);

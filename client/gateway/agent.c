@@ -29,6 +29,7 @@ struct job {                        /* one question to the broker */
     struct job_key key;
     int64_t id, asked_ms, deadline_ms;
     bool is_open;                   /* found by its key: others may join */
+    char visitor[VISITOR_MAX];      /* whom the broker counts it for */
     struct ask *asks;
     UT_hash_handle hh_id, hh_key;
 };
@@ -131,6 +132,7 @@ static void start_job(struct agent *self, struct ask *ask, const struct job_key 
     job->asked_ms = clock_ms();
     job->deadline_ms = ask->deadline_at_ms;
     job->is_open = is_open;
+    memcpy(job->visitor, ask->visitor, sizeof job->visitor);
     HASH_ADD(hh_id, self->by_id, id, sizeof job->id, job);
     if (is_open)
         HASH_ADD(hh_key, self->by_key, key, sizeof job->key, job);
@@ -180,13 +182,16 @@ void agent_drop(struct agent *self, struct ask *ask)
 
 /* ---- answers ---- */
 
-/* A joined ask may have more time than the one that its job was started for. */
-static bool asks_again(struct agent *self, struct ask *ask, const struct seedpress_error *error,
-                       int64_t now_ms)
+/* A joined ask may have more time than the one that its job was started for, and be another
+ * visitor's than the one of whom the broker had enough. */
+static bool asks_again(struct agent *self, const struct job *job, struct ask *ask,
+                       const struct seedpress_error *error, int64_t now_ms)
 {
     int64_t left_ms = ask->deadline_at_ms - now_ms;
+    bool is_others = error->code == SEEDPRESS_OVERLOADED && strcmp(job->visitor, ask->visitor) != 0;
 
-    if (error->code != SEEDPRESS_DEADLINE || left_ms <= LATE_MS || self->is_refusing)
+    if ((error->code != SEEDPRESS_DEADLINE && !is_others) || left_ms <= LATE_MS ||
+        self->is_refusing)
         return false;
     ask->deadline_ms = (int)left_ms;
     agent_ask(self, ask);
@@ -230,7 +235,7 @@ static void end_job(struct agent *self, struct job *job, const struct seedpress_
             refuse(self, ask, ERR_NOMEM, "no memory for the picture");
         else if (is_there)
             ask->done(ask, self, &event->error, picture, &times, image->recipe_key);
-        else if (!asks_again(self, ask, &event->error, now_ms))
+        else if (!asks_again(self, job, ask, &event->error, now_ms))
             end_ask(self, ask, &event->error);
     }
     picture_unref(&picture);
