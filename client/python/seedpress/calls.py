@@ -77,14 +77,21 @@ def _wish(model: str, psi: float, options: Mapping[str, Any], known: Any) -> Fie
     for name in options:
         if name not in known.__optional_keys__:
             raise TypeError(f"a picture has no option {name!r}")
-    return {"model": model, "psi": _plain(psi),
+    return {"model": _plain(model), "psi": _plain(psi),
             **{_NAMES.get(name, name): _plain(value) for name, value in options.items()}}
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy's as those of Python; everything else as it is."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    """Numbers and words of NumPy's and of enumerations as those of Python; everything else as it
+    is."""
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):     # as a float64 of NumPy's is, though of a class of its own
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)    # str() would give the name of an enumeration's member
     if isinstance(value, Iterable):
         return [_plain(item) for item in value]
     try:

@@ -1,6 +1,7 @@
 """What needs no broker: keys, the hash without metadata, files that are saved, arguments."""
 from __future__ import annotations
 
+import enum
 import os
 import stat
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import kit
 import pytest
 import seedpress
 import zmq
-from seedpress import keys, link
+from seedpress import calls, keys, link
 from seedpress.core import core_sha256
 from seedpress.errors import SeedpressError
 
@@ -176,6 +177,26 @@ def test_what_no_broker_would_take_is_refused_before_it_is_asked(call: Any, kind
     with seedpress.Seedpress("tcp://127.0.0.1:1") as sp:
         with pytest.raises(kind):
             call(sp)
+
+
+class Word(str, enum.Enum):
+    NOISE = "const"
+
+
+class Number(enum.IntEnum):
+    SEED = 3
+
+
+def test_values_of_numpy_and_of_enumerations_are_those_of_python() -> None:
+    import numpy
+
+    options: Any = {"noise_mode": Word.NOISE, "quality": Number.SEED,
+                    "translate": numpy.array([0.5, -0.25])}
+    seed: Any = numpy.int64(7)
+    fields = calls.generate(numpy.str_("cats"), seed, numpy.float64(0.7), options).fields
+    assert (fields["model"], fields["seed"], fields["psi"]) == ("cats", 7, 700000)
+    assert (fields["noise_mode"], fields["quality"]) == ("const", 3)
+    assert fields["translate"] == [500000, -250000]
 
 
 def test_an_option_that_is_none_is_refused_by_name() -> None:
