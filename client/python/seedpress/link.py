@@ -3,7 +3,9 @@ one to the next, moved by an Exchange. Nothing here waits but Line.wait."""
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -128,7 +130,8 @@ class Line:
                 raise Denied(f'endpoint "{endpoint}" is not on loopback, and plain sockets are '
                              "only used there: give a key_file and a broker_key, or allow_plain")
         self.exchange = Exchange(brokers, keys is not None, silence_ms, unreachable_ms, now_ms())
-        self.is_closed = False
+        self._is_closed = False
+        self._process = os.getpid()
         self._keys = keys
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -145,15 +148,24 @@ class Line:
         except zmq.ZMQError as why:
             raise Invalid(f'could not connect to "{endpoint}": {why.strerror}') from why
 
+    @property
+    def is_closed(self) -> bool:
+        """Or of no use: libzmq's threads are not there after fork(), and a socket that waited for
+        them would wait for ever; while Python ends nothing can be asked any more."""
+        return self._is_closed or os.getpid() != self._process or sys.is_finalizing()
+
     def close(self) -> None:
         if self.is_closed:
             return
-        self.is_closed = True
+        self._is_closed = True
         self.exchange.end_all()
         self.link.close()
         self._context.destroy(linger=0)
 
     def check_open(self) -> None:
+        if os.getpid() != self._process:
+            raise Invalid("this handle belongs to the process that made it: after fork() make "
+                          "another")
         if self.is_closed:
             raise Invalid("this handle is closed")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 import enum
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,3 +217,41 @@ def test_a_closed_handle_says_so() -> None:
     for use in uses:
         with pytest.raises(seedpress.Invalid, match="closed"):
             use()
+
+
+# ---- the process ----
+
+LEFT = """
+import gc, os, signal
+from seedpress import Seedpress
+
+with Seedpress("tcp://127.0.0.1:1", unreachable_ms=100) as sp:
+    for result in sp.generate_many("m", range(3)):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            break
+        assert os.waitpid(child, 0)[1] == 0
+if child == 0:
+    try:
+        sp.ping()
+    except Exception as error:
+        assert "the process that made it" in str(error)
+        del sp, result
+        gc.collect()
+        os._exit(0)
+"""
+UNFINISHED = """
+import threading
+from seedpress import Seedpress
+
+threading.kept = Seedpress("tcp://127.0.0.1:1").generate_many("m", range(3))
+"""
+
+
+@pytest.mark.parametrize("script", [LEFT, UNFINISHED], ids=["after fork", "at the end"])
+def test_what_is_of_no_use_any_more_is_left_in_peace(script: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+                         stderr=subprocess.STDOUT, timeout=120,
+                         env=dict(os.environ, PYTHONPATH=str(kit.ROOT / "client" / "python")))
+    assert (ran.returncode, ran.stdout) == (0, "")
