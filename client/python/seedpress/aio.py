@@ -107,9 +107,9 @@ class AsyncSeedpress:
                  broker_key: str | os.PathLike[str] | None = None, allow_plain: bool = False,
                  silence_ms: int = 3000, unreachable_ms: int = 30000,
                  answer_ms: int = 10000) -> None:
+        self._answer_ms = calls.duration("answer_ms", answer_ms)
         self._line = calls.open_line(brokers, key_file, broker_key, allow_plain, silence_ms,
                                      unreachable_ms)
-        self._answer_ms = answer_ms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watched: list[int] = []
         self._timer: asyncio.Handle | None = None

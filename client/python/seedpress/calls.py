@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Unpack
 
 from . import answer, core, keys, message
-from .errors import Bug, File, Invalid
+from .errors import Bug, File, Invalid, Range
 from .exchange import Outcome
 from .link import Line
 from .message import Fields
@@ -54,6 +54,13 @@ def _ask(kind: str, given: Mapping[str, Any], expects: str,
 
 # ---- handles ----
 
+def duration(name: str, value: int) -> int:
+    """A silence of 0 ms would have a broker left before it could answer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise Range(f"{name} needs whole milliseconds from 1 on, not {value!r}")
+    return value
+
+
 def open_line(brokers: str | Sequence[str] | None, key_file: str | os.PathLike[str] | None,
               broker_key: str | os.PathLike[str] | None, allow_plain: bool, silence_ms: int,
               unreachable_ms: int) -> Line:
@@ -65,7 +72,8 @@ def open_line(brokers: str | Sequence[str] | None, key_file: str | os.PathLike[s
         broker_key = os.environ.get("SEEDPRESS_BROKER_KEY", "")
     pair = keys.find_both(os.fspath(key_file), os.fspath(broker_key))
     endpoints = brokers.split(",") if isinstance(brokers, str) else list(brokers)
-    return Line(endpoints, pair, allow_plain, silence_ms, unreachable_ms)
+    return Line(endpoints, pair, allow_plain, duration("silence_ms", silence_ms),
+                duration("unreachable_ms", unreachable_ms))
 
 
 # ---- pictures ----
@@ -222,7 +230,8 @@ def status() -> Call[Status]:
 
 
 def ping(timeout_ms: int) -> Call[None]:
-    return _ask("ping", {}, "pong", lambda said, asked, _: None, timeout_ms)
+    return _ask("ping", {}, "pong", lambda said, asked, _: None,
+                duration("timeout_ms", timeout_ms))
 
 
 # ---- many seeds, a window of them at a time ----

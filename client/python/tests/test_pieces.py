@@ -88,6 +88,14 @@ def test_endpoints_that_are_none_show_at_once(brokers: Any) -> None:
         seedpress.Seedpress(brokers)
 
 
+@pytest.mark.parametrize("kind", [seedpress.Seedpress, seedpress.AsyncSeedpress])
+@pytest.mark.parametrize("name", ["silence_ms", "unreachable_ms", "answer_ms"])
+@pytest.mark.parametrize("value", [0, -1, 0.5, "3000", None])
+def test_a_duration_that_is_none_shows_at_once(kind: Any, name: str, value: Any) -> None:
+    with pytest.raises(seedpress.Range, match=f"{name} needs whole milliseconds"):
+        kind("tcp://127.0.0.1:1", **{name: value})
+
+
 # ---- the hash without metadata ----
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
@@ -174,6 +182,8 @@ def test_a_receipt_has_no_bytes_to_save(tmp_path: Path) -> None:
     (lambda sp: sp.bulk_submit("a", []), seedpress.Invalid),
     (lambda sp: sp.bulk_submit("a", [seedpress.Part("m", 5, 4)]), seedpress.Range),
     (lambda sp: sp.bulk_control(0, "stop"), SeedpressError),
+    (lambda sp: sp.ping(0), seedpress.Range),
+    (lambda sp: sp.ping(0.5), seedpress.Range),
 ])
 def test_what_no_broker_would_take_is_refused_before_it_is_asked(call: Any, kind: Any) -> None:
     with seedpress.Seedpress("tcp://127.0.0.1:1") as sp:
@@ -195,7 +205,8 @@ def test_values_of_numpy_and_of_enumerations_are_those_of_python() -> None:
     options: Any = {"noise_mode": Word.NOISE, "quality": Number.SEED,
                     "translate": numpy.array([0.5, -0.25])}
     seed: Any = numpy.int64(7)
-    fields = calls.generate(numpy.str_("cats"), seed, numpy.float64(0.7), options).fields
+    psi: Any = numpy.float64(0.7)
+    fields = calls.generate(numpy.str_("cats"), seed, psi, options).fields
     assert (fields["model"], fields["seed"], fields["psi"]) == ("cats", 7, 700000)
     assert (fields["noise_mode"], fields["quality"]) == ("const", 3)
     assert fields["translate"] == [500000, -250000]
