@@ -46,8 +46,8 @@ export class Link {
         this.next = next;
         this.on = on;
         this.isClosed = this.isSending = this.isRefused = false;
-        this.watch();
         try {
+            this.watch();
             this.socket.connect(endpoint);
         } catch (e) {
             this.close();

@@ -25,6 +25,14 @@ function cancelled(signal) {
     return new SeedpressError("cancelled", "cancelled", { cause: signal?.reason });
 }
 
+/* Before anything is asked for it. */
+function checkSignal(signal) {
+    if (signal && typeof signal.addEventListener !== "function")
+        wish.refuse("invalid", "signal needs to be an AbortSignal", "signal");
+    if (signal?.aborted)
+        throw cancelled(signal);
+}
+
 /* ---- options ---- */
 
 function endpointsOf(brokers, env) {
@@ -81,22 +89,35 @@ export class Seedpress {
             new Link(endpoint, this.#options.keys).close();
         this.#exchange = new Exchange(
             { ...this.#options, hasKeys: this.#options.keys !== null }, nowMs());
-        this.#open();
+        this.#linked = this.#exchange.connection;
+        this.#link = this.#newLink();
     }
 
     /* ---- turns ---- */
 
-    #open() {
+    #newLink() {
         const exchange = this.#exchange;
 
-        this.#link?.close();
-        this.#linked = exchange.connection;
-        this.#link = new Link(this.#options.brokers[exchange.endpoint], this.#options.keys,
-                              () => exchange.next(nowMs()), {
+        return new Link(this.#options.brokers[exchange.endpoint], this.#options.keys,
+                        () => exchange.next(nowMs()), {
             connected: () => this.#work(() => exchange.connected(nowMs())),
             lost: (isRefused) => this.#work(() => exchange.lost(isRefused)),
             message: (frames) => this.#work(() => exchange.receive(frames, nowMs())),
         });
+    }
+
+    /* If there is no socket to be had, the old one stays until the next try. */
+    #reopen() {
+        const old = this.#link;
+
+        this.#linked = this.#exchange.connection;
+        try {
+            this.#link = this.#newLink();
+        } catch {
+            this.#exchange.lost(false);
+            return;
+        }
+        old.close();
     }
 
     /* One turn, after what happened. */
@@ -106,7 +127,7 @@ export class Seedpress {
         happened?.();
         exchange.turn(nowMs());
         if (exchange.connection !== this.#linked)
-            this.#open();
+            this.#reopen();
         this.#link.send();
         this.#finish();
         this.#sleep();
@@ -162,8 +183,7 @@ export class Seedpress {
     async generate({ signal, ...options }) {
         const record = check("generate", wish.generate(options));
 
-        if (signal?.aborted)
-            throw cancelled(signal);
+        checkSignal(signal);
         return new Promise((resolve, reject) => {
             const abort = () => this.#cancel(request);
             const request = this.#ask("generate", record, record.deadline_ms, (ended) => {
@@ -193,6 +213,7 @@ export class Seedpress {
         };
         const fill = () => {
             while (!isExhausted && asked.size + ended.length < window) {
+                checkSignal(signal);
                 const next = left.next();
 
                 isExhausted = next.done === true;
@@ -205,6 +226,7 @@ export class Seedpress {
             }
         };
 
+        checkSignal(signal);
         signal?.addEventListener("abort", abort, { once: true });
         try {
             for (fill(); asked.size + ended.length > 0; fill()) {
@@ -218,9 +240,9 @@ export class Seedpress {
             }
         } finally {
             signal?.removeEventListener("abort", abort);
-            left.return?.();
             for (const request of [...asked])
                 this.#cancel(request);
+            left.return?.();         /* the caller's, which may throw */
         }
     }
 

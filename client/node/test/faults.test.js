@@ -54,19 +54,25 @@ test("what is aborted ends at once, and its broker stops waiting for it", () =>
 
 test("to leave the loop over many pictures cancels those that are under way", () =>
     using({ brokers: stack.broker.clients }, async (sp) => {
+        const seeds = function* () {             /* the last of the window is stored */
+            for (let seed = 2001; ; seed++)
+                yield seed % 20 === 0 ? 2000 : seed;
+        };
+
+        await sp.generate({ ...PATIENT, seed: 2000 });
         const { cancelled, submitted } = await sp.status();
 
-        for await (const { error } of sp.generateMany({ ...PATIENT, first: 2000, count: 1000000,
-                                                        window: 20 })) {
-            assert.equal(error, null);
+        worker.child.kill("SIGSTOP");
+        for await (const { seed, error } of sp.generateMany({ ...PATIENT, seeds: seeds(),
+                                                              window: 20 })) {
+            assert.deepEqual([seed, error], [2000, null]);
             break;
         }
         const status = await sp.status();
-        const asked = status.submitted - submitted;
 
-        assert.equal(status.waiters, 0);
-        assert.ok(status.cancelled > cancelled);
-        assert.ok(asked >= 20 && asked <= 40, `${asked} asked for one`);
+        worker.child.kill("SIGCONT");
+        assert.deepEqual([status.waiters, status.cancelled, status.submitted],
+                         [0, cancelled + 19, submitted + 20]);
     }));
 
 test("an abort ends the loop over many pictures, also while it waits", () =>
@@ -239,6 +245,43 @@ test("a broker that tells of something else than was asked is a bug", () => {
                              sp.withdraw({ sha256: row.sha256, reason: "r" }),
                              sp.fetch({ sha256: row.sha256 })])
             await assert.rejects(asked, refusal("bug"));
+    }));
+});
+
+test("a loop that ends before it asks, or whose seeds fail, leaves nothing at the broker", () => {
+    const heard = [];
+
+    return withBroker(({ type, id, request, seed }, send) => {
+        heard.push(type === "cancel" ? ["cancel", request] : [type, id]);
+        return type === "status" || seed === 7
+            ? send(pack({ v: 1, type: "error", id, code: "poison" })) : undefined;
+    }, (brokers) => using({ brokers }, async (sp) => {
+        const abort = new AbortController();
+        const seeds = function* () {
+            try {
+                yield 1;
+                yield -1;
+            } finally {
+                throw new Error("of the seeds");
+            }
+        };
+        const ends = async (how, more, word) => {
+            await assert.rejects(async () => {
+                for await (const one of sp.generateMany({ ...PATIENT, ...more })) {
+                    assert.equal(one.error.word, "poison");
+                    abort.abort();
+                }
+            }, how);
+            await assert.rejects(sp.status(), refusal("poison"));   /* behind all of it */
+            assert.deepEqual(heard.splice(0).map(([type]) => type), word);
+        };
+
+        await ends(refusal("cancelled"), { seeds: [1], signal: AbortSignal.abort() }, ["status"]);
+        await ends(refusal("invalid"), { seeds: [1], signal: {} }, ["status"]);
+        await ends(refusal("cancelled"), { seeds: [7, 8], signal: abort.signal, window: 1 },
+                   ["generate", "status"]);
+        await ends(/of the seeds/, { seeds: seeds() }, ["generate", "cancel", "status"]);
+        await assert.rejects(sp.generate({ ...PATIENT, seed: 1, signal: {} }), refusal("invalid"));
     }));
 });
 
