@@ -93,6 +93,27 @@ test("index.d.ts has every field of the protocol, by its public name, and no oth
     same(Object.keys(everything), ["ERRORS", "Image", "Seedpress", "SeedpressError"], "exports");
 });
 
+/* ---- the package ---- */
+
+test("the version is that of the rest", () => {
+    const [, wanted] = /^## ([0-9][0-9.]*)/m.exec(fs.readFileSync("CHANGELOG.md", "utf8"));
+    const read = (name) => JSON.parse(fs.readFileSync(`client/node/${name}`, "utf8"));
+    const lock = read("package-lock.json");
+
+    assert.deepEqual([read("package.json").version, lock.version, lock.packages[""].version],
+                     [wanted, wanted, wanted]);
+});
+
+test("npm packs every module, the types and the page, and nothing else", () => {
+    const ran = spawnSync("npm", ["pack", "--dry-run", "--json", "--offline"],
+                          { cwd: here, encoding: "utf8" });
+    const [{ files }] = JSON.parse(ran.stdout);
+    const modules = fs.readdirSync("client/node/lib").map((name) => `lib/${name}`);
+
+    same(files.map((f) => f.path), ["README.md", "index.d.ts", "index.js", "package.json",
+                                    ...modules], "npm pack");
+});
+
 /* ---- examples ---- */
 
 test("one.js makes a picture, or says what is wrong", async () => {
