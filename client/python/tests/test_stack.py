@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,20 +135,33 @@ def test_errors_of_seeds_end_nothing(sp: Seedpress) -> None:
                 result.get()
 
 
+@pytest.fixture
+def stopped(stack: Stack, sp: Seedpress) -> Iterator[None]:
+    """The worker renders nothing; seed 42 is stored."""
+    sp.generate(MODEL, 42, 0.7)
+    stack.worker.signal(signal.SIGSTOP)
+    yield
+    stack.worker.signal(signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("stopped")
 def test_a_loop_that_is_left_takes_back_what_is_under_way(sp: Seedpress) -> None:
     before = sp.status().cancelled
-    for _ in sp.generate_many(MODEL, itertools.count(3000), 0.7, window=200):
+    for result in sp.generate_many(MODEL, itertools.chain([42], itertools.count(3000)), 0.7,
+                                   window=200):
+        assert result.seed == 42
         break
-    assert sp.status().cancelled > before
+    assert sp.status().cancelled == before + 199
     assert sp.status().waiters == 0
 
 
+@pytest.mark.usefixtures("stopped")
 def test_cancel_ends_every_seed_that_was_asked_for(sp: Seedpress) -> None:
-    with sp.generate_many(MODEL, itertools.count(5000), 0.7, window=100) as pictures:
-        next(pictures)
+    seeds = itertools.chain([42], itertools.count(5000))
+    with sp.generate_many(MODEL, seeds, 0.7, window=100) as pictures:
+        assert next(pictures).get().seed == 42
         pictures.cancel()
-        rest = [r.error.word if r.error else "image" for r in pictures]
-    assert len(rest) == 99 and "cancelled" in rest
+        assert [r.error.word if r.error else "image" for r in pictures] == ["cancelled"] * 99
 
 
 def test_a_bad_seed_among_many_ends_the_loop(sp: Seedpress) -> None:
