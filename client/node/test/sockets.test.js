@@ -1,4 +1,4 @@
-/* A process that has no socket left. A file of its own, where no other test's sockets come or go. */
+/* A process that has no socket left: in a file of its own, where no other sockets come or go. */
 import assert from "node:assert/strict";
 import test from "node:test";
 import { decode as unpack, encode as pack } from "@msgpack/msgpack";
@@ -7,7 +7,7 @@ import { context, Dealer, Router } from "zeromq";
 
 context.maxSockets = 32;
 
-test("where no socket is to be had, requests end in time, and later ones are answered", async () => {
+test("where no socket is to be had, requests end in time; later ones are answered", async () => {
     const router = new Router({ linger: 0 }), held = [];
 
     await router.bind("tcp://127.0.0.1:*");
