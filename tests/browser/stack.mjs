@@ -68,7 +68,7 @@ export class Stack {
         execFileSync(path.join(build, 'seedpress'), ['ledger', 'migrate', '--ledger', ledger]);
         this.ledger = ledger;
         this.broker = await this.startBroker(ledger);
-        await this.startWorker('deploy/models');
+        this.worker = await this.startWorker('deploy/models');
         this.url = await this.startGateway(this.broker, sites);
     }
 
