@@ -57,12 +57,12 @@ chmod +x "$log/one.sh"
 list() {
     [ -z "$cuda" ] || echo "$build tests/cuda_build.sh $log $build"
     echo "$build tests/client_node.sh $log $build"
-    # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases.
+    # The GPU's kernels on the emulator, part by part; with sanitizers the smallest cases. "small"
+    # is for a device's own sanitizer: here "network" and "golden" do the same and more.
     for b in "$build" "$san"; do
         "$b/emulated/check" --list |
             while read -r part rest; do
-                # "small" is for sanitizers; without, "network" and "golden" do more.
-                [ "$b $part" = "$build small" ] || echo "$b $b/emulated/check $log --tap $part"
+                [ "$b $part" = "$san small" ] || echo "$b $b/emulated/check $log --tap $part"
             done
         echo "$b $b/emulated/check_emulator $log"
     done
