@@ -17,7 +17,8 @@ bool model_set_has(const struct model_set *self, const struct model_entry *model
 }
 
 /* The entry of digest, a new one where there is none and fewer than most are known; else NULL. */
-static struct model_entry *get_entry(struct models *self, const struct digest *digest, unsigned most)
+static struct model_entry *get_entry(struct models *self, const struct digest *digest,
+                                     unsigned most)
 {
     struct model_entry *entry = NULL;
 

@@ -16,7 +16,7 @@ enum errand_kind {
     ERRAND_FIND,                    /* a render's look-up: key; rows has at most one, with data */
     ERRAND_LOOKUP,                  /* a client's: query */
     ERRAND_FETCH,                   /* a client's: query; rows has at most one, with data */
-    ERRAND_NAMES,                   /* models, all bindings of names; how many withdrawals there are */
+    ERRAND_NAMES,                   /* models, bindings of names; how many withdrawals there are */
     ERRAND_BIND,                    /* name to digest, for a client */
     ERRAND_WITHDRAW,                /* what query names, by key or file hash; reason */
     ERRAND_CALL,                    /* anything else: call, on the thread */

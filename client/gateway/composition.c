@@ -36,8 +36,8 @@ static enum err_code read_part(const char *text, size_t len, struct composition 
 
     if (name_len == 0 || name_len >= sizeof name ||
         !read_numbers(colon + 1, len - name_len - 1, &count, &class_index))
-        return err_set(e, ERR_INVALID, "items: \"%.*s\" is not like rooms:4, or rooms:4:2 for class "
-                       "2", (int)(len < 80 ? len : 80), text);
+        return err_set(e, ERR_INVALID, "items: \"%.*s\" is not like rooms:4, or rooms:4:2 for "
+                       "class 2", (int)(len < 80 ? len : 80), text);
     if (count < 1 || count > COMPOSITION_PICTURES_MAX - (int64_t)out->count)
         return err_set(e, ERR_RANGE, "items: a composite has 1 to %d pictures, and each part "
                        "at least one", COMPOSITION_PICTURES_MAX);

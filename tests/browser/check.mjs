@@ -604,7 +604,8 @@ test('with two models there is a choice; a listing takes rooms from one, people 
     }, { host });
 });
 
-test('a model that has classes gets a field for them; without a worker it is not offered', async () => {
+test('a model that has classes gets a field for them; without a worker it is not offered',
+     async () => {
     const worker = await stack.addModelWithClasses('faces10');
     const host = await stack.startGateway(stack.broker, SITES);
     const allOf = (page, selector) =>
