@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { ARGS_MAX = 32, PAGE_MAX = 1 << 20, PICTURES = 12, WITHDRAWN = 3 };
+enum { PAGE_MAX = 1 << 20, PICTURES = 12, WITHDRAWN = 3 };
 
 /* Lines of deploy/BACKUP.md. */
 static const char DUMP[] = "pg_dump --format=custom --exclude-table-data='blobs*' "
@@ -33,22 +33,8 @@ static struct temp temp;
 
 static struct ran seedpress(const char *const *args)
 {
-    const char *argv[ARGS_MAX];
-    const char *build = getenv("SEEDPRESS_BUILD");
-    char program[256];
-    size_t count = 0;
-
-    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
     setenv("SEEDPRESS_LEDGER", stack.pg.conninfo, 1);
-    argv[count++] = program;
-    argv[count++] = "--broker";
-    argv[count++] = stack.clients;
-    while (*args) {
-        assert_true(count < ARGS_MAX - 1);
-        argv[count++] = *args++;
-    }
-    argv[count] = NULL;
-    return run_program(argv);
+    return run_seedpress((const char *const[]){ "--broker", stack.clients, NULL }, args);
 }
 
 /* These words must stand in what it prints. */

@@ -20,7 +20,7 @@
 
 #define MODEL_FILE "deploy/models/avatars64.safetensors"
 
-enum { ARGS_MAX = 32, FILE_BYTES_MAX = 1 << 20 };
+enum { FILE_BYTES_MAX = 1 << 20 };
 
 /* A busy machine is no ledger that is away: what is stored is read, and not rendered once more. */
 static const char *const PATIENT[] = { "--lookup-ms", "10000", NULL };
@@ -32,21 +32,7 @@ static struct temp temp;
 
 static struct ran seedpress_at(const char *broker, const char *const *args)
 {
-    const char *argv[ARGS_MAX];
-    const char *build = getenv("SEEDPRESS_BUILD");
-    char program[256];
-    size_t count = 0;
-
-    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
-    argv[count++] = program;
-    argv[count++] = "--broker";
-    argv[count++] = broker;
-    while (*args) {
-        assert_true(count < ARGS_MAX - 1);
-        argv[count++] = *args++;
-    }
-    argv[count] = NULL;
-    return run_program(argv);
+    return run_seedpress((const char *const[]){ "--broker", broker, NULL }, args);
 }
 #define SEEDPRESS(...) seedpress_at(stack.clients, (const char *const[]){ __VA_ARGS__, NULL })
 

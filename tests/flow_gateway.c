@@ -44,18 +44,7 @@ static char model[32];              /* "avatars64@4a9f879d" */
 static void start_gateway(struct kit_program *program, char endpoint[64], const char *broker,
                           const char *const *flags)
 {
-    const char *argv[24] = { "seedpress-gateway", "--listen", "127.0.0.1:0", "--broker", broker };
-    size_t count = 5;
-    const char *found;
-    char line[512];
-
-    for (; flags && *flags && count + 1 < COUNT(argv); flags++)
-        argv[count++] = *flags;
-    program_start(program, argv);
-    program_wait_for(program, " gateway_ready ", line, sizeof line);
-    found = strstr(line, " listen=");
-    assert_non_null(found);
-    snprintf(endpoint, 64, "%.*s", (int)strcspn(found + 8, " "), found + 8);
+    stack_run_gateway(program, endpoint, broker, flags);
     http_await(endpoint, "/readyz", 200, "ok");
 }
 

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-enum { ARGS_MAX = 16, FILE_BYTES_MAX = 1 << 20, BODY_MAX = 200000, QUEUE = 8 };
+enum { FILE_BYTES_MAX = 1 << 20, BODY_MAX = 200000, QUEUE = 8 };
 
 /* A worker that is stopped for a while stays a worker, and what it has stays its. */
 static const char *const PATIENT[] = { "--lookup-ms", "10000", "--silence-ms", "60000",
@@ -39,40 +39,19 @@ static const char ROOMY[] = "10000000";   /* for all bodies */
 
 /* ---- programs ---- */
 
-static struct ran run_seedpress(const char *const *args)
+static struct ran seedpress(const char *const *args)
 {
-    const char *argv[ARGS_MAX];
-    const char *build = getenv("SEEDPRESS_BUILD");
-    char program[256];
-    size_t count = 0;
-
-    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
-    argv[count++] = program;
-    argv[count++] = "--broker";
-    argv[count++] = stack.clients;
-    argv[count++] = "--json";
-    while (*args) {
-        assert_true(count < ARGS_MAX - 1);
-        argv[count++] = *args++;
-    }
-    argv[count] = NULL;
-    return run_program(argv);
+    return run_seedpress((const char *const[]){ "--broker", stack.clients, "--json", NULL }, args);
 }
-#define SEEDPRESS(...) run_seedpress((const char *const[]){ __VA_ARGS__, NULL })
+#define SEEDPRESS(...) seedpress((const char *const[]){ __VA_ARGS__, NULL })
 
 static void start_gateway(struct kit_program *program, char address[64], const char *bodies_max)
 {
     struct temp_path www = temp_path(&temp, "www");
-    const char *argv[] = { "seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
-                           stack.clients, "--sites", www.text, "--proof-threads", "1",
-                           "--body-max-bytes", "200000", "--bodies-max-bytes", bodies_max, NULL };
-    char line[512], *listen;
+    const char *const flags[] = { "--sites", www.text, "--proof-threads", "1", "--body-max-bytes",
+                                  "200000", "--bodies-max-bytes", bodies_max, NULL };
 
-    program_start(program, argv);
-    program_wait_for(program, " gateway_ready ", line, sizeof line);
-    listen = strstr(line, "listen=");
-    assert_non_null(listen);
-    snprintf(address, 64, "%.*s", (int)strcspn(listen + 7, " "), listen + 7);
+    stack_run_gateway(program, address, stack.clients, flags);
     http_await(address, "/readyz", 200, "ok");
     http_await(address, "/v1/models", 200, "avatars64");
 }

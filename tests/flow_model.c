@@ -23,22 +23,7 @@
 enum { ARGS_MAX = 16 };
 
 /* Runs seedpress with the words of args, which ends in NULL. */
-static struct ran seedpress(const char *const *args)
-{
-    const char *build = getenv("SEEDPRESS_BUILD");
-    const char *argv[ARGS_MAX] = { NULL };
-    char program[256];
-    size_t count = 1;
-
-    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
-    argv[0] = program;
-    while (*args) {
-        assert_true(count < ARGS_MAX - 1);
-        argv[count++] = *args++;
-    }
-    return run_program(argv);
-}
-#define SEEDPRESS(...) seedpress((const char *const[]){ __VA_ARGS__, NULL })
+#define SEEDPRESS(...) run_seedpress((const char *const[]){ __VA_ARGS__, NULL }, NULL)
 
 static void expect_words(struct ran ran, const char *const *words)
 {
@@ -200,7 +185,7 @@ static void what_is_wrong_is_said_in_words_with_its_exit_code(void **state)
     (void)state;
     assert_int_equal(file_write_atomic(evil.text, EVIL, sizeof EVIL - 1, &e), ERR_OK);
     for (size_t i = 0; i < COUNT(CASES); i++) {
-        struct ran ran = seedpress(CASES[i].args);
+        struct ran ran = run_seedpress(CASES[i].args, NULL);
 
         if (ran.exit_code != CASES[i].exit_code || strncmp(ran.err, "seedpress: ", 11) != 0 ||
             !strstr(ran.err, CASES[i].words))

@@ -24,7 +24,7 @@
 
 #define MODEL_FILE "deploy/models/avatars64.safetensors"
 
-enum { ARGS_MAX = 32, FILE_BYTES_MAX = 1 << 20 };
+enum { FILE_BYTES_MAX = 1 << 20 };
 
 static const char *const PATIENT[] = { "--lookup-ms", "10000", NULL };
 
@@ -33,25 +33,11 @@ static struct temp temp;
 
 /* ---- running it ---- */
 
-static struct ran run_seedpress(const char *const *args)
+static struct ran seedpress(const char *const *args)
 {
-    const char *argv[ARGS_MAX];
-    const char *build = getenv("SEEDPRESS_BUILD");
-    char program[256];
-    size_t count = 0;
-
-    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
-    argv[count++] = program;
-    argv[count++] = "--broker";
-    argv[count++] = stack.clients;
-    while (*args) {
-        assert_true(count < ARGS_MAX - 1);
-        argv[count++] = *args++;
-    }
-    argv[count] = NULL;
-    return run_program(argv);
+    return run_seedpress((const char *const[]){ "--broker", stack.clients, NULL }, args);
 }
-#define SEEDPRESS(...) run_seedpress((const char *const[]){ __VA_ARGS__, NULL })
+#define SEEDPRESS(...) seedpress((const char *const[]){ __VA_ARGS__, NULL })
 
 static void expect_words(struct ran *ran, int exit_code, const char *out, const char *err)
 {
@@ -624,7 +610,7 @@ static void questions_that_cannot_be_meant_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        struct ran ran = run_seedpress(CASES[i].args);
+        struct ran ran = seedpress(CASES[i].args);
 
         expect_words(&ran, 2, NULL, CASES[i].words);
     }

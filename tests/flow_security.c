@@ -1045,14 +1045,12 @@ static void ask_gateway_of(const struct kit_stack *stack, enum who owner, int st
                            const char *words)
 {
     struct temp_path key = temp_path(&temp, NAMES[owner]), pub = temp_path(&temp, "broker.pub");
-    char file[300], line[512], listen[128], *body;
+    char file[300], listen[64], *body;
     struct kit_program gateway;
 
     snprintf(file, sizeof file, "%s.key", key.text);
-    program_start(&gateway, FLAGS("seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
-                                  stack->clients, "--key-file", file, "--broker-key", pub.text));
-    program_wait_for(&gateway, " gateway_ready ", line, sizeof line);
-    copy_word(line, " listen=", listen);
+    stack_run_gateway(&gateway, listen, stack->clients,
+                      FLAGS("--key-file", file, "--broker-key", pub.text));
     http_await(listen, "/v1/models", 200, "avatars64");
     body = http_get(listen, "/v1/avatars64/42.jpg?psi=0.7", status);
     if (words)

@@ -264,6 +264,20 @@ void stack_start_worker(struct kit_stack *self, int index, const char *const *fl
     stack_run_worker(self, index, self->workers, flags);
 }
 
+void stack_run_gateway(struct kit_program *gateway, char address[64], const char *broker,
+                       const char *const *flags)
+{
+    const char *argv[FLAGS_MAX] = { "seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
+                                    broker };
+    size_t count = 5;
+    char line[512];
+
+    add_flags(argv, &count, flags);
+    program_start(gateway, argv);
+    program_wait_for(gateway, " gateway_ready ", line, sizeof line);
+    copy_value(line, "listen=", address, 64);
+}
+
 void stack_destroy(struct kit_stack *self)
 {
     for (int i = 0; i < KIT_WORKERS; i++)

@@ -57,6 +57,11 @@ void stack_run_worker(struct kit_stack *self, int index, const char *brokers,
 void stack_run_broker(struct kit_stack *self, struct kit_program *broker, char clients[64],
                       char workers[64], const char *const *flags);
 
+/* Starts a gateway for the broker at that endpoint and waits until it listens; address becomes
+ * "127.0.0.1:4711". It may not know a model yet. The program is the caller's to end. */
+void stack_run_gateway(struct kit_program *gateway, char address[64], const char *broker,
+                       const char *const *flags);
+
 /* A client without libseedpress: one DEALER or REQ. */
 struct kit_asker {
     struct link_context *context;

@@ -17,6 +17,8 @@
 
 extern char **environ;
 
+enum { WORDS_MAX = 64 };
+
 struct temp temp_create(void)
 {
     const char *tmp = getenv("TMPDIR");
@@ -105,6 +107,28 @@ struct ran run_program(const char *const *argv)
     ran.out = slurp(out, &ran.out_len);
     ran.err = slurp(err, &err_len);
     return ran;
+}
+
+static void add_words(const char **argv, size_t *count, const char *const *words)
+{
+    for (; words && *words; words++) {
+        assert_true(*count < WORDS_MAX - 1);
+        argv[(*count)++] = *words;
+    }
+    argv[*count] = NULL;
+}
+
+struct ran run_seedpress(const char *const *head, const char *const *rest)
+{
+    const char *build = getenv("SEEDPRESS_BUILD");
+    char program[256];
+    const char *argv[WORDS_MAX] = { program };
+    size_t count = 1;
+
+    snprintf(program, sizeof program, "%s/seedpress", build ? build : "build");
+    add_words(argv, &count, head);
+    add_words(argv, &count, rest);
+    return run_program(argv);
 }
 
 void ran_release(struct ran *self)

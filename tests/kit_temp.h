@@ -29,6 +29,9 @@ struct ran {
 
 /* Runs argv[0], looked up in PATH, to its end. argv ends in NULL. */
 struct ran run_program(const char *const *argv);
+/* Runs the command seedpress of $SEEDPRESS_BUILD (else "build") with the words of head, then those
+ * of rest. Both end in NULL; rest may be NULL. */
+struct ran run_seedpress(const char *const *head, const char *const *rest);
 void ran_release(struct ran *self);
 
 /* A picture neither flat nor noise: waves whose form depends on index. [height, width, 3] */

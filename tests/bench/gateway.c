@@ -63,17 +63,10 @@ static void ask_shell(const char *command, char out[LINE])
 
 static void start_gateway(struct scene *s)
 {
-    const char *const argv[] = { "seedpress-gateway", "--listen", "127.0.0.1:0", "--broker",
-                                 s->stack.clients, "--trust-proxy", "127.0.0.1", NULL };
+    static const char *const FLAGS[] = { "--trust-proxy", "127.0.0.1", NULL };
     char line[LINE], command[LINE];
-    const char *found;
 
-    program_start(&s->gateway, argv);
-    program_wait_for(&s->gateway, " gateway_ready ", line, sizeof line);
-    found = strstr(line, " listen=");
-    if (!found)
-        die("the gateway does not say where it listens");
-    snprintf(s->at, sizeof s->at, "%.*s", (int)strcspn(found + 8, " "), found + 8);
+    stack_run_gateway(&s->gateway, s->at, s->stack.clients, FLAGS);
     snprintf(command, sizeof command, "curl -s --retry 50 --retry-delay 0 --retry-all-errors -f "
              "-o /dev/null -w '%%{http_code}\\n' http://%s/readyz", s->at);
     ask_shell(command, line);
