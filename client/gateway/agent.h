@@ -2,7 +2,7 @@
  * Other threads hand it tasks over a bounded channel. Whatever is asked twice at once is asked the
  * broker once. What is marked (agent) below is for tasks alone: it runs on the agent's thread.
  *
- *     handler:   visit_suspend(visit); if (!agent_post(agent, &mine->task)) answer 503
+ *     handler:   if (!gateway_post(gateway, visit, &mine->task)) free(mine);
  *     task:      agent_watch(...); agent_ask(agent, &mine->ask);
  *     done:      agent_unwatch(...); visit_answer(mine->visit, response)
  *     gone:      agent_drop(agent, &mine->ask); visit_answer(mine->visit, NULL) */

@@ -28,14 +28,18 @@ bool gateway_admit(struct gateway *self, struct visit *visit)
     return false;
 }
 
-void gateway_refuse_post(const struct gateway *self, struct visit *visit)
+bool gateway_post(struct gateway *self, struct visit *visit, struct agent_task *task)
 {
     struct err e;
 
+    visit_suspend(visit);
+    if (agent_post(self->agent, task))
+        return true;
     if (self->is_draining)
         err_set(&e, ERR_RETRY, "the gateway is going away");
     else
         err_set(&e, ERR_OVERLOADED, "too many requests wait for the broker");
     e.retry_after_ms = 1000;
     visit_refuse(visit, &e);
+    return false;
 }

@@ -45,7 +45,8 @@ enum err_code gateway_find_model(struct gateway *self, const char *segment,
 /* Whether visitor_rate lets the visitor ask the broker something now; if not, it has been answered
  * with 429. What memory answers is free. */
 bool gateway_admit(struct gateway *self, struct visit *visit);
-/* 503: agent_post has no room, or takes nothing any more. */
-void gateway_refuse_post(const struct gateway *self, struct visit *visit);
+/* Suspends the visit and hands the agent its task. False: there is no room, or nothing is taken any
+ * more; the visit has been refused with 503, and the task is still the caller's. */
+bool gateway_post(struct gateway *self, struct visit *visit, struct agent_task *task);
 
 #endif

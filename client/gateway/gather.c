@@ -132,12 +132,6 @@ void gather_destroy(struct gather *self)
 
 void gather_start(struct gather *take)
 {
-    struct gateway *gateway = take->gateway;
-    struct visit *visit = take->visit;
-
-    visit_suspend(visit);
-    if (agent_post(gateway->agent, &take->task))
-        return;
-    gather_destroy(take);
-    gateway_refuse_post(gateway, visit);
+    if (!gateway_post(take->gateway, take->visit, &take->task))
+        gather_destroy(take);
 }

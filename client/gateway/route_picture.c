@@ -230,11 +230,8 @@ static void begin(struct gateway *g, struct visit *visit, const struct permalink
     hunt->ask = (struct ask){ .what = *link, .kind = kind, .priority = SEEDPRESS_NORMAL,
                               .done = on_done };
     memcpy(hunt->ask.visitor, visit_visitor(visit), sizeof hunt->ask.visitor);
-    visit_suspend(visit);
-    if (agent_post(g->agent, &hunt->task))
-        return;
-    free(hunt);
-    gateway_refuse_post(g, visit);
+    if (!gateway_post(g, visit, &hunt->task))
+        free(hunt);
 }
 
 /* ---- the request ---- */

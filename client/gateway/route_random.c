@@ -203,11 +203,8 @@ static void begin(struct gateway *g, struct visit *visit, const struct draw *wis
     draw->ask.kind = ASK_RENDER;
     draw->ask.priority = SEEDPRESS_NORMAL;
     memcpy(draw->ask.visitor, visit_visitor(visit), sizeof draw->ask.visitor);
-    visit_suspend(visit);
-    if (agent_post(g->agent, &draw->task))
-        return;
-    free(draw);
-    gateway_refuse_post(g, visit);
+    if (!gateway_post(g, visit, &draw->task))
+        free(draw);
 }
 
 /* ---- the request ---- */
