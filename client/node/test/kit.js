@@ -115,7 +115,9 @@ export class Stack {
                       ...flags) {
         const program = this.#add("seedpress-broker", "--ledger", this.conninfo,
                                   "--listen", clients, "--worker-listen", workers,
-                                  "--supervise", "0", "--metrics-listen", "127.0.0.1:0", ...flags);
+                                  "--supervise", "0", "--metrics-listen", "127.0.0.1:0",
+                                  "--lookup-ms", "10000",   // a busy machine is no ledger away
+                                  ...flags);
         const line = await program.waitFor(" broker_ready ");
 
         return { program, clients: valueOf(line, "clients"), workers: valueOf(line, "workers"),

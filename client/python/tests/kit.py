@@ -77,9 +77,10 @@ class Program:
 class Broker(Program):
     def __init__(self, ledger: str, *flags: str, clients: str = "tcp://127.0.0.1:*",
                  workers: str = "tcp://127.0.0.1:*") -> None:
+        # A busy machine is no ledger that is away.
         super().__init__("seedpress-broker", "--ledger", ledger, "--listen", clients,
                          "--worker-listen", workers, "--supervise", "0", "--metrics-listen", "",
-                         *flags)
+                         "--lookup-ms", "10000", *flags)
         line = self.wait_for(" broker_ready ")
         self.clients = _value(line, "clients")
         self.workers = _value(line, "workers")
