@@ -76,7 +76,8 @@ export class Stack {
     async startBroker(ledger) {
         const broker = this.run('seedpress-broker', ['--ledger', ledger,
             '--listen', 'tcp://127.0.0.1:*', '--worker-listen', 'tcp://127.0.0.1:*',
-            '--metrics-listen', '127.0.0.1:0']);
+            '--metrics-listen', '127.0.0.1:0',
+            '--lookup-ms', '10000']);       // a busy machine is no ledger that is away
         const [line] = await waitFor(broker, /broker_ready .*\n/);
 
         return { clients: line.match(/clients=(\S+)/)[1], workers: line.match(/workers=(\S+)/)[1] };
